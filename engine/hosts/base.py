@@ -1,0 +1,86 @@
+"""A host that can be changed. Only the engine holds one; steps see the read-only half of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from steps.actions import StartProcess
+from steps.base import Completed, Host
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a file has besides its content: permission bits, owner, extended attributes."""
+
+    mode: int
+    uid: int
+    gid: int
+    xattrs: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class OutcomeUnknown(Exception):
+    """An effect was begun and it is not known whether it happened, such as a write to sysfs that hangs."""
+
+
+class ChangeableHost(Host, Protocol):
+    """A host with its effects. Each file effect is durable when it returns, and happened whole or not at all."""
+
+    @property
+    def label(self) -> str:
+        """How to name this host to the user (`this host`, `the system in /mnt`, `the simulated machine in DIR`)."""
+        ...
+
+    @property
+    def booted(self) -> bool:
+        """Whether its kernel runs (False for a system mounted with --root): without one there is no sysfs to write."""
+        ...
+
+    def local(self, path: str) -> Path:
+        """Where a path of the host lies for us."""
+        ...
+
+    def attributes(self, path: str) -> Attributes:
+        """Mode, owner and extended attributes of a file."""
+        ...
+
+    def write_file(self, path: str, content: bytes, attributes: Attributes) -> None:
+        """Replace or make a file: temporary file beside it, fsync, attributes, rename, fsync of the directory."""
+        ...
+
+    def put_file(self, path: str, source: Path, attributes: Attributes) -> None:
+        """As write_file, with the content of a local file (a before-image too large to be held in memory)."""
+        ...
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file, durably."""
+        ...
+
+    def run(self, argv: Sequence[str], *, timeout: float, on_line: Callable[[str], None] | None = None) -> Completed:
+        """Run a command that changes the host; `on_line` sees its output as it comes. Status 127: no such command.
+
+        Raises TimeoutError after killing it and its children.
+        """
+        ...
+
+    def write_attribute(self, path: str, value: str, *, timeout: float) -> None:
+        """Write to a kernel attribute. Raises OSError with the kernel's errno, OutcomeUnknown when it hangs."""
+        ...
+
+    def start(self, process: StartProcess) -> int:
+        """Start a process in a session of its own, with its output in NAME.log, and return its pid."""
+        ...
+
+    def alive(self, name: str) -> int | None:
+        """The pid of a process started under that name, None where it does not run (any more)."""
+        ...
+
+    def kill(self, name: str, *, timeout: float) -> None:
+        """End a process started under that name: SIGTERM, then SIGKILL after `timeout` seconds."""
+        ...
+
+    def request_reboot(self) -> None:
+        """Ask the host to reboot; returns when it was asked."""
+        ...

@@ -1,0 +1,94 @@
+#!/usr/bin/python3
+"""Writes what a tree of files is, as JSON: for each path its kind, mode, owner, size, sha256 and link target.
+
+usage: manifest.py [--hash DIR]... [--look DIR]... [--skip PATH]...
+``--hash`` trees are read and hashed; ``--look`` trees give size and modification time instead of a hash (whole
+/usr under emulation would take minutes). ``--skip`` paths, and what lies below them, are left out.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import stat
+import sys
+
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "link",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+}
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def xattrs(path):
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError:
+        return {}
+    return {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in sorted(names)}
+
+
+def describe(path, hashed):
+    info = os.lstat(path)
+    kind = KINDS[stat.S_IFMT(info.st_mode)]
+    entry = {"kind": kind, "mode": oct(stat.S_IMODE(info.st_mode)), "uid": info.st_uid, "gid": info.st_gid}
+    if kind == "link":
+        entry["target"] = os.readlink(path)
+    elif kind == "file":
+        entry["size"] = info.st_size
+        entry["hardlinks"] = info.st_nlink
+        if hashed:
+            entry["sha256"] = sha256(path)
+        else:
+            entry["mtime"] = info.st_mtime_ns
+    if found := xattrs(path):
+        entry["xattrs"] = found
+    return entry
+
+
+def walk(top, hashed, skip, entries):
+    top = os.path.realpath(top)
+    if top in skip or not os.path.lexists(top):
+        return
+    entries[top] = describe(top, hashed)
+    if entries[top]["kind"] != "directory":
+        return
+    for name in sorted(os.listdir(top)):
+        path = os.path.join(top, name)
+        if path in skip or path in entries:
+            continue
+        if os.path.isdir(path) and not os.path.islink(path):
+            if not os.path.ismount(path):
+                walk(path, hashed, skip, entries)
+        else:
+            entries[path] = describe(path, hashed)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for option in ("--hash", "--look", "--skip"):
+        parser.add_argument(option, action="append", default=[])
+    options = parser.parse_args()
+    entries = {}
+    skip = {os.path.realpath(path) for path in options.skip}
+    for top in options.hash:
+        walk(top, True, skip, entries)
+    for top in options.look:
+        walk(top, False, skip, entries)
+    json.dump(entries, sys.stdout, sort_keys=True)
+
+
+if __name__ == "__main__":
+    main()

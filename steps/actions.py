@@ -1,0 +1,132 @@
+"""The actions: the closed set of small changes to a host, each saying how it is undone.
+
+An action is data. The engine carries it out, journals it and undoes it; steps only name it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Nothing is undone, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """The command that undoes a command; run when the way back comes to it."""
+
+    argv: tuple[str, ...]
+    timeout: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Regenerate:
+    """The products are put back byte for byte while they still are what the command made of files that are back as
+    they were; otherwise this command makes them anew, once, after all files are back."""
+
+    argv: tuple[str, ...]
+    timeout: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """The attribute write that undoes an attribute write."""
+
+    path: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class EditFile:
+    """Give a file this content, or make it. Undone from its before-image.
+
+    `before` is the sha256 of the content the plan was made from, None where the file did not exist: another content at
+    the time of the effect is drift. `inserted` is the one run of bytes that `content` has more than the content
+    before; when the user has edited the file since, undoing takes out just that run. `mode` counts only for a new file;
+    an existing one keeps mode, owner and extended attributes. The path is that of the file itself, not of a symlink to it.
+    """
+
+    path: str
+    content: bytes
+    before: str | None
+    why: str
+    inserted: bytes = b""
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFile:
+    """Remove a file. Undone from its before-image."""
+
+    path: str
+    before: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommand:
+    """Run a command. `produces` names the files it makes or changes: their before-images are kept. Seconds in `timeout`.
+
+    A command may be cut off by a crash at any point, and then is taken back and run again: it must bear that.
+    """
+
+    argv: tuple[str, ...]
+    why: str
+    undo: Inverse | Regenerate | Keep
+    produces: tuple[str, ...] = ()
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class WriteAttribute:
+    """Write a value to a kernel attribute (sysfs). Done in a child process, which may hang: seconds in `timeout`.
+
+    A missing attribute or an errno of the kernel is a failure; `tolerate` names errno names (`ENODEV`) that are none.
+    """
+
+    path: str
+    value: str
+    why: str
+    undo: Write | Keep
+    timeout: float = 30.0
+    tolerate: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartProcess:
+    """Start a process that outlives us. Undone by stopping it: politely over QMP, then by force.
+
+    `name` names its files under /run/vfiostate (`NAME.pid`, `NAME.qmp`, `NAME.log`). It runs as `user` (None: ours) with
+    RLIMIT_MEMLOCK of `memlock` bytes (None: unchanged); `devices` are device nodes given to that user before.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    why: str
+    user: str | None = None
+    memlock: int | None = None
+    devices: tuple[str, ...] = ()
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class StopProcess:
+    """Stop a process started by StartProcess, by force after `timeout` seconds. Not undone: what ran is gone."""
+
+    name: str
+    why: str
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReboot:
+    """Ask the host to reboot. Not undone."""
+
+    why: str
+
+
+Action = EditFile | RemoveFile | RunCommand | WriteAttribute | StartProcess | StopProcess | RequestReboot
