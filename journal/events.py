@@ -51,7 +51,7 @@ class Draft:
 
 
 class Event(NamedTuple):
-    """One record of the journal, as read. `at` is UTC in ISO 8601 with microseconds; `who` is `uid` or `uid/sudo_uid`."""
+    """One record of the journal, as read. `at` is UTC, ISO 8601 with microseconds; `who` is `uid` or `uid/sudo_uid`."""
 
     seq: int
     at: str

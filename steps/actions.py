@@ -47,7 +47,8 @@ class EditFile:
     `before` is the sha256 of the content the plan was made from, None where the file did not exist: another content at
     the time of the effect is drift. `inserted` is the one run of bytes that `content` has more than the content
     before; when the user has edited the file since, undoing takes out just that run. `mode` counts only for a new file;
-    an existing one keeps mode, owner and extended attributes. The path is that of the file itself, not of a symlink to it.
+    an existing one keeps mode, owner and extended attributes.
+    The path is that of the file itself, not of a symlink to it.
     """
 
     path: str
@@ -100,8 +101,8 @@ class WriteAttribute:
 class StartProcess:
     """Start a process that outlives us. Undone by stopping it: politely over QMP, then by force.
 
-    `name` names its files under /run/vfiostate (`NAME.pid`, `NAME.qmp`, `NAME.log`). It runs as `user` (None: ours) with
-    RLIMIT_MEMLOCK of `memlock` bytes (None: unchanged); `devices` are device nodes given to that user before.
+    `name` names its files under /run/vfiostate (`NAME.pid`, `NAME.qmp`, `NAME.log`). It runs as `user` (None: ours)
+    with RLIMIT_MEMLOCK of `memlock` bytes (None: unchanged); `devices` are device nodes given to that user before.
     """
 
     name: str

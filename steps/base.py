@@ -129,8 +129,8 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something found on the host that the user should know: a stable code, one sentence, where it was seen, and what to
-    do next. `exit` is the command's exit code when this finding stops it."""
+    """Something found on the host that the user should know: a stable code, one sentence, where it was seen, and what
+    to do next. `exit` is the command's exit code when this finding stops it."""
 
     code: str
     severity: Severity
@@ -142,8 +142,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a step would do, completely: actions in order, what is left alone and why (`notes`), findings, and what later
-    steps are to remember (`remember`, kept in the transition's event)."""
+    """What a step would do, completely: actions in order, what is left alone and why (`notes`), findings, and what
+    later steps are to remember (`remember`, kept in the transition's event)."""
 
     actions: tuple[Action, ...] = ()
     notes: tuple[str, ...] = ()
@@ -153,9 +153,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What a step is told besides the host: the configuration, the setup's id, the boot in which the present state was
-    reached, what earlier steps remembered (step -> key -> value), and which files carry content of ours now (path -> its
-    sha256)."""
+    """What a step is told besides the host: the configuration, the setup's id, the boot in which the present state
+    was reached, what earlier steps remembered (step -> key -> value), and which files carry content of ours now (path ->
+    its sha256)."""
 
     config: Config
     setup: str
