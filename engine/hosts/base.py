@@ -58,6 +58,10 @@ class ChangeableHost(Host, Protocol):
         """Remove a file, durably."""
         ...
 
+    def tidy(self, path: str) -> None:
+        """Remove the temporary file that a write of `path` left behind when it was cut short, if there is one."""
+        ...
+
     def run(self, argv: Sequence[str], *, timeout: float, on_line: Callable[[str], None] | None = None) -> Completed:
         """Run a command that changes the host; `on_line` sees its output as it comes. Status 127: no such command.
 
