@@ -102,6 +102,21 @@ class JournalDamagedError(JournalError):
 
     code = "journal-damaged"
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        evidence: Sequence[str] = (),
+        seq: int | None = None,
+        good: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, evidence=evidence)
+        self.seq = seq
+        """The first damaged or missing event, None where the damage has no number."""
+        self.good = good
+        """The last event up to which everything is good, None where that is not known."""
+
 
 class JournalNewerError(JournalError):
     """The journal was written by a newer version."""
@@ -126,3 +141,24 @@ class JournalMissingError(JournalError):
 
     code = "no-journal"
     exit = Exit.FAILED
+
+
+class JournalExistsError(JournalError):
+    """A journal is to be made where there is one already."""
+
+    code = "journal-exists"
+    exit = Exit.FAILED
+
+
+class JournalFullError(JournalError):
+    """There is no room to append; nothing was appended."""
+
+    code = "journal-full"
+    exit = Exit.FAILED
+
+
+class JournalLockedError(JournalError):
+    """Another process is writing to the journal and did not finish in time."""
+
+    code = "journal-locked"
+    exit = Exit.LOCKED
