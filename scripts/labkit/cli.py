@@ -1,0 +1,212 @@
+"""The command line of ``scripts/lab``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import image, scenario
+from .base import LabError, cache_directory, limit, need_commands, say
+from .machine import Machine, Shape, overlay
+
+EPILOG = """examples:
+  scripts/lab build                       the image, from the cache when nothing changed
+  scripts/lab run --stub vfio-pci         the main job: new, reboot, running, rollback, as before?
+  scripts/lab up && scripts/lab exec -- lspci -nnk && scripts/lab down
+  scripts/lab shell                       a line at a time in the running machine (starts it if there is none)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command of the lab; 0 done, 1 a check or the lab failed, 64 usage."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.function(options))
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The lab's arguments."""
+    top = argparse.ArgumentParser(
+        prog="scripts/lab", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    build = commands.add_parser("build", help="build the image, or find it in the cache")
+    build.add_argument("--rebuild", action="store_true", help="build it even if it is there")
+    build.set_defaults(function=cmd_build)
+
+    run = commands.add_parser("run", help="the main job on a real kernel, with a table of what was checked")
+    run.add_argument("--stub", choices=("vfio-pci", "pci-stub"), default="vfio-pci")
+    run.add_argument("--output", type=Path, help="directory for logs and transcripts (default: build/lab/NAME)")
+    run.add_argument("--keep", action="store_true", help="leave the machine running at the end")
+    add_shape(run)
+    run.set_defaults(function=cmd_run)
+
+    up = commands.add_parser("up", help="start a machine in the background")
+    add_name(up)
+    up.add_argument("--fresh", action="store_true", help="throw away what an earlier machine of this name wrote")
+    up.add_argument("--vfiostate", action="store_true", help="install the checkout in it")
+    add_shape(up)
+    up.set_defaults(function=cmd_up)
+
+    execute = commands.add_parser("exec", help="run an argument list in the machine (started if there is none)")
+    add_name(execute)
+    execute.add_argument("--timeout", type=float, default=None, help="seconds (default: five times nominal)")
+    execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- ARGV")
+    execute.set_defaults(function=cmd_exec)
+
+    shell = commands.add_parser("shell", help="type shell lines into the machine")
+    add_name(shell)
+    shell.set_defaults(function=cmd_shell)
+
+    reboot = commands.add_parser("reboot", help="reboot the machine")
+    add_name(reboot)
+    reboot.set_defaults(function=cmd_reboot)
+
+    down = commands.add_parser("down", help="shut the machine down")
+    add_name(down)
+    down.add_argument("--cut", action="store_true", help="cut its power instead")
+    down.add_argument("--remove", action="store_true", help="and remove its disk")
+    down.set_defaults(function=cmd_down)
+
+    commands.add_parser("list", help="images and machines").set_defaults(function=cmd_list)
+    return top
+
+
+def add_name(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--name", default="default", help="which machine (default: %(default)s)")
+
+
+def add_shape(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--iommu", choices=("intel", "amd", "none"), default="intel")
+    command.add_argument("--twin", action="store_true", help="a second, equal graphics card at 04:00.0")
+
+
+def machines_directory() -> Path:
+    return cache_directory() / "machines"
+
+
+def shape_path(name: str) -> Path:
+    return machines_directory() / name / "shape"
+
+
+def named_machine(name: str, shape: Shape | None = None) -> Machine:
+    """The machine of this name; its hardware stays what it was when it was made."""
+    directory = machines_directory() / name
+    if shape is None:
+        iommu, twin = shape_path(name).read_text().split() if shape_path(name).exists() else ("intel", "single")
+        shape = Shape(iommu, twin == "twin")
+    return Machine(directory, directory / "disk.qcow2", shape)
+
+
+def started(name: str) -> Machine:
+    """The machine of this name, started if it does not run."""
+    machine = named_machine(name)
+    if machine.pid() is None:
+        start(machine)
+    return machine
+
+
+def start(machine: Machine, *, fresh: bool = False) -> None:
+    """Starts a named machine on its own overlay."""
+    need_commands(["qemu-system-x86_64", "qemu-img"])
+    base = image.ensure_image()
+    if fresh:
+        shutil.rmtree(machine.directory, ignore_errors=True)
+    machine.directory.mkdir(parents=True, exist_ok=True)
+    if not machine.disk.exists():
+        overlay(base, machine.disk)
+    shape_path(machine.directory.name).write_text(f"{machine.shape.iommu} {'twin' if machine.shape.twin else 'single'}\n")
+    say(f"starting machine {machine.directory.name}")
+    machine.start()
+
+
+def cmd_build(options: argparse.Namespace) -> int:
+    print(image.ensure_image(rebuild=options.rebuild))
+    return 0
+
+
+def cmd_run(options: argparse.Namespace) -> int:
+    return scenario.main_job(
+        options.stub, Shape(options.iommu, options.twin), output=options.output, keep=options.keep
+    )
+
+
+def cmd_up(options: argparse.Namespace) -> int:
+    machine = named_machine(options.name, Shape(options.iommu, options.twin))
+    if machine.pid() is not None:
+        if not options.fresh:
+            say("it runs already")
+            return 0
+        machine.cut_power()
+    if options.vfiostate:
+        with tempfile.TemporaryDirectory() as scratch:
+            bundle_path = scenario.make_bundle(Path(scratch))
+            start(machine, fresh=options.fresh)
+            scenario.install_over_agent(machine, bundle_path)
+        return 0
+    start(machine, fresh=options.fresh)
+    return 0
+
+
+def cmd_exec(options: argparse.Namespace) -> int:
+    argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
+    if not argv:
+        raise LabError("exec: which command? scripts/lab exec -- lspci -nnk")
+    ran = started(options.name).agent.run(argv, timeout=options.timeout or limit("advance"))
+    sys.stdout.write(ran.stdout)
+    sys.stderr.write(ran.stderr)
+    return 124 if ran.timed_out else ran.rc if ran.rc >= 0 else 128 - ran.rc
+
+
+def cmd_shell(options: argparse.Namespace) -> int:
+    machine = started(options.name)
+    while True:
+        try:
+            line = input("lab# " if sys.stdin.isatty() else "")
+        except EOFError:
+            return 0
+        ran = machine.agent.run(["bash", "-c", line], timeout=limit("advance"))
+        print(ran.stdout + ran.stderr, end="" if (ran.stdout + ran.stderr)[-1:] in ("", "\n") else "\n")
+        if ran.rc:
+            print(f"[{ran.rc}]")
+
+
+def cmd_reboot(options: argparse.Namespace) -> int:
+    print(started(options.name).reboot())
+    return 0
+
+
+def cmd_down(options: argparse.Namespace) -> int:
+    machine = named_machine(options.name)
+    if machine.pid() is not None:
+        if options.cut:
+            machine.cut_power()
+        else:
+            machine.power_off()
+    if options.remove:
+        shutil.rmtree(machine.directory, ignore_errors=True)
+    return 0
+
+
+def cmd_list(_options: argparse.Namespace) -> int:
+    current = image.image_path()
+    for path in image.built_images():
+        print(f"image    {path}  {path.stat().st_size // 2**20} MiB{'  (this recipe)' if path == current else ''}")
+    if not current.exists():
+        print("image    none of this recipe yet: scripts/lab build")
+    for directory in sorted(machines_directory().glob("*")) if machines_directory().exists() else []:
+        pid = named_machine(directory.name).pid()
+        size = sum(file.stat().st_blocks * 512 for file in directory.glob("*.qcow2")) // 2**20
+        print(f"machine  {directory.name}  {f'runs, pid {pid}' if pid else 'off'}  {size} MiB  {os.fspath(directory)}")
+    return 0

@@ -1,0 +1,1 @@
+def main_job(*a, **k): raise NotImplementedError
