@@ -70,7 +70,8 @@ class RemoveFile:
 
 @dataclass(frozen=True, slots=True)
 class RunCommand:
-    """Run a command. `produces` names the files it makes or changes: their before-images are kept. Seconds in `timeout`.
+    """Run a command. `produces` names the files it makes or changes: their before-images are kept. `timeout`
+    is seconds.
 
     A command may be cut off by a crash at any point, and then is taken back and run again: it must bear that.
     """
@@ -99,10 +100,13 @@ class WriteAttribute:
 
 @dataclass(frozen=True, slots=True)
 class StartProcess:
-    """Start a process that outlives us. Undone by stopping it: politely over QMP, then by force.
+    """Start a process that outlives us. Undone by stopping it: politely over QMP, then by force after `timeout` seconds.
 
-    `name` names its files under /run/vfiostate (`NAME.pid`, `NAME.qmp`, `NAME.log`). It runs as `user` (None: ours)
-    with RLIMIT_MEMLOCK of `memlock` bytes (None: unchanged); `devices` are device nodes given to that user before.
+    `name` names its files under /run/vfiostate (`NAME.pid`, `NAME.qmp`, `NAME.log`). It runs as `user` (None: ours) with
+    the supplementary `groups` (names) and RLIMIT_MEMLOCK of `memlock` bytes (None: unchanged); `devices` are device
+    nodes that belong to that user as long as it runs.
+    With `inherit_socket` its standard input is the listening unix socket NAME.qmp, made before by the engine and open to
+    nobody else; without, it makes that socket itself.
     """
 
     name: str
@@ -112,6 +116,8 @@ class StartProcess:
     memlock: int | None = None
     devices: tuple[str, ...] = ()
     timeout: float = 60.0
+    groups: tuple[str, ...] = ()
+    inherit_socket: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from journal.errors import Exit
 from steps.actions import Action
 from steps.config import Config
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
 
 
 class State(StrEnum):
@@ -108,6 +110,16 @@ class Host(Protocol):
         """Run a command that only reads. Status 127 where the command is missing; raises TimeoutError when it hangs."""
         ...
 
+    def qmp(
+        self, name: str, command: str, arguments: Mapping[str, Json] | None = None, *, timeout: float = 10.0
+    ) -> Json:
+        """What the guest started under that name answers to a QMP command that only reads, such as `query-status`.
+
+        Raises ConnectionError where nobody answers (no such guest, or it has ended), TimeoutError after `timeout`
+        seconds, ValueError where the command is refused.
+        """
+        ...
+
     @property
     def release(self) -> str:
         """The running kernel's release (`uname -r`)."""
@@ -154,8 +166,8 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Brief:
     """What a step is told besides the host: the configuration, the setup's id, the boot in which the present state
-    was reached, what earlier steps remembered (step -> key -> value), and which files carry content of ours now (path ->
-    its sha256)."""
+    was reached, what earlier steps remembered (step -> key -> value), and which files carry content of ours now
+    (path -> its sha256)."""
 
     config: Config
     setup: str

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from steps.base import Completed, FileKind, Stat
+from steps.base import Completed, FileKind, Json, Stat
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class MemoryHost:
     free_bytes: dict[str, int] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
     asked: list[tuple[str, ...]] = field(default_factory=list)
+    guests: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
     def read(self, path: str) -> bytes:
         """The bytes of a file."""
@@ -142,6 +143,16 @@ class MemoryHost:
             ran = subprocess.run(args, input=stdin, capture_output=True, timeout=timeout, check=False)
             return Completed(args, ran.returncode, ran.stdout, ran.stderr)
         return completed(args, status=1 if args[0] in self.commands else 127)
+
+    def qmp(
+        self, name: str, command: str, arguments: Mapping[str, Json] | None = None, *, timeout: float = 10.0
+    ) -> Json:
+        """What `guests` says under the guest's name and the command; a guest that is not there does not answer."""
+        if name not in self.guests:
+            raise ConnectionRefusedError(111, "Connection refused", name)
+        if command not in self.guests[name]:
+            raise ValueError(f"{command}: the guest does not know this command")
+        return self.guests[name][command]
 
     def _node(self, path: str) -> Node:
         if path in self.tree:
