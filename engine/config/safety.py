@@ -1,0 +1,61 @@
+"""Who else could have written the configuration: what root reads and acts on, nobody else may write."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from typing import Protocol
+
+from journal.errors import ConfigurationError
+from steps.base import FileKind, Stat
+
+
+class Files(Protocol):
+    """What reading a configuration needs of a host."""
+
+    def read(self, path: str) -> bytes:
+        """The content of a file, symlinks followed."""
+        ...
+
+    def lstat(self, path: str) -> Stat | None:
+        """What the path itself is."""
+        ...
+
+    def resolve(self, path: str) -> str:
+        """The path with every symlink followed."""
+        ...
+
+
+def refuse_foreign(files: Files, path: str) -> None:
+    """Raise ConfigurationError when someone besides root and us may write the file or swap it for another.
+
+    Looked at: the file, every directory on the way to it, and, where `path` is a symlink, those on the way to that.
+    A sticky directory (as /tmp) is let pass: nobody else may rename or remove what is ours in it.
+    """
+    trusted = {0, os.geteuid()}
+    for place in dict.fromkeys((*_way(path), *_way(files.resolve(path)))):
+        found = files.lstat(place)
+        if found is None or found.kind is FileKind.SYMLINK:
+            continue
+        if found.uid not in trusted:
+            raise _foreign(path, place, f"belongs to uid {found.uid}", f"chown root {place}")
+        open_to_others = found.mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if open_to_others and not (found.kind is FileKind.DIRECTORY and found.mode & stat.S_ISVTX):
+            raise _foreign(path, place, f"has mode {found.mode:04o}", f"chmod go-w {place}")
+
+
+def _way(path: str) -> Iterator[str]:
+    yield path
+    while path != "/":
+        path = posixpath.dirname(path)
+        yield path
+
+
+def _foreign(path: str, place: str, found: str, remedy: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the configuration {path} could have been written by others: {place} {found}",
+        hint=f"look at what it says, then: {remedy}",
+        evidence=(f"{place} {found}",),
+    )
