@@ -100,13 +100,13 @@ class WriteAttribute:
 
 @dataclass(frozen=True, slots=True)
 class StartProcess:
-    """Start a process that outlives us. Undone by stopping it: politely over QMP, then by force after `timeout` seconds.
+    """Start a process that outlives us. Undone by stopping it: politely over QMP, then by force after `timeout` s.
 
-    `name` names its files under /run/vfiostate (`NAME.pid`, `NAME.qmp`, `NAME.log`). It runs as `user` (None: ours) with
-    the supplementary `groups` (names) and RLIMIT_MEMLOCK of `memlock` bytes (None: unchanged); `devices` are device
-    nodes that belong to that user as long as it runs.
-    With `inherit_socket` its standard input is the listening unix socket NAME.qmp, made before by the engine and open to
-    nobody else; without, it makes that socket itself.
+    `name` names its files under /run/vfiostate (`NAME.pid`, `NAME.qmp`, `NAME.log`). It runs as `user` (None: ours)
+    with the supplementary `groups` (names) and RLIMIT_MEMLOCK of `memlock` bytes (None: unchanged); `devices` are
+    device nodes that belong to that user as long as it runs.
+    With `inherit_socket` its standard input is the listening unix socket NAME.qmp, made before by the engine and open
+    to nobody else; without, it makes that socket itself.
     """
 
     name: str

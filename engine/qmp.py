@@ -1,0 +1,64 @@
+"""One question to a guest over QMP, its monitor protocol, by the qemu.qmp library."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from steps.base import Json
+
+if TYPE_CHECKING:
+    from qemu.qmp import QMPClient
+
+
+def query_qmp(
+    socket: Path, command: str, arguments: Mapping[str, Json] | None = None, *, timeout: float = 10.0
+) -> Json:
+    """What the guest behind a unix socket answers to a QMP command (the `return` of its reply).
+
+    Raises ConnectionError where nobody answers or the guest ends meanwhile, TimeoutError after `timeout` seconds (a
+    monitor speaks to one client at a time), ValueError where the guest refuses the command.
+    """
+    import asyncio  # asyncio and qemu.qmp cost 80 ms: only where a guest is spoken to
+
+    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)  # it logs every failure that it raises, too
+    try:
+        directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
+    except OSError as error:
+        raise ConnectionError(f"{socket}: {error.strerror}") from error
+    try:
+        # A unix socket's address holds 107 bytes (unix(7)); through the directory's descriptor any path fits.
+        address = f"/proc/self/fd/{directory}/{socket.name}"
+        return asyncio.run(_ask(address, str(socket), command, dict(arguments or {}), timeout))
+    finally:
+        os.close(directory)
+
+
+async def _ask(address: str, shown: str, command: str, arguments: dict[str, Json], timeout: float) -> Json:
+    import asyncio  # as above
+
+    from qemu.qmp import ExecuteError, QMPClient, QMPError
+
+    client = QMPClient("vfiostate")
+    try:
+        async with asyncio.timeout(timeout):
+            await client.connect(address)
+            return cast(Json, await client.execute(command, arguments or None))
+    except ExecuteError as error:
+        raise ValueError(f"{command}: {error}") from error
+    except TimeoutError as error:
+        raise TimeoutError(f"{shown}: no answer to {command} within {timeout:g} s") from error
+    except (QMPError, OSError, EOFError) as error:
+        raise ConnectionError(f"{shown}: {error}") from error
+    finally:
+        await _leave(client)
+
+
+async def _leave(client: QMPClient) -> None:
+    """End the session; that the other side was faster, or never spoke QMP, was already told."""
+    with contextlib.suppress(Exception):
+        await client.disconnect()
