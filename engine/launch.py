@@ -55,7 +55,7 @@ def launch(process: StartProcess, runtime: Path) -> int:
         stack.enter_context(_locked_memory(process.memlock))
         child = subprocess.Popen(
             process.argv,
-            stdin=inherited if inherited is not None else subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if inherited is None else inherited.fileno(),
             stdout=log,
             stderr=log,
             cwd="/",
