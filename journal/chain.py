@@ -1,7 +1,7 @@
 """The chain: how an event becomes a record that carries the hash of the one before, and how it is read back.
 
-hash = sha256(prev + "\\n" + body), in lower-case hex; `prev` of the first event is 64 zeros. `body` is the canonical JSON
-(ASCII, sorted keys, no spaces) of everything that the event says, its number included.
+hash = sha256(prev + "\\n" + body), in lower-case hex; `prev` of the first event is 64 zeros. `body` is the canonical
+JSON (ASCII, sorted keys, no spaces) of everything that the event says, its number included.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _NAMES = ("seq", "at", "boot", "who", "kind", "setup", "step", "attempt", "data"
 _pick = itemgetter(*_NAMES)
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _parse = json.JSONDecoder().decode
-VERIFY_HINT = "`vfiostate journal verify` shows what is damaged and what is still good; restore.sh beside the journal needs no journal"
+VERIFY_HINT = (
+    "`vfiostate journal verify` shows what is damaged and what is still good; restore.sh beside it works without it"
+)
 
 
 class Head(NamedTuple):

@@ -11,6 +11,8 @@ from typing import TypeAlias
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, String, Table, Text, inspect
 from sqlalchemy.schema import CreateTable
 
+from journal.chain import GENESIS
+
 APPLICATION_ID = 0x76666A31
 """`vfj1` in ASCII, at byte 68 of a SQLite file (https://www.sqlite.org/fileformat.html#application_id)."""
 APPLICATION = "vfiostate journal"
@@ -44,8 +46,9 @@ SQLITE_GUARDS: Mapping[str, str] = {
     "events_no_delete": "CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN"
     " SELECT RAISE(ABORT, 'the journal is append-only'); END",
     "events_in_order": "CREATE TRIGGER events_in_order BEFORE INSERT ON events"
-    " WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events) BEGIN"
-    " SELECT RAISE(ABORT, 'events are numbered without a gap'); END",
+    " WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events)"
+    f" OR NEW.prev IS NOT coalesce((SELECT hash FROM events WHERE seq = NEW.seq - 1), '{GENESIS}') BEGIN"
+    " SELECT RAISE(ABORT, 'an event follows the last one'); END",
     "blobs_no_update": "CREATE TRIGGER blobs_no_update BEFORE UPDATE ON blobs BEGIN"
     " SELECT RAISE(ABORT, 'the journal is append-only'); END",
     "blobs_no_delete": "CREATE TRIGGER blobs_no_delete BEFORE DELETE ON blobs BEGIN"
@@ -60,8 +63,9 @@ POSTGRESQL_FUNCTIONS: Sequence[str] = (
     " RAISE EXCEPTION USING MESSAGE = 'the journal is append-only: no ' || TG_OP || ' on ' || TG_TABLE_NAME,"
     " ERRCODE = 'integrity_constraint_violation'; END $$",
     "CREATE FUNCTION journal_in_order() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-    " IF NEW.seq IS DISTINCT FROM (SELECT coalesce(max(seq), 0) + 1 FROM events) THEN"
-    " RAISE EXCEPTION USING MESSAGE = 'events are numbered without a gap',"
+    " IF NEW.seq IS DISTINCT FROM (SELECT coalesce(max(seq), 0) + 1 FROM events)"
+    f" OR NEW.prev IS DISTINCT FROM coalesce((SELECT hash FROM events WHERE seq = NEW.seq - 1), '{GENESIS}') THEN"
+    " RAISE EXCEPTION USING MESSAGE = 'an event follows the last one',"
     " ERRCODE = 'integrity_constraint_violation'; END IF; RETURN NEW; END $$",
 )
 POSTGRESQL_GUARDS: Mapping[str, str] = {

@@ -1,0 +1,250 @@
+"""The database under the journal: finding it, making it, holding one connection to it.
+
+SQLite, in one file: `journal_mode=DELETE`, `synchronous=EXTRA`, `isolation_level=None` and an explicit BEGIN, the only
+combination that is transactional on Python 3.11 to 3.13, tables included.
+
+Opening for reading never writes, not even to recover. After a power cut in the middle of a commit, a hot rollback
+journal lies beside the file, and what is in the file is not yet true. A reader then copies both into a private
+directory, lets SQLite recover the copy and reads that: this works on a rescue system's read-only mount as well. The
+next writer recovers the file itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from journal.errors import (
+    JournalLockedError,
+    JournalMissingError,
+    JournalUnreadableError,
+    NotAJournalError,
+    UsageError,
+)
+from journal.faults import NOT_OURS_HINT, mapped, original
+
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for another process that is writing."""
+
+_Mode = Literal["ro", "rw"]
+_PRAGMAS = ("trusted_schema = OFF", "cell_size_check = ON")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a journal is: a SQLAlchemy URL, and the path if it is a SQLite file. `shown` carries no password."""
+
+    url: URL
+    path: Path | None
+    shown: str
+
+
+def locate(where: str | Path) -> Place:
+    """Understand a plain path or a SQLAlchemy URL. Raises UsageError for what is neither."""
+    if isinstance(where, Path) or "://" not in where:
+        path = Path(where).absolute()
+        return Place(URL.create("sqlite", database=str(path)), path, str(path))
+    try:
+        url = make_url(where)
+    except ArgumentError as error:
+        raise UsageError(
+            "The journal's address is not a SQLAlchemy URL.",
+            hint="give a path, or something like postgresql+psycopg://user@host/database",
+        ) from error
+    if url.get_backend_name() != "sqlite":
+        return Place(url, None, url.render_as_string(hide_password=True))
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise UsageError("A journal in SQLite is a file.", hint="give its path", evidence=(str(url),))
+    path = Path(url.database).absolute()
+    return Place(url, path, str(path))
+
+
+class Database:
+    """One held connection. `reading` and `writing` are its transactions."""
+
+    def __init__(self, place: Place, *, write: bool, new: bool = False) -> None:
+        """Connect; a `new` file may be empty. Raises the JournalError that says why it cannot be."""
+        self.place = place
+        self.writable = write
+        self._begin = "BEGIN"
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        with mapped(place.shown):
+            self._engine, self.connection = self._connect(new)
+
+    def _connect(self, new: bool) -> tuple[Engine, Connection]:
+        if self.place.path is None:
+            engine = _server_engine(self.place, self.writable)
+            return engine, engine.connect()
+        if not new:
+            inspect_file(self.place.path, write=self.writable)
+        if self.writable:
+            return self._open_sqlite(self.place.path, "rw")
+        for _ in range(3):
+            try:
+                return self._open_sqlite(self.place.path, "ro")
+            except (SQLAlchemyError, sqlite3.Error) as error:
+                if not _is_hot(error):
+                    raise
+            self._copy = _copy_with_journal(self.place.path)
+            if self._copy is not None:
+                return self._open_sqlite(Path(self._copy.name, self.place.path.name), "rw")
+        raise JournalLockedError(
+            "The journal changes while it is being read.",
+            hint="try again when the other vfiostate has ended",
+            evidence=(self.place.shown,),
+        )
+
+    def _open_sqlite(self, path: Path, mode: _Mode) -> tuple[Engine, Connection]:
+        """A connection that has read the file once, so that damage and hot journals show here."""
+
+        def connect() -> sqlite3.Connection:
+            uri = f"file:{quote(str(path))}?mode={mode}"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
+            pragmas = (*_PRAGMAS, "synchronous = EXTRA") if self.writable else (*_PRAGMAS, "query_only = ON")
+            try:
+                for pragma in pragmas:
+                    connection.execute(f"PRAGMA {pragma}")
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                if self.writable:
+                    # Writes nothing in a file that is in this mode already; takes back a WAL that somebody set.
+                    connection.execute("PRAGMA journal_mode = DELETE")
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+        engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            connection.exec_driver_sql(self._begin)
+
+        return engine, engine.connect()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One transaction that sees one state of the journal. Raises JournalError."""
+        self._begin = "BEGIN"
+        with mapped(self.place.shown), self.connection.begin():
+            yield self.connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that alone may append; durable when the block is left. Raises JournalError."""
+        self._begin = "BEGIN IMMEDIATE"
+        with mapped(self.place.shown), self.connection.begin():
+            yield self.connection
+
+    def close(self) -> None:
+        """Let go of the connection, and of the private copy where there was one."""
+        self.connection.close()
+        self._engine.dispose()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+
+def _server_engine(place: Place, write: bool) -> Engine:
+    """An engine for any database but SQLite. On PostgreSQL, a commit that returned is on the server's disk."""
+    try:
+        engine = create_engine(place.url, poolclass=NullPool)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise UsageError(
+            "The driver for this database is not installed.",
+            hint="for PostgreSQL: pip install 'vfiostate[postgresql]' and a URL that begins with postgresql+psycopg://",
+            evidence=(place.shown, str(error)),
+        ) from error
+    if engine.dialect.name == "postgresql":
+        settings = {
+            "synchronous_commit": "on",
+            "lock_timeout": f"{int(BUSY_TIMEOUT * 1000)}ms",
+            "default_transaction_read_only": "off" if write else "on",
+        }
+
+        @event.listens_for(engine, "connect")
+        def set_up(connection: object, _record: object) -> None:
+            with connection.cursor() as cursor:  # type: ignore[attr-defined]
+                for name, value in settings.items():
+                    cursor.execute(f"SET SESSION {name} = '{value}'")
+            connection.commit()  # type: ignore[attr-defined]
+
+    return engine
+
+
+def inspect_file(path: Path, *, write: bool) -> None:
+    """Say what is wrong with a file before SQLite sees it: missing, not a file, empty, not to be read or written."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+            raise NotAJournalError(
+                "There is no journal file there.", hint=NOT_OURS_HINT, evidence=(f"{path} is {what}",)
+            )
+        with path.open("rb") as file:
+            beginning = file.read(1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise JournalMissingError(
+            "There is no journal yet.", hint="`vfiostate advance` makes one", evidence=(str(path),)
+        ) from error
+    except OSError as error:
+        raise _not_allowed("read", path, error.strerror or str(error)) from error
+    if not beginning and not hot_journal_of(path).exists():
+        raise NotAJournalError(
+            "The file is not a journal of vfiostate: it is empty.", hint=NOT_OURS_HINT, evidence=(str(path),)
+        )
+    if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
+        raise _not_allowed("written", path, "no permission, or a read-only file system")
+
+
+def _not_allowed(what: str, path: Path, why: str) -> JournalUnreadableError:
+    return JournalUnreadableError(
+        f"The journal cannot be {what}.",
+        hint="run as root, and see whether its file system is in order",
+        evidence=(f"{path}: {why}",),
+    )
+
+
+def hot_journal_of(path: Path) -> Path:
+    """The rollback journal that SQLite keeps beside a file during a transaction."""
+    return path.with_name(f"{path.name}-journal")
+
+
+def _is_hot(error: Exception) -> bool:
+    return getattr(original(error), "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK
+
+
+def _copy_with_journal(path: Path) -> tempfile.TemporaryDirectory[str] | None:
+    """A private copy of a file and its hot journal; None if a writer came in between."""
+    both = (path, hot_journal_of(path))
+    directory = tempfile.TemporaryDirectory(prefix="vfiostate-journal-")
+    try:
+        before = [_identity(file) for file in both]
+        for file in both:
+            shutil.copyfile(file, Path(directory.name, file.name))
+        if [_identity(file) for file in both] == before:
+            return directory
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        directory.cleanup()
+        raise _not_allowed("read", path, f"it has to be recovered in a copy first: {error}") from error
+    directory.cleanup()
+    return None
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    info = path.stat()
+    return info.st_ino, info.st_size, info.st_mtime_ns

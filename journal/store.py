@@ -1,0 +1,214 @@
+"""The store: append events in one durable transaction, read them back with the chain checked.
+
+Nothing is appended to a journal whose chain has not been checked from its first event on: what this process has not yet
+read, `append` reads first, in its own transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import Connection, LargeBinary, Select, cast, insert, select
+
+from journal.before import Where, named
+from journal.chain import START, VERIFY_HINT, Head, Record, Row, checked, decode, seal
+from journal.database import Database, locate
+from journal.errors import JournalDamagedError, JournalError
+from journal.events import Draft, Event, Kind, Origin
+from journal.layout import alone, check_layout, make
+from journal.schema import BLOBS, EVENTS
+
+BATCH = 500
+"""Events read at a time; between two batches no lock is held."""
+
+
+def utc_now() -> datetime:
+    """The wall clock. It may jump back; the order of events is that of their numbers."""
+    return datetime.now(UTC)
+
+
+class Journal:
+    """A journal that is open. Made by `create` or `open`; a context manager that closes it."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._clock = clock
+        self._known = START
+        """The last event up to which this process has checked the chain."""
+
+    @classmethod
+    def create(cls, where: str | Path, *, clock: Callable[[], datetime] = utc_now) -> Journal:
+        """Make a new journal (a SQLite file with mode 0600 in a directory with mode 0700) and open it for writing.
+
+        Raises JournalExistsError where there is one, and whatever else of JournalError says why it cannot be made.
+        """
+        make(locate(where))
+        return cls.open(where, write=True, clock=clock)
+
+    @classmethod
+    def open(cls, where: str | Path, *, write: bool, clock: Callable[[], datetime] = utc_now) -> Journal:
+        """Open a journal. For reading nothing at all is written; for writing an older layout is migrated.
+
+        Raises JournalMissingError, NotAJournalError, JournalNewerError, JournalUnreadableError, JournalDamagedError.
+        """
+        database = Database(locate(where), write=write)
+        try:
+            check_layout(database)
+            journal = cls(database, clock)
+            journal.head()
+        except BaseException:
+            database.close()
+            raise
+        return journal
+
+    def append(self, drafts: Sequence[Draft], *, origin: Origin, blobs: Iterable[bytes] = ()) -> tuple[Event, ...]:
+        """Append events, and the before-images they name, in one transaction; durable when it returns.
+
+        Raises JournalDamagedError when what is there is damaged, JournalFullError, JournalLockedError, JournalError;
+        nothing has been appended then. (When a database server is lost in the middle, reading again tells.)
+        """
+        if not self._database.writable:
+            raise JournalError("The journal is open for reading only.", hint="open it for writing")
+        with self._database.writing() as connection:
+            alone(connection)
+            head = self._catch_up(connection)
+            records = []
+            for draft in drafts:
+                records.append(seal(head, draft, origin, self._clock()))
+                head = Head(records[-1].seq, records[-1].hash)
+            _keep(connection, drafts, blobs)
+            if records:
+                connection.execute(insert(EVENTS), [record._asdict() for record in records])
+            # A crash up to here leaves a hot journal: the next opening rolls back, nothing was acknowledged.
+        self._known = head
+        return tuple(decode(record) for record in records)
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """The events after number `after`, in order, each held against the chain.
+
+        Raises JournalDamagedError at the first that does not fit: the ones before it have been yielded.
+        """
+        return map(decode, self.records(after))
+
+    def records(self, after: int = 0) -> Iterator[Record]:
+        """As `events`, but as they are stored: the text that was hashed."""
+        tip = self._head_at(after)
+        from_start = after <= self._known.seq
+        while True:
+            with self._database.reading() as connection:
+                rows = _fetch(connection, tip.seq)
+            for record in checked(rows, tip):
+                tip = Head(record.seq, record.hash)
+                yield record
+            if from_start and tip.seq > self._known.seq:
+                self._known = tip
+            if len(rows) < BATCH:
+                return
+
+    def blob(self, digest: str) -> bytes:
+        """The before-image with this sha256. Raises JournalDamagedError when it is missing or not what it was."""
+        with self._database.reading() as connection:
+            content = connection.execute(select(BLOBS.c.content).where(BLOBS.c.sha256 == digest)).scalar()
+        if content is None:
+            raise JournalDamagedError(
+                "A before-image is missing from the journal.", hint=VERIFY_HINT, evidence=(digest,)
+            )
+        found = sha256(content).hexdigest() if isinstance(content, bytes) else "not bytes"
+        if found != digest:
+            raise JournalDamagedError(
+                "A before-image in the journal is damaged.",
+                hint=VERIFY_HINT,
+                evidence=(f"expected sha256 {digest}", f"found {found}"),
+            )
+        return bytes(content)
+
+    def head(self) -> Head:
+        """The number and hash of the last event, as they stand there."""
+        query = select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return START if row is None else Head(row.seq, row.hash)
+
+    @property
+    def path(self) -> Path | None:
+        """The file, None where the journal is in a database server."""
+        return self._database.place.path
+
+    @property
+    def shown(self) -> str:
+        """How to name this journal to the user; carries no password."""
+        return self._database.place.shown
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _catch_up(self, connection: Connection) -> Head:
+        """Check what this process has not read yet, inside its transaction; the true head."""
+        tip = self._known
+        while rows := _fetch(connection, tip.seq):
+            for record in checked(rows, tip):
+                tip = Head(record.seq, record.hash)
+        self._known = tip
+        return tip
+
+    def _head_at(self, seq: int) -> Head:
+        if seq == 0:
+            return START
+        if seq == self._known.seq:
+            return self._known
+        with self._database.reading() as connection:
+            found = connection.execute(select(EVENTS.c.hash).where(EVENTS.c.seq == seq)).scalar()
+        if not isinstance(found, str):
+            raise JournalDamagedError(f"Event {seq} is missing from the journal.", hint=VERIFY_HINT, seq=seq)
+        return Head(seq, found)
+
+
+def _query(dialect: str) -> Select[tuple[int, object, object, object]]:
+    """Columns as bytes, so that text which is no longer UTF-8 is a damaged event and not a failing query."""
+    columns = (EVENTS.c.prev, EVENTS.c.hash, EVENTS.c.body)
+    if dialect == "sqlite":
+        return select(EVENTS.c.seq, *(cast(column, LargeBinary) for column in columns))
+    return select(EVENTS.c.seq, *columns)
+
+
+def _fetch(connection: Connection, after: int) -> list[Row]:
+    """The next batch of rows after a number."""
+    query = _query(connection.dialect.name).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(BATCH)
+    rows = connection.execute(query).all()
+    if connection.dialect.name == "sqlite":
+        return rows  # type: ignore[return-value]
+    return [(seq, _bytes(prev), _bytes(mark), _bytes(body)) for seq, prev, mark, body in rows]
+
+
+def _bytes(value: object) -> object:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _keep(connection: Connection, drafts: Sequence[Draft], blobs: Iterable[bytes]) -> None:
+    """Insert the before-images that are not there yet. Raises JournalError if an intent names one that is nowhere."""
+    given = {sha256(blob).hexdigest(): blob for blob in blobs}
+    wanted = {digest for draft in drafts if draft.kind is Kind.INTENT for digest in named(draft.data, Where.BLOB)}
+    asked = given.keys() | wanted
+    if not asked:
+        return
+    there = set(connection.execute(select(BLOBS.c.sha256).where(BLOBS.c.sha256.in_(asked))).scalars())
+    if lost := wanted - given.keys() - there:
+        raise JournalError(
+            "An intent names a before-image that was not kept; nothing was appended.",
+            hint="this is a fault in vfiostate: please report it",
+            evidence=tuple(sorted(lost)),
+        )
+    new = [{"sha256": digest, "content": blob} for digest, blob in given.items() if digest not in there]
+    if new:
+        connection.execute(insert(BLOBS), new)
