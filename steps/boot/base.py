@@ -1,0 +1,111 @@
+"""What every boot loader answers: is it the one, which command lines are in force, how ours become its default.
+
+A boot loader is one module of this package with `LOADERS`, a tuple of objects of this shape; nothing else is edited
+when one is added. Facts are read by `read`; everything after that is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from steps.actions import Action
+from steps.base import Finding, Host
+from steps.boot.grub_sites import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A boot entry as the boot loader will use it. `ours` says that the loader makes it from the configuration we edit,
+    so that our tokens must be on it; `release` is None where the kernel cannot be told."""
+
+    title: str
+    release: str | None
+    words: tuple[str, ...]
+    recovery: bool
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BootFacts:
+    """What a boot loader has to say.
+
+    `words` are those of the configuration's value that we edit, `fixed` those that it adds from elsewhere to every
+    entry; `site` is the proved place for ours, with the content of its file; `entries` is the generated configuration
+    (None where there is none to look into), `default` the entry of the next boot; `newest` the release that a
+    regenerated configuration will boot, where that is not yet the default's.
+    """
+
+    loader: str
+    where: str
+    words: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    site: Site | None = None
+    content: bytes = b""
+    entries: tuple[Entry, ...] | None = None
+    default: Entry | None = None
+    newest: str | None = None
+    generated: str = ""
+    regenerate: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def in_force(self) -> tuple[str, ...]:
+        """All words that the configuration gives a normal entry, in the kernel's order."""
+        return (*self.fixed, *self.words)
+
+    @property
+    def release(self) -> str | None:
+        """The release of the kernel that boots next by default."""
+        return self.newest or (self.default.release if self.default else None)
+
+
+class BootLoader(Protocol):
+    """One boot loader.
+
+    The more particular precedes the more general where there is evidence for both: the tools of Proxmox sit on top of
+    systemd-boot or GRUB. A loader that cannot stage makes the new command line the default at once. What `edits` and
+    `commit` did is taken back by the journal.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the configuration calls it."""
+        ...
+
+    @property
+    def precedence(self) -> int:
+        """Its place among loaders found side by side; the lowest wins."""
+        ...
+
+    @property
+    def supported(self) -> bool:
+        """Whether its command line is edited, rather than refused by name."""
+        ...
+
+    @property
+    def can_stage(self) -> bool:
+        """Whether it can boot our command line once before it is the default."""
+        ...
+
+    @property
+    def manual(self) -> str:
+        """How a person changes the command line without us."""
+        ...
+
+    def detect(self, host: Host) -> tuple[str, ...] | None:
+        """What shows that this loader boots the host, None where nothing does."""
+        ...
+
+    def read(self, host: Host, setup: str) -> BootFacts:
+        """The command lines in force, and the place where words for this setup can be put."""
+        ...
+
+    def edits(self, facts: BootFacts, tokens: Sequence[str]) -> tuple[Action, ...]:
+        """The changes of files that make these tokens part of the default; pure."""
+        ...
+
+    def commit(self, facts: BootFacts) -> tuple[Action, ...]:
+        """What makes the changed files effective (regenerating, refreshing); pure."""
+        ...
