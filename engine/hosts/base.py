@@ -88,3 +88,7 @@ class ChangeableHost(Host, Protocol):
     def request_reboot(self) -> None:
         """Ask the host to reboot; returns when it was asked."""
         ...
+
+    def system_log(self, text: str) -> None:
+        """One line to the system's log, where a cut tail of the journal shows later; never raises."""
+        ...

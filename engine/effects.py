@@ -1,0 +1,157 @@
+"""One action carried out on the host: the effect itself, with nothing of the journal in it."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from engine.codec import sha256
+from engine.hosts.base import Attributes, ChangeableHost, OutcomeUnknown
+from engine.images import fingerprint
+from engine.signals import InterruptedByUser
+from journal.errors import DriftError
+from steps.actions import (
+    Action,
+    EditFile,
+    RemoveFile,
+    RequestReboot,
+    RunCommand,
+    StartProcess,
+    StopProcess,
+    WriteAttribute,
+)
+
+LAST_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """How an action ended: `done`, `failed` or `unknown`, in words, and what its files are now."""
+
+    result: str
+    detail: str = ""
+    after: Mapping[str, str | None] = field(default_factory=dict)
+    output: tuple[str, ...] = ()
+
+
+def files_of(action: Action) -> tuple[str, ...]:
+    """The files an action makes, changes or removes."""
+    match action:
+        case EditFile() | RemoveFile():
+            return (action.path,)
+        case RunCommand():
+            return action.produces
+        case _:
+            return ()
+
+
+def planned_of(action: Action) -> dict[str, str | None]:
+    """What the files will be afterwards, where that is known before: path -> sha256, None for absent."""
+    match action:
+        case EditFile():
+            return {action.path: sha256(action.content)}
+        case RemoveFile():
+            return {action.path: None}
+        case _:
+            return {}
+
+
+def carry_out(host: ChangeableHost, action: Action, on_line: Callable[[str], None]) -> Effect:
+    """Do it. A failure is an Effect; DriftError is raised when the host is not what the plan was made from."""
+    try:
+        return _carry_out(host, action, on_line)
+    except OutcomeUnknown as error:
+        return Effect("unknown", str(error))
+    except TimeoutError:
+        return Effect("failed", f"gave no answer within its time and was ended: {_timeout(action):g} s")
+    except InterruptedByUser as error:
+        return Effect("failed", str(error), _after(host, action))
+    except OSError as error:
+        return Effect("failed", explain(error), _after(host, action))
+
+
+def explain(error: OSError) -> str:
+    """An operating system error in words: its name, its text and the file."""
+    name = errno.errorcode.get(error.errno or 0, "error")
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error} ({name}){where}"
+
+
+def _timeout(action: Action) -> float:
+    return getattr(action, "timeout", 0.0)
+
+
+def _after(host: ChangeableHost, action: Action) -> dict[str, str | None]:
+    return {path: fingerprint(host, path) for path in files_of(action)}
+
+
+def _carry_out(host: ChangeableHost, action: Action, on_line: Callable[[str], None]) -> Effect:
+    match action:
+        case EditFile() | RemoveFile():
+            return _change_file(host, action)
+        case RunCommand():
+            return _run(host, action, on_line)
+        case WriteAttribute():
+            return _write_attribute(host, action)
+        case StartProcess():
+            return Effect("done", f"pid {host.start(action)}")
+        case StopProcess():
+            from engine.guest import stop_guest  # asyncio and qemu.qmp are needed only where a guest is spoken to
+
+            return Effect("done", stop_guest(host, action.name, action.timeout))
+        case RequestReboot():
+            host.request_reboot()
+            return Effect("done")
+
+
+def _change_file(host: ChangeableHost, action: EditFile | RemoveFile) -> Effect:
+    refuse_drift(host, action.path, action.before)
+    if isinstance(action, RemoveFile):
+        host.remove_file(action.path)
+        return Effect("done", after={action.path: None})
+    attributes = host.attributes(action.path) if action.before else Attributes(action.mode, 0, 0)
+    host.write_file(action.path, action.content, attributes)
+    return Effect("done", after={action.path: sha256(action.content)})
+
+
+def refuse_drift(host: ChangeableHost, path: str, expected: str | None) -> None:
+    """Raise DriftError when a path is not what the plan was made from."""
+    found = fingerprint(host, path)
+    if found != expected:
+        raise DriftError(
+            f"{path} changed while vfiostate was at work",
+            evidence=(f"expected {expected or 'no file'}", f"found {found or 'no file'}"),
+            hint="find out what else edits it, then run `vfiostate advance` again",
+        )
+
+
+def _run(host: ChangeableHost, action: RunCommand, on_line: Callable[[str], None]) -> Effect:
+    completed = host.run(action.argv, timeout=action.timeout, on_line=on_line)
+    lines = (completed.stdout + b"\n" + completed.stderr).decode(errors="replace").splitlines()
+    output = tuple(deque((line for line in lines if line.strip()), LAST_LINES))
+    after = _after(host, action)
+    if completed.ok:
+        return Effect("done", "exit status 0", after, output)
+    status = completed.status
+    said = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    return Effect("failed", "no such command" if status == 127 else said, after, output)
+
+
+def _write_attribute(host: ChangeableHost, action: WriteAttribute) -> Effect:
+    try:
+        host.write_attribute(action.path, action.value, timeout=action.timeout)
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "")
+        if name not in action.tolerate:
+            raise
+        return Effect("done", f"{name}, which is no failure here")
+    return Effect("done")
+
+
+def difference(path: str, was: bytes, now: bytes) -> list[str]:
+    """A unified diff, as text; bytes that are not UTF-8 are shown escaped."""
+    before, after = (content.decode("utf-8", "backslashreplace").splitlines() for content in (was, now))
+    return list(difflib.unified_diff(before, after, f"{path} (was)", f"{path} (is)", lineterm=""))

@@ -1,0 +1,186 @@
+"""A Linux host: this one, or with another root a mounted system whose kernel does not run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import syslog
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from engine import launch, signals
+from engine.hosts.base import OutcomeUnknown
+from engine.hosts.files import FileTree
+from steps.actions import StartProcess
+from steps.base import Completed, Json
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# sudo's caller chooses neither the path nor the language of what commands print.
+ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", "TERM": "dumb", "DEBIAN_FRONTEND": "noninteractive"}
+RUN_DIR = "/run/vfiostate"
+TICK = 0.1
+
+
+class LinuxHost(FileTree):
+    """See engine.hosts.base.ChangeableHost. With a root other than `/`, commands run in a chroot, nothing is booted."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        super().__init__(root)
+        self.booted = self.root == Path("/")
+
+    @property
+    def label(self) -> str:
+        """How to name it to the user."""
+        return "this host" if self.booted else f"the system in {self.root}"
+
+    @property
+    def release(self) -> str:
+        """The running kernel's release; of a mounted system the newest of /lib/modules."""
+        if self.booted:
+            return platform.release()
+        with contextlib.suppress(OSError):
+            return (*self.list("/lib/modules"),)[-1]
+        return ""
+
+    @property
+    def boot_id(self) -> str:
+        """The kernel's boot id; that of a mounted system is none of its own."""
+        found = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return found if self.booted else f"offline:{found}"
+
+    def which(self, name: str) -> str | None:
+        """The path of a command on the fixed PATH."""
+        for directory in PATH.split(":"):
+            found = self.resolve(f"{directory}/{name}")
+            place = self.root / found.lstrip("/")
+            if place.is_file() and os.access(place, os.X_OK):
+                return f"{directory}/{name}"
+        return None
+
+    def query(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+        """Run a command that only reads."""
+        try:
+            done = subprocess.run(
+                self._inside(argv), input=stdin, capture_output=True, timeout=timeout, env=ENVIRONMENT, check=False
+            )
+        except FileNotFoundError:
+            return Completed(tuple(argv), 127, b"", f"{argv[0]}: not found".encode())
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"{argv[0]} gave no answer within {timeout:g} s") from error
+        return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
+
+    def _inside(self, argv: Sequence[str]) -> list[str]:
+        if self.booted:
+            return list(argv)
+        # chroot(8) exits with 127 where the command is missing, as query and run promise.
+        return [shutil.which("chroot", path=PATH) or "chroot", str(self.root), *argv]
+
+    def run(self, argv: Sequence[str], *, timeout: float, on_line: Callable[[str], None] | None = None) -> Completed:
+        """Run a command that changes the host, in a session of its own so that a Ctrl-C reaches it only through us."""
+        try:
+            process = subprocess.Popen(
+                self._inside(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            return Completed(tuple(argv), 127, b"", f"{argv[0]}: not found".encode())
+        with process:
+            output = _follow(process, time.monotonic() + timeout, on_line)
+        return Completed(tuple(argv), process.returncode, output, b"")
+
+    def write_attribute(self, path: str, value: str, *, timeout: float) -> None:
+        """Write to a kernel attribute in a child process: a write to sysfs can hang for ever, and then only it does."""
+        place = os.fspath(self.local(path))
+        child = os.fork()
+        if child == 0:
+            os._exit(_write_once(place, value))
+        deadline = time.monotonic() + timeout
+        while True:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() > deadline:
+                raise OutcomeUnknown(f"writing {value.strip()!r} to {path} gave no answer within {timeout:g} s")
+            time.sleep(0.002)
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            raise OutcomeUnknown(f"writing {value.strip()!r} to {path} was ended by signal {-code}")
+        if code:
+            raise OSError(code, os.strerror(code), path)
+
+    def start(self, process: StartProcess) -> int:
+        """Start a process in a session of its own; its files are those of engine.launch."""
+        return launch.launch(process, self.local(RUN_DIR))
+
+    def alive(self, name: str) -> int | None:
+        """The pid of a process started under that name, None where it does not run (any more)."""
+        return launch.alive(name, self.local(RUN_DIR))
+
+    def kill(self, name: str, *, timeout: float) -> None:
+        """End a process started under that name."""
+        launch.end(name, self.local(RUN_DIR), timeout=timeout)
+
+    def qmp(
+        self, name: str, command: str, arguments: Mapping[str, Json] | None = None, *, timeout: float = 10.0
+    ) -> Json:
+        """What the guest of that name answers over QMP."""
+        from engine.qmp import query_qmp  # qemu.qmp and asyncio are needed only where a guest is spoken to
+
+        return query_qmp(self.local(f"{RUN_DIR}/{name}.qmp"), command, arguments, timeout=timeout)
+
+    def request_reboot(self) -> None:
+        """Ask the init system to reboot."""
+        done = self.query(["systemctl", "reboot"]) if self.which("systemctl") else self.query(["shutdown", "-r", "now"])
+        if not done.ok:
+            raise OSError(0, f"the reboot was refused: {done.stderr.decode(errors='replace').strip()}")
+
+    def system_log(self, text: str) -> None:
+        """One line to the system's log."""
+        if self.booted:
+            syslog.openlog("vfiostate", 0, syslog.LOG_AUTHPRIV)
+            syslog.syslog(syslog.LOG_NOTICE, text)
+
+
+def _follow(process: subprocess.Popen[bytes], deadline: float, on_line: Callable[[str], None] | None) -> bytes:
+    """Gather a command's output until it ends. Kills it and its children at the deadline or when a signal came."""
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    output = bytearray()
+    shown = 0
+    try:
+        while True:
+            ended = process.poll() is not None
+            chunk = process.stdout.read() or b""
+            output += chunk
+            if on_line is not None and b"\n" in chunk:
+                last = output.rindex(b"\n")
+                on_line(output[shown:last].rsplit(b"\n", 1)[-1].decode(errors="replace"))
+                shown = last + 1
+            if ended:
+                return bytes(output)
+            signals.check()
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(TICK if not chunk else 0)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
+
+
+def _write_once(place: str, value: str) -> int:
+    try:
+        descriptor = os.open(place, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(descriptor, value.encode())
+    except OSError as error:
+        return error.errno or 1
+    return 0

@@ -1,0 +1,98 @@
+"""An intent without an outcome: whoever wrote it did not live to say how it ended. The host is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine import effects, images
+from engine.setup import Deed, Undoing
+from journal.errors import DriftError
+from journal.events import Kind
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+
+def recover(session: Session) -> int:
+    """Find out how every open intent ended and record it. Returns how many there were.
+
+    Raises DriftError, having touched nothing, when a file is neither as before nor as planned.
+    """
+    setup = session.setup
+    deeds, undoings = setup.pending, list(setup.undoing.values())
+    for deed in deeds:
+        result, after = _ended(session, deed)
+        _record(session, {"intent": deed.seq, "result": result, "after": after}, deed)
+    for undoing in undoings:
+        result = _undo_ended(session, undoing)
+        _record(
+            session, {"intent": undoing.seq, "undoes": undoing.deed.seq, "result": result, "after": {}}, undoing.deed
+        )
+    return len(deeds) + len(undoings)
+
+
+def _record(session: Session, data: dict[str, object], deed: Deed) -> None:
+    data |= {"detail": "found by looking at the host: the run that began it was cut short", "output": []}
+    session.scribe.now(session.scribe.note(Kind.OUTCOME, data, step=deed.target.value, attempt=deed.attempt))
+
+
+def _ended(session: Session, deed: Deed) -> tuple[str, dict[str, str | None]]:
+    host = session.host
+    now = {path: images.fingerprint(host, path) for path in deed.before}
+    kind = deed.action["type"]
+    if deed.planned:
+        for path in deed.planned:
+            host.tidy(path)
+        if now == deed.planned:
+            return "done", now
+        if now == {path: record["sha256"] for path, record in deed.before.items()}:
+            return "not_done", now
+        raise _drift(session, deed, now)
+    if kind == "start_process":
+        return ("done" if host.alive(deed.action["name"]) else "not_done"), now
+    if kind == "request_reboot":
+        return ("done" if deed.boot != host.boot_id else "not_done"), now
+    # A command or an attribute write may have gone any part of its way: it is undone whole, which bears that.
+    return "unknown", now
+
+
+def _undo_ended(session: Session, undoing: Undoing) -> str:
+    deed, planned = undoing.deed, undoing.planned
+    if not planned:
+        return "unknown"
+    for path in planned:
+        session.host.tidy(path)
+    now = {path: images.fingerprint(session.host, path) for path in planned}
+    if now == dict(planned):
+        return "merged" if undoing.way == "merge" else "done"
+    if deed.action["type"] == "run_command" or now == dict(deed.after):
+        return "not_done"
+    raise _drift(session, deed, now)
+
+
+def _drift(session: Session, deed: Deed, now: Mapping[str, str | None]) -> DriftError:
+    path = next(iter(now))
+    data: dict[str, Any] = {
+        "path": path,
+        "expected": [deed.before[path]["sha256"], deed.planned.get(path)],
+        "found": now[path],
+        "diff": _diff(session, deed, path),
+    }
+    session.scribe.now(session.scribe.note(Kind.DRIFT_FOUND, data, step=deed.target.value, attempt=deed.attempt))
+    return DriftError(
+        f"{path} is neither as it was before vfiostate was cut short nor as vfiostate meant to leave it",
+        evidence=tuple(data["diff"]),
+        hint=f"decide what {path} is to hold: the content before (`vfiostate journal show` names it) or ours; "
+        "then run the command again",
+    )
+
+
+def _diff(session: Session, deed: Deed, path: str) -> list[str]:
+    record = deed.before[path]
+    was = session.journal.blob(record["sha256"]) if record.get("where") == "blob" else b""
+    try:
+        now = session.host.read(path)
+    except OSError as error:
+        return [effects.explain(error)]
+    return effects.difference(path, was, now)

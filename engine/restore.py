@@ -1,0 +1,110 @@
+"""restore.sh: the way back in a rescue shell, without Python. Plain POSIX sh with the before-images inside it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine.hosts.base import Attributes
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+HEAD = """\
+#!/bin/sh
+# Puts every file that vfiostate changed back to what it was. Needs nothing but a POSIX shell, cp, rm, mv, chmod, chown.
+#   sh restore.sh          restores the system this script lies in (from a rescue system: sh /mnt{path})
+#   sh restore.sh ROOT     restores the system mounted at ROOT
+# What a file held until now is kept beside this script, in replaced/. Written before the first change; setup {setup}.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=${{1-${{here%{state}}}}}
+root=${{root%/}}
+mkdir -p "$here/replaced"
+umask 077
+
+# begin PATH: keep what is there, and make room for the file as it was
+begin() {{
+    target="$root$1"
+    if [ ! -d "$(dirname "$target")" ]; then
+        echo "$(dirname "$target") is missing: is its file system mounted below ${{root:-/}}? Nothing more is done." >&2
+        exit 1
+    fi
+    if [ -e "$target" ] || [ -L "$target" ]; then
+        cp -pP "$target" "$here/replaced/$(printf '%s' "$1" | tr / _)" || true
+    fi
+}}
+# finish PATH MODE UID:GID: give the new file its mode and owner and put it in place, whole
+finish() {{
+    chmod "$2" "$target.vfiostate-tmp"
+    chown "$3" "$target.vfiostate-tmp" 2>/dev/null || true
+    mv -f "$target.vfiostate-tmp" "$target"
+    echo "restored $1"
+}}
+gone() {{
+    if [ -e "$target" ] || [ -L "$target" ]; then rm -f "$target"; echo "removed $1"; fi
+}}
+"""
+TAIL = """
+sync
+echo "All files are as they were before vfiostate. Reboot to leave the changed kernel command line."
+"""
+
+
+def script(setup: str, state_dir: str, before: Mapping[str, Mapping[str, Any]], contents: Mapping[str, bytes]) -> bytes:
+    """The whole script: `before` maps paths to before-images, `contents` sha256 to what does not lie in images/."""
+    parts = [HEAD.format(path=f"{state_dir}/restore.sh", state=state_dir, setup=setup).encode()]
+    for path, record in before.items():
+        parts.append(_restore(path, record, contents))
+    parts.append(TAIL.encode())
+    return b"".join(parts)
+
+
+def _restore(path: str, record: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:
+    name = shlex.quote(path)
+    sha: str | None = record["sha256"]
+    begin = f"\nbegin {name}\n".encode()
+    if sha is None:
+        return begin + f"gone {name}\n".encode()
+    if sha.startswith("link:"):
+        return begin + f'rm -f "$target"\nln -s {shlex.quote(sha.removeprefix("link:"))} "$target"\n'.encode()
+    finish = f"finish {name} {record['mode']:o} {record['uid']}:{record['gid']}\n".encode()
+    if record["where"] == "image":
+        return begin + f'cp "$here/images/{sha}" "$target.vfiostate-tmp"\n'.encode() + finish
+    return begin + _write(contents[sha]) + finish
+
+
+def _write(content: bytes) -> bytes:
+    """Shell that writes exactly these bytes: a quoted here-document for text, so that a human can read it, octal
+    escapes of printf (POSIX, for every byte but none a here-document can carry) otherwise."""
+    to = b'"$target.vfiostate-tmp"'
+    if content.endswith(b"\n") and b"\0" not in content and b"\r" not in content and content.isascii():
+        mark = b"VFIOSTATE_END"
+        while mark in content:
+            mark += b"_"
+        return b"cat >" + to + b" <<'" + mark + b"'\n" + content + mark + b"\n"
+    lines = [content[start : start + 64] for start in range(0, len(content), 64)]
+    printed = b"".join(b"printf '" + b"".join(b"\\%03o" % byte for byte in line) + b"'\n" for line in lines)
+    return b"{\n:\n" + printed + b"} >" + to + b"\n"
+
+
+def write(session: Session, planned: Iterable[tuple[str, Mapping[str, Any], bytes | None]]) -> None:
+    """Write restore.sh for all that stands and all that this step is about to change; durable when it returns."""
+    before: dict[str, Mapping[str, Any]] = {}
+    contents: dict[str, bytes] = {}
+    for deed in reversed(session.setup.standing()):
+        for path, record in deed.before.items():
+            if path not in before:
+                before[path] = record
+                if record.get("where") == "blob":
+                    contents[record["sha256"]] = session.journal.blob(record["sha256"])
+    for path, record, content in planned:
+        if path not in before:
+            before[path] = record
+            if content is not None:
+                contents[record["sha256"]] = content
+    if before:
+        body = script(session.setup.id, session.state_dir, before, contents)
+        # Replaced whole: a crash here leaves the script of the step before, and nothing of this step is done yet.
+        session.host.write_file(f"{session.state_dir}/restore.sh", body, Attributes(0o600, 0, 0))

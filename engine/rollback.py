@@ -1,0 +1,101 @@
+"""The way back: every deed beyond a state undone in reverse, each undo journaled, and the result compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine import signals, undo
+from engine.advance import finish_rollback, fire, refuse_conflicts, token_running
+from engine.perform import perform
+from engine.recovery import recover
+from engine.session import Session
+from engine.states import Move
+from engine.ways import step_to
+from journal.errors import Exit, RefusedError, UsageError, VfiostateError
+from journal.events import Kind
+from steps.base import State
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackResult:
+    """What a rollback came to: the exit code, the state, the files compared and what else there is to say."""
+
+    exit: Exit
+    state: State
+    as_before: tuple[str, ...] = ()
+    differs: tuple[tuple[str, str], ...] = ()
+    said: tuple[str, ...] = ()
+
+
+def rollback(session: Session, to: State = State.NEW) -> RollbackResult:
+    """Go back to a state. Raises DriftError, having changed nothing, where only the user can decide."""
+    setup = session.setup
+    if setup.finished or (setup.rolled_back and setup.state is State.NEW and not setup.standing()):
+        return _finished_already(session)
+    if to.rank > setup.state.rank:
+        raise UsageError(f"`{to.value}` lies ahead of `{setup.state.value}`", hint="`vfiostate advance` goes there")
+    recover(session)
+    deeds = [deed for deed in setup.standing() if deed.target.rank > to.rank]
+    decisions = undo.decide(session, deeds)
+    refuse_conflicts(session, decisions)
+    with signals.held():
+        return _go_back(session, to, decisions)
+
+
+def _finished_already(session: Session) -> RollbackResult:
+    if session.setup.finished:
+        return RollbackResult(Exit.DONE, State.NEW, said=("nothing is set up: there is nothing to take back",))
+    finish_rollback(session)
+    return _compared(session, State.NEW, ["the running kernel is without our command line: the rollback is finished"])
+
+
+def _go_back(session: Session, to: State, decisions: list[undo.Decision]) -> RollbackResult:
+    setup, scribe = session.setup, session.scribe
+    start = setup.state
+    scribe.now(scribe.note(Kind.ROLLBACK_STARTED, {"from": start.value, "to": to.value}))
+    undo.take_back(session, decisions)
+    left = [deed for deed in setup.standing() if deed.target.rank > to.rank]
+    if left:
+        raise RefusedError(
+            f"{len(left)} action(s) could not be taken back; the state is still `{start.value}`",
+            evidence=tuple(f"{deed.action['type']} (event {deed.seq}): {deed.undone}" for deed in left),
+            hint="see `vfiostate journal show`, mend what it names, then roll back again",
+        )
+    said = _give_back(session, start, to)
+    if start is not to or to is State.NEW:
+        fire(session, Move(f"roll_back_to_{to.value}", start, to), {})
+    if to is not State.NEW:
+        return _compared(session, to, said)
+    if token_running(session, setup):
+        said.append("the running kernel still has vfiostate's command line: the next boot finishes the rollback")
+        result = _compared(session, to, said)
+        return RollbackResult(Exit.REBOOT, to, result.as_before, result.differs, result.said)
+    finish_rollback(session)
+    return _compared(session, to, said)
+
+
+def _give_back(session: Session, start: State, to: State) -> list[str]:
+    """Devices that the boot, not a journaled action, gave to vfio-pci are given back to whom they belong in `to`."""
+    if not session.host.booted or start.rank < State.STUBBED.rank or to.rank >= State.BOUND.rank:
+        return []
+    step = step_to(State.BOUND)
+    release = getattr(step, "release", None)
+    if release is None:
+        return []
+    brief = session.brief()
+    plan = release(brief, step.probe(session.host, brief), to)
+    number = session.setup.attempts + 1
+    try:
+        perform(session, State.BOUND, number, plan.actions)
+        session.scribe.flush()
+    except VfiostateError as error:
+        session.scribe.flush()
+        return [f"{error.message}; the next boot gives the devices back"]
+    return list(plan.notes)
+
+
+def _compared(session: Session, to: State, said: list[str]) -> RollbackResult:
+    deeds = [deed for deed in session.setup.deeds.values() if deed.target.rank > to.rank]
+    as_before, differs = undo.compare(session, deeds)
+    pairs = tuple((one["path"], one["why"]) for one in differs)
+    return RollbackResult(Exit.DONE, to, tuple(as_before), pairs, tuple(said))

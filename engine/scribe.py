@@ -1,0 +1,47 @@
+"""Writing the journal: every event goes through here, is durable when `now` returns, and is folded at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.setup import Setup, fold_into
+from journal.events import Draft, Event, Kind, Origin
+from journal.store import Journal
+
+
+class Scribe:
+    """The pen of one run. Outcomes may wait (`later`) for the next intent, since no effect lies between the two."""
+
+    def __init__(self, journal: Journal, origin: Origin, setups: list[Setup]) -> None:
+        self.journal = journal
+        self.origin = origin
+        self.setups = setups
+        self._waiting: list[Draft] = []
+
+    @property
+    def setup(self) -> Setup | None:
+        """The present setup, None before the first."""
+        return self.setups[-1] if self.setups else None
+
+    def later(self, draft: Draft) -> None:
+        """Hand in an event that the next commit takes along. A crash before it loses no more than the outcome of an
+        effect whose intent is durable: recovery finds that outcome again by looking at the host."""
+        self._waiting.append(draft)
+
+    def now(self, *drafts: Draft, blobs: Iterable[bytes] = ()) -> tuple[Event, ...]:
+        """Append what waits and these, in one durable commit. Raises JournalError; then nothing of it was appended."""
+        events = self.journal.append([*self._waiting, *drafts], origin=self.origin, blobs=blobs)
+        self._waiting.clear()
+        for event in events:
+            fold_into(self.setups, event)
+        return events[len(events) - len(drafts) :]
+
+    def flush(self) -> None:
+        """Commit what waits, if anything does."""
+        if self._waiting:
+            self.now()
+
+    def note(self, kind: Kind, data: dict[str, object], *, step: str | None = None, attempt: int = 0) -> Draft:
+        """A draft for the present setup."""
+        assert self.setup is not None
+        return Draft(kind, self.setup.id, data, step, attempt)  # type: ignore[arg-type]  # data is JSON by construction

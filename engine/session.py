@@ -1,0 +1,183 @@
+"""One run of the program on one host: the host, the lock, the journal and the configuration together."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from journal.images import Images
+
+from engine import config as configuration
+from engine.hosts.base import ChangeableHost
+from engine.progress import Reporter
+from engine.scribe import Scribe
+from engine.setup import Setup, fold
+from engine.version import VERSION
+from journal.errors import JournalMissingError, LockedError, NotRootError, RefusedError
+from journal.events import Draft, Kind, Origin
+from journal.store import Journal
+from steps.base import Brief, State
+from steps.config import Config
+
+STATE_DIR = "/var/lib/vfiostate"
+LOCK = "/run/lock/vfiostate.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """Which host: a simulated machine, a mounted system, or this one; and where its configuration lies in it."""
+
+    simulate: Path | None = None
+    root: Path | None = None
+    config: str = "/etc/vfiostate.toml"
+
+
+@dataclass(slots=True)
+class Session:
+    """What every command that speaks of a setup works on."""
+
+    host: ChangeableHost
+    scribe: Scribe
+    images: Images
+    reporter: Reporter
+    options: SessionOptions
+    state_dir: str = STATE_DIR
+
+    @property
+    def journal(self) -> Journal:
+        """The journal."""
+        return self.scribe.journal
+
+    @property
+    def setup(self) -> Setup:
+        """The present setup. Raises JournalMissingError where none was begun."""
+        if self.scribe.setup is None:
+            raise JournalMissingError("nothing was set up on this host yet", hint="`vfiostate advance` begins")
+        return self.scribe.setup
+
+    @property
+    def config(self) -> Config:
+        """The configuration that the present setup goes by: the journal's copy of it."""
+        return configuration.decode(self.setup.config)
+
+    def read_config(self) -> Config:
+        """The configuration as the file says it now. Raises ConfigurationError."""
+        return configuration.load(self.host, self.options.config)
+
+    def brief(self) -> Brief:
+        """What a step is told."""
+        setup = self.setup
+        return Brief(self.config, setup.id, setup.boot, dict(setup.remembered), setup.written)
+
+    def begin_setup(self, config: Config) -> Setup:
+        """Start a new setup in the journal."""
+        data: dict[str, Any] = {
+            "config": configuration.encode(config),
+            "config_sha256": configuration.sha256(config),
+            "host": host_identity(self.host),
+            "state": State.NEW.value,
+        }
+        self.scribe.now(Draft(Kind.SETUP_CREATED, secrets.token_hex(6), data))
+        return self.setup
+
+
+def host_identity(host: ChangeableHost) -> str:
+    """A name for the host that gives nothing away: the sha256 of its machine-id, empty where it has none."""
+    try:
+        return hashlib.sha256(b"vfiostate:" + host.read("/etc/machine-id").strip()).hexdigest()
+    except OSError:
+        return ""
+
+
+def open_host(options: SessionOptions) -> ChangeableHost:
+    """The host that the options speak of."""
+    if options.simulate is not None:
+        from engine.hosts.simulated import SimulatedHost  # the model is needed only here
+
+        return SimulatedHost.create_if_missing(options.simulate)
+    from engine.hosts.linux import LinuxHost
+
+    return LinuxHost(options.root or Path("/"))
+
+
+@contextlib.contextmanager
+def open_session(
+    options: SessionOptions, reporter: Reporter, *, write: bool, create: bool = False
+) -> Iterator[Session]:
+    """Open a host and its journal; with `write` under the lock. `create` makes the journal where there is none.
+
+    Raises NotRootError, LockedError, JournalError and its kin, RefusedError for the journal of another host.
+    """
+    host = open_host(options)
+    if options.simulate is None and os.geteuid() != 0:
+        raise NotRootError("the journal and the host's boot files belong to root", hint="run it with sudo")
+    with contextlib.ExitStack() as stack:
+        if write:
+            stack.enter_context(_locked(host))
+        journal = stack.enter_context(contextlib.closing(_open_journal(host, options, write=write, create=create)))
+        scribe = Scribe(journal, _origin(host), fold(journal.events()))
+        session = Session(host, scribe, Images(host.local(f"{STATE_DIR}/images")), reporter, options)
+        if write and scribe.setup is not None:
+            _refuse_other_host(host, scribe.setup)
+        yield session
+
+
+def _refuse_other_host(host: ChangeableHost, setup: Setup) -> None:
+    if setup.host and setup.host != host_identity(host):
+        raise RefusedError(
+            "this journal is that of another host",
+            evidence=(
+                f"expected the machine-id with the digest {setup.host[:12]}",
+                f"found {host_identity(host)[:12]}",
+            ),
+            hint=f"was {STATE_DIR} copied? Move it away to begin anew on this host",
+        )
+
+
+def _open_journal(host: ChangeableHost, options: SessionOptions, *, write: bool, create: bool) -> Journal:
+    place = host.local(f"{STATE_DIR}/journal.db")
+    url = _journal_url(host, options) or str(place)
+    if create and not place.exists():
+        # A crash after this leaves an empty directory or an empty journal: both are begun anew without harm.
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Journal.create(url)
+    return Journal.open(url, write=write)
+
+
+def _journal_url(host: ChangeableHost, options: SessionOptions) -> str | None:
+    if host.lstat(options.config) is None:
+        return None
+    return configuration.load(host, options.config).journal_url
+
+
+def _origin(host: ChangeableHost) -> Origin:
+    caller = os.environ.get("SUDO_UID", "")
+    return Origin(host.boot_id, os.getuid(), int(caller) if caller.isdecimal() else None, VERSION)
+
+
+@contextlib.contextmanager
+def _locked(host: ChangeableHost) -> Iterator[None]:
+    """Hold the lock of the run. The kernel gives it back when the process ends, however it ends."""
+    place = host.local(LOCK)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+            raise LockedError(
+                f"{holder} is at work on {host.label}", evidence=(LOCK,), hint="wait for it to end, then try again"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"vfiostate, process {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,214 @@
+"""A setup as its events tell it: the pure fold. No I/O, no triggering; a test holds it equal to the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from journal.events import Event, Kind
+from steps.base import State
+
+# Results of an undo after which nothing of the deed is left to be undone.
+SETTLED = frozenset({"done", "merged", "already_gone", "kept", "regenerated"})
+
+
+@dataclass(slots=True)
+class Deed:
+    """One action carried out, or begun: what the journal says of its intent, its outcome and its undoing."""
+
+    seq: int
+    target: State
+    attempt: int
+    boot: str
+    action: Mapping[str, Any]
+    before: Mapping[str, Mapping[str, Any]]
+    planned: Mapping[str, str | None]
+    result: str | None = None
+    after: Mapping[str, str | None] = field(default_factory=dict)
+    undone: str | None = None
+
+    @property
+    def standing(self) -> bool:
+        """Whether it may have left something on the host that is not undone."""
+        return self.result != "not_done" and self.undone not in SETTLED
+
+
+@dataclass(slots=True)
+class Undoing:
+    """An undo that was begun and has no outcome yet."""
+
+    seq: int
+    deed: Deed
+    planned: Mapping[str, str | None]
+    way: str
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A step under way: the state it leads to and how many actions it planned."""
+
+    target: State
+    number: int
+    actions: int
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class Setup:
+    """One life of the state machine on a host, up to the event last folded."""
+
+    id: str
+    config: Mapping[str, Any]
+    config_sha256: str
+    host: str
+    created: str
+    state: State = State.NEW
+    boot: str = ""
+    since: str = ""
+    attempt: Attempt | None = None
+    attempts: int = 0
+    deeds: dict[int, Deed] = field(default_factory=dict)
+    undoing: dict[int, Undoing] = field(default_factory=dict)
+    remembered: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    lost: State | None = None
+    rolling_back_to: State | None = None
+    rolled_back: bool = False
+    finished: bool = False
+    last_failure: Event | None = None
+
+    @property
+    def pending(self) -> list[Deed]:
+        """Intents without an outcome, in order."""
+        return [deed for deed in self.deeds.values() if deed.result is None]
+
+    def standing(self, above: State = State.NEW) -> list[Deed]:
+        """What was done for states beyond `above` and is not undone, newest first."""
+        return [deed for deed in reversed(self.deeds.values()) if deed.standing and deed.target.rank > above.rank]
+
+    @property
+    def written(self) -> dict[str, str]:
+        """Files that carry our content now: path -> sha256 as we left it."""
+        return {
+            path: sha
+            for deed in self.deeds.values()
+            if deed.result == "done" and deed.standing and deed.action["type"] == "edit_file"
+            for path, sha in deed.after.items()
+            if sha is not None
+        }
+
+
+def fold(events: Iterable[Event]) -> list[Setup]:
+    """Every setup of a journal, oldest first; the last one is the present one."""
+    setups: list[Setup] = []
+    for event in events:
+        fold_into(setups, event)
+    return setups
+
+
+def fold_into(setups: list[Setup], event: Event) -> None:
+    """Let one more event tell its part. Events belong to the last setup: a new one begins when the one before ended."""
+    if event.kind is Kind.SETUP_CREATED:
+        setups.append(_created(event))
+    elif setups and setups[-1].id == event.setup:
+        HANDLERS[event.kind](setups[-1], event)
+
+
+def _created(event: Event) -> Setup:
+    data: Mapping[str, Any] = event.data
+    return Setup(event.setup, data["config"], data["config_sha256"], data["host"], event.at, since=event.at)
+
+
+def _config_changed(setup: Setup, event: Event) -> None:
+    data: Mapping[str, Any] = event.data
+    setup.config, setup.config_sha256 = data["config"], data["config_sha256"]
+
+
+def _step_started(setup: Setup, event: Event) -> None:
+    data: Mapping[str, Any] = event.data
+    setup.attempts = event.attempt
+    setup.attempt = Attempt(State(event.step or ""), event.attempt, data["actions"])
+
+
+def _failed(setup: Setup, event: Event) -> None:
+    setup.last_failure = event
+    if event.kind is Kind.STEP_FAILED and setup.attempt is not None:
+        setup.attempt.failed = True
+
+
+def _intent(setup: Setup, event: Event) -> None:
+    data: Mapping[str, Any] = event.data
+    undoes = data.get("undoes")
+    if undoes is not None:
+        setup.undoing[event.seq] = Undoing(event.seq, setup.deeds[undoes], data["planned"], data["action"]["type"])
+        return
+    setup.deeds[event.seq] = Deed(
+        event.seq,
+        State(event.step or ""),
+        event.attempt,
+        event.boot,
+        data["action"],
+        data["before"],
+        data["planned"],
+    )
+
+
+def _outcome(setup: Setup, event: Event) -> None:
+    data: Mapping[str, Any] = event.data
+    undoes = data.get("undoes")
+    if undoes is not None:
+        setup.undoing.pop(data["intent"] or 0, None)
+        setup.deeds[undoes].undone = data["result"]
+        return
+    deed = setup.deeds[data["intent"]]
+    deed.result, deed.after = data["result"], data["after"]
+
+
+def _transition(setup: Setup, event: Event) -> None:
+    data: Mapping[str, Any] = event.data
+    target = State(data["to"])
+    setup.lost = setup.state if event.kind is Kind.HOST_REBOOTED else setup.lost
+    if setup.lost is not None and target.rank >= setup.lost.rank:
+        setup.lost = None
+    if data["trigger"].startswith("roll_back_to_"):
+        setup.rolled_back, setup.rolling_back_to, setup.lost = True, None, None
+    else:
+        setup.rolled_back = False
+    setup.state, setup.boot, setup.since, setup.attempt = target, event.boot, event.at, None
+    setup.last_failure = None
+    if data.get("remember"):
+        setup.remembered[target.value] = data["remember"]
+
+
+def _rollback_started(setup: Setup, event: Event) -> None:
+    data: Mapping[str, Any] = event.data
+    setup.rolling_back_to, setup.attempt = State(data["to"]), None
+
+
+def _rollback_stopped(setup: Setup, event: Event) -> None:
+    setup.rolling_back_to, setup.last_failure = None, event
+
+
+def _rollback_finished(setup: Setup, event: Event) -> None:
+    setup.finished = True
+
+
+def _nothing(setup: Setup, event: Event) -> None:
+    pass
+
+
+HANDLERS: Mapping[Kind, Callable[[Setup, Event], None]] = {
+    Kind.CONFIG_CHANGED: _config_changed,
+    Kind.STEP_STARTED: _step_started,
+    Kind.STEP_REFUSED: _failed,
+    Kind.STEP_FAILED: _failed,
+    Kind.INTENT: _intent,
+    Kind.OUTCOME: _outcome,
+    Kind.TRANSITION: _transition,
+    Kind.HOST_REBOOTED: _transition,
+    Kind.DRIFT_FOUND: _failed,
+    Kind.ROLLBACK_STARTED: _rollback_started,
+    Kind.ROLLBACK_STOPPED: _rollback_stopped,
+    Kind.ROLLBACK_FINISHED: _rollback_finished,
+    Kind.GUEST: _nothing,
+}
