@@ -7,6 +7,7 @@ JSON (ASCII, sorted keys, no spaces) of everything that the event says, its numb
 from __future__ import annotations
 
 import json
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -77,48 +78,66 @@ def seal(head: Head, draft: Draft, origin: Origin, at: datetime) -> Record:
     return Record(seq, head.hash, sha256(f"{head.hash}\n{body}".encode()).hexdigest(), body)
 
 
-def checked(rows: Iterable[Row], head: Head) -> Iterator[Record]:
-    """The rows after `head`, each held against the chain.
-
-    Raises JournalDamagedError at the first that is missing or does not carry the hash it must.
-    """
-    good, tip = head
-    for seq, prev, mark, body in rows:
-        if seq != good + 1:
-            raise _missing(good, seq)
+def checked(rows: Iterable[Row], head: Head) -> tuple[list[Record], JournalDamagedError | None]:
+    """The rows after `head` that fit the chain, and what is wrong with the first that is missing or does not."""
+    good: list[Record] = []
+    seq, tip = head
+    for number, prev, mark, body in rows:
+        seq += 1
+        if number != seq:
+            return good, _missing(seq, number)
         if not (isinstance(prev, bytes) and isinstance(mark, bytes) and isinstance(body, bytes)):
-            raise _damaged(good, "a field is missing or has another type")
+            return good, _damaged(seq, "a field is missing or has another type")
         digest = sha256(b"%b\n%b" % (prev, body)).hexdigest()
         if digest.encode() != mark:
-            raise _damaged(good, f"its content hashes to {digest}, it carries {mark.decode(errors='replace')}")
+            return good, _damaged(seq, f"its content hashes to {digest}, it carries {mark.decode(errors='replace')}")
         if prev != tip.encode():
-            raise _damaged(good, f"it follows {prev.decode(errors='replace')}, the event before carries {tip}")
+            return good, _damaged(seq, f"it follows {prev.decode(errors='replace')}, the one before carries {tip}")
         try:
-            text = body.decode()
-        except UnicodeDecodeError as error:
-            raise _damaged(good, "its content is not text") from error
-        yield Record(good + 1, tip, digest, text)
-        good, tip = good + 1, digest
+            good.append(Record(seq, tip, digest, body.decode()))
+        except UnicodeDecodeError:
+            return good, _damaged(seq, "its content is not text")
+        tip = digest
+    return good, None
 
 
-def decode(record: Record) -> Event:
-    """The event that a record tells, brought up to today's form.
+def decoded(records: Sequence[Record]) -> Iterator[Event]:
+    """The events that records tell, brought up to today's form.
 
     Raises JournalNewerError for a form or kind that this version does not know, JournalDamagedError for a body that no
     version wrote.
     """
     try:
-        fields = _parse(record.body)
+        # As one document, which is twice as fast as one by one: the parser makes each key only once.
+        bodies = _parse(f"[{','.join([record.body for record in records])}]")
+    except (ValueError, RecursionError):
+        bodies = []
+    if len(bodies) != len(records):
+        for record in records:
+            yield _event(record, _parsed(record))
+        return
+    yield from map(_event, records, bodies)
+
+
+def _parsed(record: Record) -> Fields:
+    try:
+        return typing.cast("Fields", _parse(record.body))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(record.seq, f"its content is not JSON: {error}") from error
+
+
+def _event(record: Record, fields: Fields) -> Event:
+    try:
         if fields["form"] != FORM:
             fields = upcast(fields, record.seq)
         seq, at, boot, who, kind, setup, step, attempt, data = _pick(fields)
         if kind not in _KINDS:
             raise _newer(record.seq, f"the kind {kind!r}")
-        shape = (type(at), type(boot), type(who), type(setup), type(attempt), type(data))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged(record.seq - 1, f"its content is not an event: {error!r}") from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise _damaged(record.seq, f"its content is not an event: {error!r}") from error
+    shape = (type(at), type(boot), type(who), type(setup), type(attempt), type(data))
     if seq != record.seq or shape != _SHAPE or not (step is None or type(step) is str):
-        raise _damaged(record.seq - 1, "its content is not an event of this number")
+        raise _damaged(record.seq, "its content is not an event of this number")
     return Event(seq, at, boot, who, _KINDS[kind], setup, step, attempt, data, record.prev, record.hash)
 
 
@@ -138,23 +157,23 @@ def upcast(fields: Fields, seq: int, steps: Sequence[Callable[[Fields], Fields]]
     return fields
 
 
-def _missing(good: int, found: object) -> JournalDamagedError:
+def _missing(seq: int, found: object) -> JournalDamagedError:
     return JournalDamagedError(
-        f"Event {good + 1} is missing from the journal.",
+        f"Event {seq} is missing from the journal.",
         hint=VERIFY_HINT,
-        evidence=(f"after event {good} comes event {found}", still_good(good)),
-        seq=good + 1,
-        good=good,
+        evidence=(f"event {found} stands in its place", still_good(seq - 1)),
+        seq=seq,
+        good=seq - 1,
     )
 
 
-def _damaged(good: int, why: str) -> JournalDamagedError:
+def _damaged(seq: int, why: str) -> JournalDamagedError:
     return JournalDamagedError(
-        f"Event {good + 1} of the journal is damaged.",
+        f"Event {seq} of the journal is damaged.",
         hint=VERIFY_HINT,
-        evidence=(why, still_good(good)),
-        seq=good + 1,
-        good=good,
+        evidence=(why, still_good(seq - 1)),
+        seq=seq,
+        good=seq - 1,
     )
 
 

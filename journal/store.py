@@ -6,6 +6,7 @@ read, `append` reads first, in its own transaction.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,7 +16,7 @@ from types import TracebackType
 from sqlalchemy import Connection, LargeBinary, Select, cast, insert, select
 
 from journal.before import Where, named
-from journal.chain import START, VERIFY_HINT, Head, Record, Row, checked, decode, seal
+from journal.chain import START, VERIFY_HINT, Head, Record, Row, checked, decoded, seal
 from journal.database import Database, locate
 from journal.errors import JournalDamagedError, JournalError
 from journal.events import Draft, Event, Kind, Origin
@@ -85,29 +86,20 @@ class Journal:
                 connection.execute(insert(EVENTS), [record._asdict() for record in records])
             # A crash up to here leaves a hot journal: the next opening rolls back, nothing was acknowledged.
         self._known = head
-        return tuple(decode(record) for record in records)
+        return tuple(decoded(records))
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """The events after number `after`, in order, each held against the chain.
 
         Raises JournalDamagedError at the first that does not fit: the ones before it have been yielded.
         """
-        return map(decode, self.records(after))
+        for records in self._batches(after):
+            yield from decoded(records)
 
     def records(self, after: int = 0) -> Iterator[Record]:
         """As `events`, but as they are stored: the text that was hashed."""
-        tip = self._head_at(after)
-        from_start = after <= self._known.seq
-        while True:
-            with self._database.reading() as connection:
-                rows = _fetch(connection, tip.seq)
-            for record in checked(rows, tip):
-                tip = Head(record.seq, record.hash)
-                yield record
-            if from_start and tip.seq > self._known.seq:
-                self._known = tip
-            if len(rows) < BATCH:
-                return
+        for records in self._batches(after):
+            yield from records
 
     def blob(self, digest: str) -> bytes:
         """The before-image with this sha256. Raises JournalDamagedError when it is missing or not what it was."""
@@ -153,14 +145,30 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _batches(self, after: int) -> Iterator[list[Record]]:
+        tip = self._head_at(after)
+        from_start = after <= self._known.seq
+        while True:
+            with self._database.reading() as connection:
+                rows = _fetch(connection, tip.seq)
+            records, damage = checked(rows, tip)
+            tip = _tip(records, tip)
+            if from_start and tip.seq > self._known.seq:
+                self._known = tip
+            yield records
+            if damage is not None:
+                raise damage
+            if len(rows) < BATCH:
+                return
+
     def _catch_up(self, connection: Connection) -> Head:
         """Check what this process has not read yet, inside its transaction; the true head."""
-        tip = self._known
-        while rows := _fetch(connection, tip.seq):
-            for record in checked(rows, tip):
-                tip = Head(record.seq, record.hash)
-        self._known = tip
-        return tip
+        while rows := _fetch(connection, self._known.seq):
+            records, damage = checked(rows, self._known)
+            if damage is not None:
+                raise damage
+            self._known = _tip(records, self._known)
+        return self._known
 
     def _head_at(self, seq: int) -> Head:
         if seq == 0:
@@ -174,20 +182,24 @@ class Journal:
         return Head(seq, found)
 
 
-def _query(dialect: str) -> Select[tuple[int, object, object, object]]:
+def _tip(records: Sequence[Record], before: Head) -> Head:
+    return Head(records[-1].seq, records[-1].hash) if records else before
+
+
+def _query(dialect: str) -> Select[tuple[object, object, object, object]]:
     """Columns as bytes, so that text which is no longer UTF-8 is a damaged event and not a failing query."""
-    columns = (EVENTS.c.prev, EVENTS.c.hash, EVENTS.c.body)
+    prev, mark, body = EVENTS.c.prev, EVENTS.c.hash, EVENTS.c.body
     if dialect == "sqlite":
-        return select(EVENTS.c.seq, *(cast(column, LargeBinary) for column in columns))
-    return select(EVENTS.c.seq, *columns)
+        return select(EVENTS.c.seq, cast(prev, LargeBinary), cast(mark, LargeBinary), cast(body, LargeBinary))
+    return select(EVENTS.c.seq, prev, mark, body)
 
 
-def _fetch(connection: Connection, after: int) -> list[Row]:
+def _fetch(connection: Connection, after: int) -> Sequence[Row]:
     """The next batch of rows after a number."""
     query = _query(connection.dialect.name).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(BATCH)
-    rows = connection.execute(query).all()
+    rows = typing.cast("Sequence[Row]", connection.execute(query).all())
     if connection.dialect.name == "sqlite":
-        return rows  # type: ignore[return-value]
+        return rows
     return [(seq, _bytes(prev), _bytes(mark), _bytes(body)) for seq, prev, mark, body in rows]
 
 
