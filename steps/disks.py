@@ -1,0 +1,163 @@
+"""Which PCI functions the file systems, swap areas and pools in use hang on.
+
+Sources: Documentation/ABI/testing/sysfs-block, Documentation/filesystems/proc.rst (mountinfo), /proc/swaps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from steps.base import Host
+
+BLOCK = "/sys/block"
+_PCI = re.compile(r"(?<![0-9a-f])[0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7](?![0-9a-f])")
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One reason why a disk is in use: `name` is the block device the use was seen on, `what` says it."""
+
+    name: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    device: str
+    source: str
+    target: str
+    type: str
+
+
+def pci_in_path(path: str) -> tuple[str, ...]:
+    """The PCI addresses in a sysfs path: the function something hangs on and the bridges above it."""
+    return tuple(_PCI.findall(path))
+
+
+def disk_uses(host: Host) -> Mapping[str, tuple[Use, ...]]:
+    """PCI address -> what is in use on the disks behind it (bridges above included)."""
+    owners = {disk: _parents(host, disk) for disk in _list(host, BLOCK)}
+    blocks = _blocks(host)
+    found: dict[str, list[Use]] = {}
+    for name, what in _uses(host, blocks):
+        for disk in _below(host, name, blocks):
+            for address in owners.get(disk, ()):
+                found.setdefault(address, []).append(Use(disk if disk == name else f"{name} on {disk}", what))
+    return {address: tuple(dict.fromkeys(uses)) for address, uses in found.items()}
+
+
+def _blocks(host: Host) -> Mapping[str, str]:
+    """Every block device's name, partitions too -> the disk it is on."""
+    found: dict[str, str] = {}
+    for disk in _list(host, BLOCK):
+        found[disk] = disk
+        for name in _list(host, f"{BLOCK}/{disk}"):
+            if name.startswith(disk) and host.lstat(f"{BLOCK}/{disk}/{name}/partition") is not None:
+                found[name] = disk
+    return found
+
+
+def _parents(host: Host, disk: str) -> tuple[str, ...]:
+    """The PCI functions above a disk. A multipath NVMe disk hangs on its subsystem's controllers."""
+    paths = [_resolve(host, f"{BLOCK}/{disk}"), _resolve(host, f"{BLOCK}/{disk}/device")]
+    for path in tuple(paths):
+        if "/nvme-subsystem/" in path:
+            subsystem = re.sub(r"(/nvme-subsys\d+)/.*", r"\1", path)
+            controllers = (name for name in _list(host, subsystem) if re.fullmatch(r"nvme\d+", name))
+            paths.extend(_resolve(host, f"{subsystem}/{name}") for name in controllers)
+    return tuple(dict.fromkeys(address for path in paths for address in pci_in_path(path)))
+
+
+def _uses(host: Host, blocks: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Block device name and what uses it."""
+    numbers = {number: name for name, disk in blocks.items() if (number := _number(host, name, disk))}
+    mounts = _mounts(host)
+    for mount in mounts:
+        name = numbers.get(mount.device) or _block_name(host, mount.source)
+        if name in blocks:
+            yield name, f"holds the file system mounted on {mount.target}"
+    for line in _text(host, "/proc/swaps").splitlines()[1:]:
+        name = _block_name(host, _unescape(line.split()[0])) if line.split() else ""
+        if name in blocks:
+            yield name, "holds swap in use"
+    for uuid in _list(host, "/sys/fs/btrfs"):
+        for name in _list(host, f"/sys/fs/btrfs/{uuid}/devices"):
+            yield name, f"belongs to the mounted btrfs {uuid}"
+    if any(mount.type == "zfs" for mount in mounts):
+        for name in _zfs_devices(host):
+            yield name, "belongs to an imported ZFS pool"
+
+
+def _mounts(host: Host) -> tuple[_Mount, ...]:
+    found = []
+    for line in _text(host, "/proc/self/mountinfo").splitlines():
+        head, _, tail = line.partition(" - ")
+        left, right = head.split(), tail.split()
+        if len(left) >= 5 and len(right) >= 2:
+            found.append(_Mount(left[2], _unescape(right[1]), _unescape(left[4]), right[0]))
+    if found:
+        return tuple(found)
+    rows = (line.split() for line in _text(host, "/proc/mounts").splitlines())
+    return tuple(_Mount("", _unescape(row[0]), _unescape(row[1]), row[2]) for row in rows if len(row) >= 3)
+
+
+def _zfs_devices(host: Host) -> Iterator[str]:
+    """The kernel does not say in sysfs which disks a pool has: ask zpool."""
+    answer = host.query(("zpool", "list", "-vHPL"), timeout=30.0)
+    if answer.ok:
+        for word in answer.text.split():
+            if word.startswith("/dev/"):
+                yield _block_name(host, word)
+
+
+def _below(host: Host, name: str, blocks: Mapping[str, str]) -> tuple[str, ...]:
+    """The disks a block device lies on, through device-mapper and md (`slaves`)."""
+    seen: dict[str, None] = {}
+    todo = [name]
+    while todo:
+        disk = blocks.get(todo.pop())
+        if disk is None or disk in seen:
+            continue
+        seen[disk] = None
+        todo.extend(_list(host, f"{BLOCK}/{disk}/slaves"))
+    return tuple(seen)
+
+
+def _number(host: Host, name: str, disk: str) -> str:
+    return _text(host, f"{BLOCK}/{disk}/dev" if name == disk else f"{BLOCK}/{disk}/{name}/dev").strip()
+
+
+def _block_name(host: Host, source: str) -> str:
+    """The kernel's name of a device node, through the symlinks of /dev/disk and /dev/mapper."""
+    if not source.startswith("/dev/"):
+        return ""
+    # In sysfs a slash in a device's name is an exclamation mark: cciss!c0d0.
+    return _resolve(host, source).removeprefix("/dev/").replace("/", "!")
+
+
+def _unescape(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read(path).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _list(host: Host, path: str) -> tuple[str, ...]:
+    try:
+        return host.list(path)
+    except OSError:
+        return ()
+
+
+def _resolve(host: Host, path: str) -> str:
+    try:
+        return host.resolve(path)
+    except OSError:
+        return path
