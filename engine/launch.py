@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import json
 import os
 import pwd
@@ -37,14 +38,15 @@ def launch(process: StartProcess, runtime: Path) -> int:
 
     The child writes its pid file itself, before it becomes the program: a crash of ours at any line leaves either
     nothing running or a process that `alive` finds. Raises OSError (EEXIST when it runs already, EPERM when we may not
-    change user or raise the limit, ENOENT for a missing program) and LookupError for an unknown user or group.
+    change user or raise the limit, ENOENT for a missing program, user or group).
+    Without root it runs as whoever we are, and no device nodes are given to it.
     """
     _check(process.name)
     _private(runtime)
     if alive(process.name, runtime) is not None:
         raise FileExistsError(errno.EEXIST, "runs already", process.name)
     tidy(process.name, runtime)
-    account = pwd.getpwnam(process.user) if process.user else None
+    account = _account(process.user) if os.geteuid() == 0 else None
     if account is not None:
         # A crash between this and the start leaves nodes given away; NAME.devices lets the next start or end give back.
         _give(process.devices, account.pw_uid, runtime / f"{process.name}.devices")
@@ -64,7 +66,7 @@ def launch(process: StartProcess, runtime: Path) -> int:
             start_new_session=True,
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
-            extra_groups=process.groups if account else None,
+            extra_groups=[_group(name) for name in process.groups] if account else None,
             preexec_fn=_announce(pid_file),
         )
     _children[child.pid] = child
@@ -116,6 +118,7 @@ def gone(name: str, runtime: Path, timeout: float) -> bool:
 
 def tidy(name: str, runtime: Path) -> None:
     """Give back the device nodes of a process that has ended, and remove its files but the log."""
+    _check(name)
     record = runtime / f"{name}.devices"
     _give_back(record)
     for path in (record, runtime / f"{name}.qmp", runtime / f"{name}.pid"):
@@ -125,6 +128,20 @@ def tidy(name: str, runtime: Path) -> None:
 def _check(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name a process: letters, digits, `.`, `-` and `_` only")
+
+
+def _account(user: str | None) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(user) if user else None
+    except KeyError as error:
+        raise FileNotFoundError(errno.ENOENT, "there is no such user", user) from error
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise FileNotFoundError(errno.ENOENT, "there is no such group", name) from error
 
 
 def _private(runtime: Path) -> None:
