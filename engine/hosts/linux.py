@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from engine import signals
-from engine.hosts import processes
+from engine import launch, signals
 from engine.hosts.base import OutcomeUnknown
 from engine.hosts.files import FileTree
 from steps.actions import StartProcess
@@ -23,6 +22,7 @@ from steps.base import Completed, Json
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # sudo's caller chooses neither the path nor the language of what commands print.
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", "TERM": "dumb", "DEBIAN_FRONTEND": "noninteractive"}
+RUN_DIR = "/run/vfiostate"
 TICK = 0.1
 
 
@@ -118,16 +118,16 @@ class LinuxHost(FileTree):
             raise OSError(code, os.strerror(code), path)
 
     def start(self, process: StartProcess) -> int:
-        """Start a process in a session of its own; its files are those of engine.hosts.processes."""
-        return processes.spawn(self.local, process, process.argv, ENVIRONMENT)
+        """Start a process in a session of its own; its files are those of engine.launch."""
+        return launch.launch(process, self.local(RUN_DIR))
 
     def alive(self, name: str) -> int | None:
         """The pid of a process started under that name, None where it does not run (any more)."""
-        return processes.find(self.local, name)
+        return launch.alive(name, self.local(RUN_DIR))
 
     def kill(self, name: str, *, timeout: float) -> None:
         """End a process started under that name."""
-        processes.end(self.local, name, timeout)
+        launch.end(name, self.local(RUN_DIR), timeout=timeout)
 
     def qmp(
         self, name: str, command: str, arguments: Mapping[str, Json] | None = None, *, timeout: float = 10.0
@@ -135,7 +135,7 @@ class LinuxHost(FileTree):
         """What the guest of that name answers over QMP."""
         from engine.qmp import query_qmp  # qemu.qmp and asyncio are needed only where a guest is spoken to
 
-        return query_qmp(self.local(f"{processes.RUN_DIR}/{name}.qmp"), command, arguments, timeout=timeout)
+        return query_qmp(self.local(f"{RUN_DIR}/{name}.qmp"), command, arguments, timeout=timeout)
 
     def request_reboot(self) -> None:
         """Ask the init system to reboot."""

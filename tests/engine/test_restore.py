@@ -1,0 +1,119 @@
+"""restore.sh puts files back byte for byte in a plain shell: no Python, no tool beyond POSIX."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.restore import script
+
+STATE = "/var/lib/vfiostate"
+SHELLS = [shell for shell in (["dash"], ["bash", "--posix"], ["busybox", "sh"]) if shutil.which(shell[0])]
+
+
+def _file(content: bytes, mode: int = 0o644) -> dict[str, Any]:
+    sha = hashlib.sha256(content).hexdigest()
+    return {"sha256": sha, "mode": mode, "uid": os.getuid(), "gid": os.getgid(), "xattrs": {}, "where": "blob"}
+
+
+def _prepare(root: Path, before: dict[str, Any], contents: dict[str, bytes]) -> Path:
+    place = root / STATE.lstrip("/") / "restore.sh"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(script("abc", STATE, before, contents))
+    return place
+
+
+def _run(shell: list[str], place: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
+    # An empty PATH but for the POSIX tools: whatever else the script asked for would not be found.
+    return subprocess.run([*shell, str(place), *args], capture_output=True, check=False, env={"PATH": "/usr/bin:/bin"})
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"plain\ntext\n",
+        b"no final newline",
+        b"CRLF\r\nlines\r\n",
+        b"$HOME `id` \"quoted\" \\back\\ 'single'\n",
+        bytes(range(256)) * 3,
+        b"VFIOSTATE_END\nVFIOSTATE_END_\n",
+        "Grüße\n".encode(),
+        b"\n\n\n",
+    ],
+)
+def test_a_file_comes_back_byte_for_byte_with_its_mode(shell: list[str], content: bytes, tmp_path: Path) -> None:
+    target = tmp_path / "etc/default/grub"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"changed\n")
+    record = _file(content, 0o640)
+    done = _run(shell, _prepare(tmp_path, {"/etc/default/grub": record}, {record["sha256"]: content}))
+    assert done.returncode == 0, done.stderr
+    assert target.read_bytes() == content
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+@settings(deadline=None, max_examples=40)
+@given(content=st.binary(max_size=300))
+def test_any_bytes_come_back(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("root")
+    (root / "etc").mkdir()
+    record = _file(content)
+    done = _run(SHELLS[0], _prepare(root, {"/etc/modules": record}, {record["sha256"]: content}))
+    assert done.returncode == 0, done.stderr
+    assert (root / "etc/modules").read_bytes() == content
+
+
+def test_a_file_that_was_not_there_goes_and_is_kept_aside(tmp_path: Path) -> None:
+    target = tmp_path / "etc/modprobe.d/vfiostate.conf"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"softdep\n")
+    place = _prepare(tmp_path, {"/etc/modprobe.d/vfiostate.conf": {"sha256": None}}, {})
+    assert _run(SHELLS[0], place).returncode == 0
+    assert not target.exists()
+    assert (place.parent / "replaced/_etc_modprobe.d_vfiostate.conf").read_bytes() == b"softdep\n"
+
+
+def test_a_large_image_is_copied_from_beside_the_script(tmp_path: Path) -> None:
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "boot/initrd.img-1").write_bytes(b"new")
+    record = _file(b"old initramfs") | {"where": "image"}
+    place = _prepare(tmp_path, {"/boot/initrd.img-1": record}, {})
+    (place.parent / "images").mkdir()
+    (place.parent / "images" / record["sha256"]).write_bytes(b"old initramfs")
+    assert _run(SHELLS[0], place).returncode == 0
+    assert (tmp_path / "boot/initrd.img-1").read_bytes() == b"old initramfs"
+
+
+def test_it_restores_the_root_it_is_told(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "mnt"
+    (elsewhere / "etc").mkdir(parents=True)
+    record = _file(b"as before\n")
+    place = _prepare(tmp_path / "usb", {"/etc/modules": record}, {record["sha256"]: b"as before\n"})
+    assert _run(SHELLS[0], place, str(elsewhere)).returncode == 0
+    assert (elsewhere / "etc/modules").read_bytes() == b"as before\n"
+
+
+def test_running_it_twice_is_harmless(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    record = _file(b"x\n")
+    place = _prepare(tmp_path, {"/etc/modules": record, "/etc/new": {"sha256": None}}, {record["sha256"]: b"x\n"})
+    assert [_run(SHELLS[0], place).returncode for _ in range(2)] == [0, 0]
+    assert (tmp_path / "etc/modules").read_bytes() == b"x\n"
+
+
+def test_a_file_system_that_is_not_mounted_is_named(tmp_path: Path) -> None:
+    record = _file(b"x\n")
+    done = _run(SHELLS[0], _prepare(tmp_path, {"/boot/grub/grub.cfg": record}, {record["sha256"]: b"x\n"}))
+    assert done.returncode == 1
+    assert b"is its file system mounted" in done.stderr
