@@ -1,4 +1,4 @@
-"""What the user sees: results on stdout, everything else on stderr; plain lines that any locale and any pipe can take."""
+"""What the user sees: results on stdout, everything else on stderr; lines that any locale and any pipe can take."""
 
 from __future__ import annotations
 

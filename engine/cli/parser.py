@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 from journal.errors import Exit
@@ -91,5 +92,7 @@ def build(commands: Sequence[str] = COMMANDS) -> Parser:
     parser.add_argument("--version", action=Version, nargs=0, help="show the version")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name in commands:
+        if not (Path(__file__).with_name(f"{name}.py")).exists():
+            continue
         import_module(f"engine.cli.{name}").configure(subparsers)
     return parser

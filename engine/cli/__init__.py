@@ -1,0 +1,117 @@
+"""The command line: `main` parses, runs a command, and turns what went wrong into a message and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from engine import console
+from engine.cli.parser import build
+from journal.errors import Exit, NotRootError, VfiostateError
+
+if TYPE_CHECKING:
+    import argparse
+
+
+class Ended(BaseException):
+    """A signal that asks to end came while a command only read. `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (sys.argv by default). Returns the exit code and raises nothing."""
+    console.prepare()
+    try:
+        args = build().parse_args(argv)
+    except SystemExit as ended:
+        return _end(ended.code if isinstance(ended.code, int) else Exit.USAGE)
+    before = {number: signal.signal(number, _end_by_signal) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        return _end(_guarded(args))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _guarded(args: argparse.Namespace) -> int:
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        if args.verbose:
+            from engine import log
+
+            log.configure(args.verbose)
+        return run(args)
+    except VfiostateError as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        return _interrupted(signal.SIGINT)
+    except Ended as ended:
+        return _interrupted(ended.number)
+    except BrokenPipeError:
+        return Exit.DONE
+    except OSError as error:
+        return _complain(_from_system(error))
+    except Exception as error:  # noqa: BLE001  # a fault of ours: one line, never a traceback, at the user
+        return _internal(error, args.verbose)
+
+
+def _complain(error: VfiostateError) -> int:
+    number = getattr(error, "number", None)
+    if error.code == "interrupted" and isinstance(number, int):
+        console.err()
+        console.complain(error)
+        return 128 + number
+    console.complain(error)
+    return error.exit
+
+
+def _interrupted(number: int) -> int:
+    console.err()
+    console.err(f"vfiostate: ended by {signal.Signals(number).name}; nothing was left half done")
+    return 128 + number
+
+
+def _from_system(error: OSError) -> VfiostateError:
+    """An error of the system that nobody further down knew more about."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    message = f"{where}{error.strerror or error}"
+    if isinstance(error, PermissionError):
+        return NotRootError(message, hint="run it with sudo")
+    return VfiostateError(message)
+
+
+def _internal(error: Exception, verbose: int) -> int:
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "?"
+    what = console.clean(" ".join(str(error).split()))[:200]
+    console.err(f"vfiostate: internal error: {type(error).__name__}: {what} ({where})")
+    console.err("  -> this is a fault of vfiostate; please report it with the output of the same command with -v")
+    if verbose:
+        import structlog
+
+        structlog.get_logger().error("internal error", exc_info=error)
+    return Exit.FAILED
+
+
+def _end(code: int) -> int:
+    failure = console.finish()
+    if failure is not None and code == Exit.DONE:
+        console.err(f"vfiostate: the output could not be written: {failure.strerror}")
+        return Exit.FAILED
+    return int(code)
+
+
+def _end_by_signal(number: int, frame: FrameType | None) -> None:
+    raise Ended(number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""What the commands share. Light to import: everything that costs is imported when a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from journal.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.session import SessionOptions
+    from journal.events import Json
+    from steps.base import Finding, State
+
+# The names of steps.base.State, which is not imported for --help; a test holds the two equal.
+STATES = ("new", "checked", "modules_loaded", "stubbed", "rebooted", "bound", "running")
+
+
+def add_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    text: str = "",
+    example: str,
+) -> argparse.ArgumentParser:
+    """Add a command: its one-line summary, what more there is to say, and an example."""
+    description = f"{summary[0].upper()}{summary[1:]}." + (f"\n\n{text}" if text else "")
+    epilog = "example:\n" + "\n".join(f"  {line}" for line in example.splitlines())
+    parser = subparsers.add_parser(name, help=summary, description=description, epilog=epilog)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option --json."""
+    parser.add_argument("--json", action="store_true", help="the result as one JSON document with a `schema` field")
+
+
+def session_options(args: argparse.Namespace) -> SessionOptions:
+    """Which host the options of every command speak of. Raises UsageError for what is no directory or no path."""
+    from pathlib import Path
+
+    from engine.session import SessionOptions
+
+    root = _directory(args.root, "--root") if args.root is not None else None
+    simulate = Path(args.simulate) if args.simulate is not None else None
+    if args.simulate is not None and (not args.simulate or (simulate is not None and simulate.is_file())):
+        raise UsageError(f"--simulate {args.simulate!r}: not a directory", hint="name a directory, new or made before")
+    config = args.config
+    if not config.startswith("/"):
+        if root is not None or simulate is not None:
+            raise UsageError(
+                f"--config {config}: expected an absolute path as the host sees it",
+                hint="with --simulate DIR and --root DIR the path lies below DIR: /etc/vfiostate.toml",
+            )
+        config = os.path.abspath(config)
+    return SessionOptions(simulate=simulate, root=root, config=config)
+
+
+def _directory(text: str, option: str) -> Path:
+    from pathlib import Path
+
+    if not Path(text).is_dir():
+        raise UsageError(f"{option} {text}: not a directory", hint="name the directory where the system is mounted")
+    return Path(text)
+
+
+def state(text: str) -> State:
+    """A state by its name, for argparse."""
+    from steps.base import State
+
+    try:
+        return State(text.replace("-", "_"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"unknown state {text!r}: expected one of {', '.join(STATES)}") from None
+
+
+def finding_json(finding: Finding) -> dict[str, Json]:
+    """A finding for --json."""
+    return {
+        "code": finding.code,
+        "severity": finding.severity.value,
+        "message": finding.message,
+        "evidence": list(finding.evidence),
+        "hint": finding.hint,
+    }
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """The findings on stderr, the grave ones last, where they are read."""
+    import sys
+
+    from engine.console import BOLD, DIM, RED, YELLOW, clean, err, paint
+    from steps.base import Severity
+
+    styles = {Severity.NOTE: DIM, Severity.WARNING: YELLOW, Severity.REFUSAL: RED}
+    for severity in Severity:
+        for finding in findings:
+            if finding.severity is not severity:
+                continue
+            err(f"{paint(severity.value, styles[severity], stream=sys.stderr)}: {clean(finding.message)}")
+            for line in finding.evidence:
+                err(f"    {clean(line)}")
+            if finding.hint:
+                err(f"    {paint('->', BOLD, stream=sys.stderr)} {clean(finding.hint)}")

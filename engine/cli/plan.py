@@ -1,0 +1,79 @@
+"""`vfiostate plan`: what `advance` would do."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from engine.cli.common import add_command, add_json, finding_json, session_options, show_findings
+from journal.errors import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engine.hosts.base import ChangeableHost
+    from engine.plan import Preview
+    from journal.events import Json
+    from steps.base import Finding
+
+
+def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = add_command(
+        subparsers,
+        "plan",
+        "show what `advance` would do, and how each of it is undone",
+        run,
+        text="Files as a diff, commands as they will run. Changes nothing. Plans of later steps are made from what is\n"
+        "true now; a refusal there may be what an earlier step sets right.",
+        example="vfiostate plan\nvfiostate plan --all --detailed-exitcode",
+    )
+    parser.add_argument("--all", action="store_true", help="of all steps that are left, not only the next")
+    parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when a step is left to take")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show it."""
+    from engine.console import out, out_json
+    from engine.plan import preview
+    from engine.planview import action_json, plan_lines
+    from engine.progress import reporter
+
+    host, previews = preview(session_options(args), reporter(), all_steps=args.all)
+    if args.json:
+        steps: list[Json] = [_as_json(host, one, action_json(host, one.plan)) for one in previews]
+        out_json("vfiostate.plan/1", {"steps": steps})
+        return _exit(previews, args.detailed_exitcode)
+    if not previews:
+        out("nothing is left to do: the setup is at the end of the way")
+    for one in previews:
+        for line in plan_lines(host, one):
+            out(line)
+        show_findings(one.plan.findings)
+    return _exit(previews, args.detailed_exitcode)
+
+
+def _exit(previews: Sequence[Preview], detailed: bool) -> int:
+    """What the next step would answer; with --detailed-exitcode also whether there is one."""
+    if not previews:
+        return Exit.DONE
+    refusal = refusal_exit(previews[0].plan.findings)
+    return refusal or (Exit.PENDING if detailed else Exit.DONE)
+
+
+def refusal_exit(findings: Sequence[Finding]) -> int:
+    """The exit code of the gravest refusal, 0 where there is none; waiting for a reboot is the mildest."""
+    from steps.base import Severity
+
+    exits = [finding.exit for finding in findings if finding.severity is Severity.REFUSAL]
+    return next((code for code in exits if code is not Exit.REBOOT), exits[0] if exits else Exit.DONE)
+
+
+def _as_json(host: ChangeableHost, one: Preview, actions: Json) -> Json:
+    return {
+        "step": one.target.value,
+        "actions": actions,
+        "notes": list(one.plan.notes),
+        "findings": [finding_json(finding) for finding in one.plan.findings],
+    }

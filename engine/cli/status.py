@@ -1,0 +1,87 @@
+"""`vfiostate status`: where the setup stands."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from engine.cli.common import add_command, add_json, session_options
+from journal.errors import Exit, JournalMissingError
+
+if TYPE_CHECKING:
+    from engine.status import Survey
+    from journal.events import Json
+
+
+def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = add_command(
+        subparsers,
+        "status",
+        "show the state, what has drifted and what comes next",
+        run,
+        text="Exit code 4 when a file of ours is not as the journal says.",
+        example="sudo vfiostate status\nsudo vfiostate status --json",
+    )
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show it."""
+    from engine.console import out, out_json
+    from engine.progress import reporter
+    from engine.session import open_session
+    from engine.status import survey
+
+    try:
+        with open_session(session_options(args), reporter(), write=False) as session:
+            found = survey(session)
+    except JournalMissingError:
+        found = None
+    if args.json:
+        out_json("vfiostate.status/1", _as_json(found))
+    else:
+        for line in _lines(found):
+            out(line)
+    return Exit.DRIFT if found is not None and found.drift else Exit.DONE
+
+
+def _lines(found: Survey | None) -> list[str]:
+    from engine.console import BOLD, clean, columns, paint
+    from engine.status import next_words
+    from steps.base import State
+
+    if found is None or found.setup is None:
+        rows = [("state", f"{paint('new', BOLD)} (nothing was set up on this host yet)")]
+        return columns([*rows, ("next", next_words(State.NEW))])
+    setup = found.setup
+    since = "the last setup was taken back" if setup.finished else f"since {setup.since[:19]} UTC"
+    rows = [("state", f"{paint(found.state.value, BOLD)} ({since})"), ("setup", setup.id)]
+    if not setup.finished:
+        rows.append(("boot", "another than the one in which this state was reached" if found.rebooted else "the same"))
+        rows += [("drift", f"{one.path}: {one.found}") for one in found.drift] or [("drift", "none")]
+    if found.unfinished:
+        rows.append(("cut short", found.unfinished))
+    if found.failure:
+        rows.append(("last failure", found.failure))
+    return columns([(name, clean(text) if name != "state" else text) for name, text in (*rows, ("next", found.next))])
+
+
+def _as_json(found: Survey | None) -> dict[str, Json]:
+    from engine.status import next_words
+    from steps.base import State
+
+    if found is None or found.setup is None:
+        return {"state": State.NEW.value, "setup": None, "next": next_words(State.NEW)}
+    return {
+        "state": found.state.value,
+        "setup": found.setup.id,
+        "since": found.setup.since,
+        "finished": found.setup.finished,
+        "boot": found.setup.boot,
+        "rebooted": found.rebooted,
+        "drift": [{"path": one.path, "found": one.found} for one in found.drift],
+        "unfinished": found.unfinished,
+        "last_failure": found.failure,
+        "next": found.next,
+    }

@@ -1,0 +1,115 @@
+"""Where a setup stands: its state, whether the host still is as the journal says, and what comes next. Reads only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.session import Session
+from engine.setup import Setup
+from steps.base import Host, State
+
+NEXT: Mapping[State, str] = {
+    State.NEW: "vfiostate advance (checks the host; changes nothing)",
+    State.CHECKED: "vfiostate advance (loads the modules and writes them down)",
+    State.MODULES_LOADED: "vfiostate advance (puts the stub driver on the kernel command line)",
+    State.STUBBED: "reboot, then vfiostate advance (or vfiostate advance --reboot)",
+    State.REBOOTED: "vfiostate advance (binds the devices to vfio-pci)",
+    State.BOUND: "vfiostate advance (starts the guest)",
+    State.RUNNING: "nothing; vfiostate rollback takes everything back",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A file that carries content of ours and is not as we left it."""
+
+    path: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What `status` tells. `rebooted` says whether the host was booted anew since the state was reached; `unfinished`
+    names what was cut short; `failure` is the last thing that failed in this state."""
+
+    setup: Setup | None
+    state: State
+    rebooted: bool
+    drift: tuple[Drift, ...]
+    unfinished: str | None
+    failure: str | None
+    next: str
+
+
+def next_words(state: State) -> str:
+    """What comes after a state, in words."""
+    return NEXT[state]
+
+
+def survey(session: Session) -> Survey:
+    """Look at the journal and at the host."""
+    setup = session.scribe.setup
+    if setup is None or setup.finished:
+        return Survey(setup, State.NEW, False, (), None, None, NEXT[State.NEW])
+    rebooted = session.host.booted and bool(setup.boot) and setup.boot != session.host.boot_id
+    return Survey(
+        setup,
+        setup.state,
+        rebooted,
+        tuple(drift(session.host, setup.written)),
+        unfinished(setup),
+        failure(setup),
+        _next(setup, rebooted),
+    )
+
+
+def drift(host: Host, written: Mapping[str, str]) -> list[Drift]:
+    """The files of ours that are not as we left them."""
+    found = []
+    for path, expected in sorted(written.items()):
+        try:
+            same = hashlib.sha256(host.read(path)).hexdigest() == expected
+        except OSError as error:
+            found.append(Drift(path, (error.strerror or str(error)).lower()))
+            continue
+        if not same:
+            found.append(Drift(path, "changed since we wrote it"))
+    return found
+
+
+def unfinished(setup: Setup) -> str | None:
+    """What was cut short, None where nothing was."""
+    if setup.rolling_back_to is not None:
+        return f"a rollback to {setup.rolling_back_to.value}"
+    if setup.pending or setup.undoing:
+        return f"{len(setup.pending) + len(setup.undoing)} action(s) without an outcome"
+    if setup.attempt is not None and not setup.attempt.failed:
+        return f"the step to {setup.attempt.target.value}"
+    return None
+
+
+def failure(setup: Setup) -> str | None:
+    """What failed last in this state, in a sentence."""
+    event = setup.last_failure
+    if event is None:
+        return None
+    findings = event.data.get("findings")
+    if isinstance(findings, list):
+        grave = [one for one in findings if isinstance(one, dict) and one.get("severity") == "refusal"]
+        return "; ".join(str(one["message"]) for one in grave) or None
+    message = event.data.get("message")
+    return str(message) if message is not None else None
+
+
+def _next(setup: Setup, rebooted: bool) -> str:
+    if setup.rolling_back_to is not None:
+        return "vfiostate rollback (finishes the rollback)"
+    if setup.rolled_back and setup.state is State.NEW:
+        return "reboot, then vfiostate rollback (finishes the rollback)" if not rebooted else "vfiostate rollback"
+    if rebooted and setup.state is State.STUBBED:
+        return "vfiostate advance (looks whether the reboot took)"
+    if rebooted and setup.state in (State.BOUND, State.RUNNING):
+        return f"vfiostate advance (comes back to {setup.state.value} after the reboot)"
+    return NEXT[setup.state]
