@@ -25,11 +25,13 @@ _UNREADABLE = frozenset(
 
 
 @contextmanager
-def mapped(shown: str) -> Iterator[None]:
+def mapped(shown: str, driver_error: type[Exception] = sqlite3.Error) -> Iterator[None]:
     """Turn what the database raises in the block into a JournalError; `shown` says where the journal is."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
+    except (SQLAlchemyError, driver_error) as error:
+        if isinstance(original(error), sqlite3.ProgrammingError | sqlite3.InterfaceError):
+            raise  # a fault in our own statements, no news about the journal
         raise explain(error, shown) from error
 
 

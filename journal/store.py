@@ -6,14 +6,13 @@ read, `append` reads first, in its own transaction.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import Connection, LargeBinary, Select, cast, insert, select
+from sqlalchemy import Connection, Integer, LargeBinary, Select, bindparam, cast, insert, literal_column, select
 
 from journal.before import Where, named
 from journal.chain import START, VERIFY_HINT, Head, Record, Row, checked, decoded, seal
@@ -38,6 +37,8 @@ class Journal:
     def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
         self._clock = clock
+        self._select = database.sql(_select(database.connection.dialect.name))
+        self._insert = database.sql(insert(EVENTS))
         self._known = START
         """The last event up to which this process has checked the chain."""
 
@@ -76,14 +77,15 @@ class Journal:
             raise JournalError("The journal is open for reading only.", hint="open it for writing")
         with self._database.writing() as connection:
             alone(connection)
-            head = self._catch_up(connection)
+            head = self._catch_up()
             records = []
             for draft in drafts:
                 records.append(seal(head, draft, origin, self._clock()))
                 head = Head(records[-1].seq, records[-1].hash)
             _keep(connection, drafts, blobs)
-            if records:
-                connection.execute(insert(EVENTS), [record._asdict() for record in records])
+            cursor = self._database.cursor()
+            cursor.executemany(self._insert, [record._asdict() for record in records])
+            cursor.close()
             # A crash up to here leaves a hot journal: the next opening rolls back, nothing was acknowledged.
         self._known = head
         return tuple(decoded(records))
@@ -149,8 +151,8 @@ class Journal:
         tip = self._head_at(after)
         from_start = after <= self._known.seq
         while True:
-            with self._database.reading() as connection:
-                rows = _fetch(connection, tip.seq)
+            with self._database.reading():
+                rows = self._fetch(tip.seq)
             records, damage = checked(rows, tip)
             tip = _tip(records, tip)
             if from_start and tip.seq > self._known.seq:
@@ -161,9 +163,19 @@ class Journal:
             if len(rows) < BATCH:
                 return
 
-    def _catch_up(self, connection: Connection) -> Head:
+    def _fetch(self, after: int) -> Sequence[Row]:
+        """The next batch of rows after a number."""
+        cursor = self._database.cursor()
+        cursor.execute(self._select, {"after": after, "limit": BATCH})
+        rows = cursor.fetchall()
+        cursor.close()
+        if self._database.connection.dialect.name == "sqlite":
+            return rows
+        return [(seq, _bytes(prev), _bytes(mark), _bytes(body)) for seq, prev, mark, body in rows]
+
+    def _catch_up(self) -> Head:
         """Check what this process has not read yet, inside its transaction; the true head."""
-        while rows := _fetch(connection, self._known.seq):
+        while rows := self._fetch(self._known.seq):
             records, damage = checked(rows, self._known)
             if damage is not None:
                 raise damage
@@ -186,21 +198,16 @@ def _tip(records: Sequence[Record], before: Head) -> Head:
     return Head(records[-1].seq, records[-1].hash) if records else before
 
 
-def _query(dialect: str) -> Select[tuple[object, object, object, object]]:
+def _select(dialect: str) -> Select[tuple[object, object, object, object]]:
     """Columns as bytes, so that text which is no longer UTF-8 is a damaged event and not a failing query."""
     prev, mark, body = EVENTS.c.prev, EVENTS.c.hash, EVENTS.c.body
     if dialect == "sqlite":
-        return select(EVENTS.c.seq, cast(prev, LargeBinary), cast(mark, LargeBinary), cast(body, LargeBinary))
-    return select(EVENTS.c.seq, prev, mark, body)
-
-
-def _fetch(connection: Connection, after: int) -> Sequence[Row]:
-    """The next batch of rows after a number."""
-    query = _query(connection.dialect.name).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(BATCH)
-    rows = typing.cast("Sequence[Row]", connection.execute(query).all())
-    if connection.dialect.name == "sqlite":
-        return rows
-    return [(seq, _bytes(prev), _bytes(mark), _bytes(body)) for seq, prev, mark, body in rows]
+        columns = select(EVENTS.c.seq, cast(prev, LargeBinary), cast(mark, LargeBinary), cast(body, LargeBinary))
+    else:
+        columns = select(EVENTS.c.seq, prev, mark, body)
+    # SQLAlchemy's SQLite dialect gives every LIMIT an OFFSET, as a parameter of its own unless one is written.
+    batch = columns.limit(bindparam("limit", type_=Integer)).offset(literal_column("0"))
+    return batch.where(EVENTS.c.seq > bindparam("after")).order_by(EVENTS.c.seq)
 
 
 def _bytes(value: object) -> object:
