@@ -1,0 +1,186 @@
+"""What must not be given to a guest, and what has to be said before it is: one answer per device and reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from steps.base import Finding, Severity
+from steps.config import Config
+from steps.devices import DeviceFacts
+from steps.groups import describe
+from steps.pci import DEVICES, Function
+
+
+def findings(config: Config, facts: DeviceFacts) -> tuple[Finding, ...]:
+    """Everything that is to be said about the configured devices themselves, all at once."""
+    found: list[Finding] = [*_identity(config, facts), *_identical(config, facts), *_headless(config, facts)]
+    for function in facts.configured(config):
+        found.extend(_bridge(function))
+        found.extend(_boot_vga(config, function))
+        found.extend(_disks(facts, function))
+        found.extend(_networks(facts, function))
+        found.extend(_framebuffer(facts, function))
+        found.extend(_held(function))
+    return tuple(found)
+
+
+def _identity(config: Config, facts: DeviceFacts) -> Iterator[Finding]:
+    for address, times in Counter(device.address for device in config.devices).items():
+        if times > 1:
+            yield Finding(
+                "device-twice",
+                Severity.REFUSAL,
+                f"{address} is in the configuration {times} times.",
+                hint="Leave one of them.",
+            )
+    if not config.devices:
+        yield Finding(
+            "no-devices",
+            Severity.REFUSAL,
+            "The configuration names no device.",
+            hint="`vfiostate devices` lists them; `vfiostate init --device ADDRESS` writes the configuration.",
+        )
+    for device in dict.fromkeys(config.devices):
+        there = facts.functions.get(device.address)
+        if there is not None and there.id == device.id.lower():
+            continue
+        yield _misplaced(config, facts, device.address, device.id.lower(), there)
+
+
+def _misplaced(config: Config, facts: DeviceFacts, address: str, id_: str, there: Function | None) -> Finding:
+    own = {device.address for device in config.devices}
+    now = [function.address for function in facts.listed if function.id == id_ and function.address not in own]
+    where = f"{id_} is at {', '.join(now)} now" if now else f"{id_} is nowhere on this host"
+    hint = f"Addresses were renumbered: change {address} to {now[0]} in the configuration." if len(now) == 1 else ""
+    if there is None:
+        return Finding(
+            "device-absent",
+            Severity.REFUSAL,
+            f"There is no PCI function at {address}; {where}.",
+            (f"{DEVICES}/{address} does not exist",),
+            hint or "Is the card seated and switched on? `vfiostate devices` lists what is there.",
+        )
+    return Finding(
+        "device-id",
+        Severity.REFUSAL,
+        f"{address} is {there.id}, expected {id_}; {where}.",
+        (describe(there), f"subsystem {there.subsystem or 'none'}"),
+        hint or "A new card or a firmware update may have moved it: correct the configuration (`vfiostate devices`).",
+    )
+
+
+def _identical(config: Config, facts: DeviceFacts) -> Iterator[Finding]:
+    own = {device.address for device in config.devices}
+    for id_ in dict.fromkeys(function.id for function in facts.configured(config)):
+        twins = [function for function in facts.listed if function.id == id_ and function.address not in own]
+        if not twins:
+            continue
+        allowed = id_ in config.allow.identical_ids or {f.address for f in twins} <= set(config.allow.identical_ids)
+        yield Finding(
+            "identical-ids",
+            Severity.WARNING if allowed else Severity.REFUSAL,
+            f"{', '.join(function.address for function in twins)} also is {id_}: the stub driver takes by id, so"
+            " it would take the host's card too.",
+            tuple(describe(function) for function in twins),
+            f'If the host can do without it, say so: [allow] identical_ids = ["{id_}"].' if not allowed else "",
+        )
+
+
+def _bridge(function: Function) -> Iterator[Finding]:
+    if function.is_bridge or function.class_code >> 16 == 0x06:
+        yield Finding(
+            "bridge",
+            Severity.REFUSAL,
+            f"{function.address} is a bridge: what is behind it would be lost, and VFIO does not take it.",
+            (f"{DEVICES}/{function.address}/class: 0x{function.class_code:06x}",),
+            "Name the functions behind it instead.",
+        )
+
+
+def _boot_vga(config: Config, function: Function) -> Iterator[Finding]:
+    if not function.boot_vga:
+        return
+    allowed = function.address in config.allow.boot_vga
+    yield Finding(
+        "boot-vga",
+        Severity.WARNING if allowed else Severity.REFUSAL,
+        f"{function.address} is the graphics card the host boots on: its console goes dark when the guest gets it.",
+        (f"{DEVICES}/{function.address}/boot_vga: 1",),
+        "Make sure that the host can be reached over the network."
+        if allowed
+        else "Choose another card as primary in the firmware, or accept a host without a console:"
+        f' [allow] boot_vga = ["{function.address}"].',
+    )
+
+
+def _headless(config: Config, facts: DeviceFacts) -> Iterator[Finding]:
+    own = {device.address for device in config.devices}
+    taken = [function for function in facts.configured(config) if function.is_display and not function.boot_vga]
+    if taken and not any(function.is_display and function.address not in own for function in facts.listed):
+        yield Finding(
+            "no-display-left",
+            Severity.WARNING,
+            "No graphics card stays with the host.",
+            tuple(describe(function) for function in taken),
+            "Make sure that the host can be reached over the network or a serial line.",
+        )
+
+
+def _disks(facts: DeviceFacts, function: Function) -> Iterator[Finding]:
+    uses = facts.disks.get(function.address, ())
+    if uses:
+        yield Finding(
+            "disk-in-use",
+            Severity.REFUSAL,
+            f"{function.address} holds disks that the host uses: {uses[0].name} {uses[0].what}.",
+            tuple(f"{use.name} {use.what}" for use in uses),
+            "Unmount them and take them out of /etc/fstab, or leave this controller with the host.",
+        )
+
+
+def _networks(facts: DeviceFacts, function: Function) -> Iterator[Finding]:
+    for use in facts.networks.get(function.address, ()):
+        if use.via:
+            over = f" (through {use.via})" if use.via != use.name else ""
+            yield Finding(
+                "default-route",
+                Severity.REFUSAL,
+                f"{function.address} is the network card of the default route: {use.name}{over}.",
+                (f"/proc/net/route, /proc/net/ipv6_route: default by {use.via}",),
+                "Move the default route to another card, or leave this one with the host.",
+            )
+        elif use.up:
+            yield Finding(
+                "network-up",
+                Severity.WARNING,
+                f"{function.address} carries the interface {use.name}, which is up: the host loses it.",
+                (f"/sys/class/net/{use.name}/operstate: up",),
+                "Make sure that you do not reach the host over it.",
+            )
+
+
+def _framebuffer(facts: DeviceFacts, function: Function) -> Iterator[Finding]:
+    holder = facts.framebuffers.get(function.address)
+    if holder:
+        yield Finding(
+            "framebuffer",
+            Severity.WARNING,
+            f"The firmware's framebuffer ({holder}) holds memory of {function.address}: QEMU may say that it cannot"
+            " reserve the BAR.",
+            (f"/proc/iomem: {holder} below {function.address}",),
+            "Make another card primary in the firmware; otherwise the kernel has to be told to leave it"
+            " (video=efifb:off, or initcall_blacklist=sysfb_init).",
+        )
+
+
+def _held(function: Function) -> Iterator[Finding]:
+    if function.driver in {"vfio-pci", "pci-stub"} or function.driver_override:
+        override = f", driver_override {function.driver_override}" if function.driver_override else ""
+        yield Finding(
+            "adopted-binding",
+            Severity.NOTE,
+            f"{function.address} is set up already: {function.driver or 'no driver'}{override}. It is left so on the"
+            " way back.",
+            (f"{DEVICES}/{function.address}/driver: {function.driver or 'none'}",),
+        )
