@@ -46,6 +46,11 @@ def advance(session: Session, until: State | None = None, *, reboot: bool = Fals
 
     With `reboot`, ask the host to reboot where that comes next. Raises VfiostateError; the journal then says why.
     """
+    with session.scribe.witness():
+        return _advance(session, until, reboot)
+
+
+def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:
     prepare(session)
     said = settle(session)
     _notice_config(session)
@@ -110,6 +115,11 @@ def finish_rollback(session: Session) -> None:
             Kind.ROLLBACK_FINISHED, {"to": State.NEW.value, "as_before": as_before, "differs": list(differs)}
         )
     )
+    # Nothing is left to restore; a script that did would take away what the user edits from now on. A crash before
+    # this line leaves it lying; the next setup replaces it.
+    script = f"{session.state_dir}/restore.sh"
+    if session.host.lstat(script) is not None:
+        session.host.remove_file(script)
 
 
 def token_running(session: Session, setup: Setup) -> bool:
@@ -286,6 +296,7 @@ def fail(session: Session, target: State, attempt: int, error: VfiostateError) -
                 attempt=attempt,
             )
         )
+        error.journaled = True
         take_back(session, attempt)
 
 
@@ -307,5 +318,6 @@ def refuse_conflicts(session: Session, decisions: Sequence[undo.Decision]) -> No
         for one in found
     ]
     session.scribe.now(session.scribe.note(Kind.ROLLBACK_STOPPED, {"findings": list(findings)}))
-    first = found[0]
-    raise DriftError(first.detail, evidence=tuple(first.diff), hint=first.hint)
+    error = DriftError(found[0].detail, evidence=tuple(found[0].diff), hint=found[0].hint)
+    error.journaled = True
+    raise error

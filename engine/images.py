@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from journal.images import BLOB_LIMIT, Images
+from journal.images import THRESHOLD, Images
 
 from engine.hosts.base import Attributes, ChangeableHost
 from journal.events import Json
@@ -51,8 +51,10 @@ def take(host: ChangeableHost, images: Images, path: str) -> tuple[dict[str, Jso
         "xattrs": {name: base64.b64encode(value).decode() for name, value in attributes.xattrs.items()},
     }
     place = host.local(path)
-    if place.stat().st_size > BLOB_LIMIT:
-        record |= {"sha256": images.keep(place), "where": "image"}
+    if place.stat().st_size >= THRESHOLD:
+        # An image is kept once: the step that announces a file and the action that changes it speak of the same one.
+        kept = found if images.path(found).exists() else images.keep(place)
+        record |= {"sha256": kept, "where": "image"}
         return record, None
     content = place.read_bytes()
     record |= {"sha256": hashlib.sha256(content).hexdigest(), "where": "blob"}
@@ -76,7 +78,8 @@ def put_back(
     elif sha.startswith("link:"):
         restore_link(host.local(path), sha.removeprefix("link:"))
     elif record["where"] == "image":
-        host.put_file(path, images.check(sha), attributes_of(record))
+        images.check(sha)
+        host.put_file(path, images.path(sha), attributes_of(record))
     else:
         host.write_file(path, blob(sha), attributes_of(record))
 

@@ -47,7 +47,7 @@ def launch(process: StartProcess, runtime: Path) -> int:
         raise FileExistsError(errno.EEXIST, "runs already", process.name)
     tidy(process.name, runtime)
     account = _account(process.user) if os.geteuid() == 0 else None
-    if account is not None:
+    if account is not None and process.devices:
         # A crash between this and the start leaves nodes given away; NAME.devices lets the next start or end give back.
         _give(process.devices, account.pw_uid, runtime / f"{process.name}.devices")
     with contextlib.ExitStack() as stack:

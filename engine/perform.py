@@ -82,6 +82,7 @@ def _effect(session: Session, action: Action) -> Effect:
                 {"path": effects.files_of(action)[0], "message": error.message, "evidence": list(error.evidence)},
             )
         )
+        error.journaled = True
         raise
 
 

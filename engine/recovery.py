@@ -80,12 +80,14 @@ def _drift(session: Session, deed: Deed, now: Mapping[str, str | None]) -> Drift
         "diff": _diff(session, deed, path),
     }
     session.scribe.now(session.scribe.note(Kind.DRIFT_FOUND, data, step=deed.target.value, attempt=deed.attempt))
-    return DriftError(
+    error = DriftError(
         f"{path} is neither as it was before vfiostate was cut short nor as vfiostate meant to leave it",
         evidence=tuple(data["diff"]),
         hint=f"decide what {path} is to hold: the content before (`vfiostate journal show` names it) or ours; "
         "then run the command again",
     )
+    error.journaled = True
+    return error
 
 
 def _diff(session: Session, deed: Deed, path: str) -> list[str]:

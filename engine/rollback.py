@@ -29,6 +29,11 @@ class RollbackResult:
 
 def rollback(session: Session, to: State = State.NEW) -> RollbackResult:
     """Go back to a state. Raises DriftError, having changed nothing, where only the user can decide."""
+    with session.scribe.witness():
+        return _rollback(session, to)
+
+
+def _rollback(session: Session, to: State) -> RollbackResult:
     setup = session.setup
     if setup.finished or (setup.rolled_back and setup.state is State.NEW and not setup.standing()):
         return _finished_already(session)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 from engine.setup import Setup, fold_into
+from journal.errors import JournalError, VfiostateError
 from journal.events import Draft, Event, Kind, Origin
 from journal.store import Journal
 
@@ -35,6 +37,24 @@ class Scribe:
         for event in events:
             fold_into(self.setups, event)
         return events[len(events) - len(drafts) :]
+
+    @contextlib.contextmanager
+    def witness(self) -> Iterator[None]:
+        """Every refusal and failure is an event: one that nobody has recorded on its way out is recorded here."""
+        try:
+            yield
+        except VfiostateError as error:
+            if self.setup is not None and not error.journaled and not isinstance(error, JournalError):
+                finding: dict[str, object] = {
+                    "code": error.code,
+                    "severity": "refusal",
+                    "message": error.message,
+                    "evidence": list(error.evidence),
+                    "hint": error.hint,
+                }
+                self.now(self.note(Kind.STEP_REFUSED, {"findings": [finding]}, attempt=self.setup.attempts))
+                error.journaled = True
+            raise
 
     def flush(self) -> None:
         """Commit what waits, if anything does."""

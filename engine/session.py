@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from journal.images import Images
-
 from engine import config as configuration
 from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
@@ -22,6 +20,7 @@ from engine.setup import Setup, fold
 from engine.version import VERSION
 from journal.errors import JournalMissingError, LockedError, NotRootError, RefusedError
 from journal.events import Draft, Kind, Origin
+from journal.images import Images
 from journal.store import Journal
 from steps.base import Brief, State
 from steps.config import Config
@@ -144,11 +143,13 @@ def _refuse_other_host(host: ChangeableHost, setup: Setup) -> None:
 def _open_journal(host: ChangeableHost, options: SessionOptions, *, write: bool, create: bool) -> Journal:
     place = host.local(f"{STATE_DIR}/journal.db")
     url = _journal_url(host, options) or str(place)
-    if create and not place.exists():
-        # A crash after this leaves an empty directory or an empty journal: both are begun anew without harm.
+    try:
+        return Journal.open(url, write=write)
+    except JournalMissingError:
+        if not create:
+            raise
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Journal.create(url)
-    return Journal.open(url, write=write)
 
 
 def _journal_url(host: ChangeableHost, options: SessionOptions) -> str | None:

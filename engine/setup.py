@@ -64,7 +64,7 @@ class Setup:
     host: str
     created: str
     state: State = State.NEW
-    boot: str = ""
+    boots: dict[State, str] = field(default_factory=dict)
     since: str = ""
     attempt: Attempt | None = None
     attempts: int = 0
@@ -76,6 +76,11 @@ class Setup:
     rolled_back: bool = False
     finished: bool = False
     last_failure: Event | None = None
+
+    @property
+    def boot(self) -> str:
+        """The boot in which the present state was reached on the way there; empty for `new`."""
+        return self.boots.get(self.state, "")
 
     @property
     def pending(self) -> list[Deed]:
@@ -174,7 +179,8 @@ def _transition(setup: Setup, event: Event) -> None:
         setup.rolled_back, setup.rolling_back_to, setup.lost = True, None, None
     else:
         setup.rolled_back = False
-    setup.state, setup.boot, setup.since, setup.attempt = target, event.boot, event.at, None
+        setup.boots[target] = event.boot
+    setup.state, setup.since, setup.attempt = target, event.at, None
     setup.last_failure = None
     if data.get("remember"):
         setup.remembered[target.value] = data["remember"]

@@ -33,6 +33,8 @@ class VfiostateError(Exception):
         self.message = message
         self.hint = hint
         self.evidence = tuple(evidence)
+        # Whether an event of the journal says so already.
+        self.journaled = False
 
 
 class UsageError(VfiostateError):
