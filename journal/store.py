@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import Connection, Integer, LargeBinary, Select, bindparam, cast, insert, literal_column, select
+from sqlalchemy import Connection, Integer, LargeBinary, Select, bindparam, cast, func, insert, literal_column, select
 
 from journal.before import Where, named
 from journal.chain import START, VERIFY_HINT, Head, Record, Row, checked, decoded, seal
@@ -20,7 +20,7 @@ from journal.database import Database, locate
 from journal.errors import JournalDamagedError, JournalError
 from journal.events import Draft, Event, Kind, Origin
 from journal.layout import alone, check_layout, make
-from journal.schema import BLOBS, EVENTS
+from journal.schema import BLOBS, EVENTS, missing_guards
 
 BATCH = 500
 """Events read at a time; between two batches no lock is held."""
@@ -126,6 +126,32 @@ class Journal:
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         return START if row is None else Head(row.seq, row.hash)
+
+    def blobs(self) -> tuple[str, ...]:
+        """The sha256 that each before-image is kept under."""
+        with self._database.reading() as connection:
+            return tuple(str(digest) for digest in connection.execute(select(BLOBS.c.sha256)).scalars())
+
+    def faults(self) -> tuple[str, ...]:
+        """What the database itself finds wrong with its file; nothing where a server looks after that."""
+        if self.path is None:
+            return ()
+        with self._database.reading() as connection:
+            found = connection.exec_driver_sql("PRAGMA integrity_check(20)").scalars().all()
+        return tuple(line for line in map(str, found) if line != "ok")
+
+    def missing_guards(self) -> tuple[str, ...]:
+        """The append-only triggers that somebody took away or changed."""
+        with self._database.reading() as connection:
+            return missing_guards(connection)
+
+    def gaps(self) -> tuple[str, ...]:
+        """Where numbers are missing, one line for each gap up to 20."""
+        before = EVENTS.c.seq.label("seq"), func.lag(EVENTS.c.seq, 1, 0).over(order_by=EVENTS.c.seq).label("before")
+        numbers = select(*before).subquery()
+        query = select(numbers).where(numbers.c.seq != numbers.c.before + 1).order_by(numbers.c.seq).limit(20)
+        with self._database.reading() as connection:
+            return tuple(f"after event {row.before} comes event {row.seq}" for row in connection.execute(query))
 
     @property
     def path(self) -> Path | None:

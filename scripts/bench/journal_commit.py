@@ -44,7 +44,7 @@ class Plain:
         """One event, durable when it returns."""
         execute = self.connection.execute
         execute("BEGIN IMMEDIATE")
-        query = "SELECT seq, CAST(prev AS BLOB), CAST(hash AS BLOB), CAST(body AS BLOB) FROM events WHERE seq > ? ORDER BY seq"
+        query = "SELECT seq, prev, hash, body FROM events WHERE seq > ? ORDER BY seq"
         assert not execute(query, (self.seq,)).fetchall()
         seq = self.seq + 1
         at = datetime.now(UTC).isoformat(timespec="microseconds")
