@@ -18,6 +18,7 @@ SETUP = "vfiostate.setup"
 # The kernel's isspace() knows the Latin-1 no-break space, so a UTF-8 letter that holds that byte ends a word too.
 _SPACES = b" \t\n\v\f\r\xa0"
 _ID = re.compile(r"[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,8}(:[0-9a-fA-F]{1,8}){0,4}")
+_RECOVERY = frozenset({"single", "recovery", "s", "S", "1", "emergency", "rescue"})
 _SAFE = re.compile(r"[A-Za-z0-9._=,:+-]+")
 
 
@@ -152,6 +153,11 @@ def run_of(words: Sequence[str], setup: str) -> tuple[tuple[str, ...], tuple[str
         return None
     at = list(words).index(token)
     return tuple(words[:at]), tuple(words[at:])
+
+
+def says_recovery(words: Iterable[str]) -> bool:
+    """Whether a command line asks for single-user or recovery mode (10_linux of Debian, of Ubuntu; init(8))."""
+    return not _RECOVERY.isdisjoint(words)
 
 
 def options(words: Sequence[str], name: str) -> tuple[str, ...]:

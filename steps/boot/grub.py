@@ -94,10 +94,10 @@ class Grub:
         return (facts.site.insertion(tuple(tokens)).action(facts.content, why),)
 
     def commit(self, facts: BootFacts) -> tuple[Action, ...]:
-        """Generate grub.cfg anew."""
+        """Generate grub.cfg anew; grub-mkconfig leaves `.new` behind when it is cut off."""
         undo = Regenerate(facts.regenerate)
         why = f"write {CFG} with the new kernel command line"
-        return (RunCommand(facts.regenerate, why, undo, produces=(CFG,), timeout=900.0),)
+        return (RunCommand(facts.regenerate, why, undo, produces=(CFG, f"{CFG}.new"), timeout=900.0),)
 
 
 LOADERS: tuple[BootLoader, ...] = (Grub(),)

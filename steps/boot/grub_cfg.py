@@ -15,7 +15,6 @@ _SECTION = re.compile(r"### BEGIN (?:.*/)?(\S+) ###")
 _KERNEL = re.compile(r"(?:vmlinuz|vmlinux|kernel|kernel-genkernel-[^-]+)-(.+)")
 _SET_DEFAULT = re.compile(r"\s*set\s+default=(.*)")
 _LINUX = frozenset({"linux", "linux16", "linuxefi"})
-_RECOVERY_WORDS = frozenset({"single", "recovery", "s", "S", "1", "emergency", "rescue"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class MenuEntry:
         """Whether it is a recovery entry: by the id that 10_linux makes, the title, or its command line."""
         ident = self.ids[-1] or ""
         by_name = "-recovery-" in ident or "recovery mode" in self.titles[-1].lower()
-        return by_name or not _RECOVERY_WORDS.isdisjoint(self.arguments)
+        return by_name or cmdline.says_recovery(self.arguments)
 
     @property
     def generated(self) -> bool:

@@ -1,0 +1,237 @@
+"""The step `stubbed`: the next boot gives the devices to the stub driver.
+
+The kernel command line says which ids the stub takes, softdeps and the initramfs see to it that it comes first, and
+what was generated is looked into before anybody reboots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from steps import boot, cmdline, initramfs, kmod, modprobe_d, softdeps, stub_checks
+from steps.actions import Action
+from steps.base import Brief, Finding, Host, Plan, Severity, State
+from steps.boot.base import BootFacts, BootLoader
+from steps.boot.generated import check, lacking
+from steps.cmdline import Merged, Wanted
+from steps.initramfs.base import Generator, InitramfsFacts
+from steps.insertion import new_file
+from steps.kmod import ModuleState
+from steps.softdeps import CONF, STUB_MODULES
+from steps.stub_checks import DeviceFacts, KernelFacts
+
+
+@dataclass(frozen=True, slots=True)
+class StubFacts:
+    """What the step read. `loader` and `boot` are None where no boot loader can be driven, `generator` and `initramfs`
+    likewise; `release` is the kernel that will boot; `conf` our file in modprobe.d, None where there is none."""
+
+    release: str
+    kernel: KernelFacts
+    devices: tuple[DeviceFacts, ...]
+    loader: BootLoader | None = None
+    boot: BootFacts | None = None
+    generator: Generator | None = None
+    initramfs: InitramfsFacts | None = None
+    modules: Mapping[str, ModuleState] | None = None
+    module_ids: tuple[str, ...] = ()
+    conf: bytes | None = None
+    boot_findings: tuple[Finding, ...] = ()
+    image_findings: tuple[Finding, ...] = ()
+
+    def state(self, module: str) -> ModuleState:
+        """What a module of the stub driver is in the kernel that will boot."""
+        return (self.modules or {}).get(module, ModuleState.ABSENT)
+
+
+@dataclass(frozen=True, slots=True)
+class StubStep:
+    """From `modules_loaded` to `stubbed`."""
+
+    name: str = "stubbed"
+    source: State = State.MODULES_LOADED
+    target: State = State.STUBBED
+
+    def probe(self, host: Host, brief: Brief) -> StubFacts:
+        """Read the boot configuration, the initramfs and what the kernel that will boot makes of the devices."""
+        config = brief.config
+        loader = boot.detect(host, config.boot_loader)
+        usable = loader.loader if not loader.findings else None
+        boot_facts = usable.read(host, brief.setup) if usable else None
+        release = (boot_facts.release if boot_facts else None) or host.release
+        conf = _conf(host)
+        maker = initramfs.detect(host, config.initramfs)
+        generator = maker.generator if not maker.findings else None
+        # Without our file in modprobe.d the image is rebuilt anyway: looking into it would be time wasted.
+        image = generator.read(host, release, look=conf is not None) if generator else None
+        module = softdeps.stub_module(config.stub)
+        module_ids = modprobe_d.option(host, module, "ids", besides=(CONF,))
+        return StubFacts(
+            release,
+            stub_checks.read_kernel(host, release),
+            stub_checks.read_devices(host, config, release),
+            usable,
+            boot_facts,
+            generator,
+            image,
+            {name: kmod.ask(host, name, release) for name in STUB_MODULES[config.stub]},
+            cmdline.split_ids(module_ids[0]) if module_ids else (),
+            conf,
+            loader.findings,
+            maker.findings,
+        )
+
+    def plan(self, brief: Brief, facts: StubFacts) -> Plan:
+        """The edits, then the initramfs, then the boot configuration: until the last of them the old boot stays."""
+        findings = _findings(brief, facts)
+        if any(finding.severity is Severity.REFUSAL for finding in findings) or facts.boot is None:
+            return Plan(findings=findings)
+        merged = _merge(brief, facts)
+        image, image_notes = _image_actions(brief, facts)
+        line, line_notes = _line_actions(brief, facts, merged)
+        edits = [action for action, late in (*image, *line) if not late]
+        commands = [action for action, late in (*image, *line) if late]
+        notes = (*image_notes, *line_notes, *_notes(brief, facts, merged))
+        return Plan((*edits, *commands), notes, findings, _remember(brief, facts, merged))
+
+    def verify(self, brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
+        """Whether sh's value, the generated configuration and the initramfs say what was meant."""
+        found = [*facts.boot_findings, *(facts.boot.findings if facts.boot else ())]
+        if facts.boot is not None and not found:
+            found += _check_value(brief, facts, facts.boot)
+        if _wants_image(brief, facts):
+            found += stub_checks.check_image(facts.initramfs, _image_modules(brief, facts), CONF)
+            if facts.conf != _conf_wanted(brief, facts):
+                found.append(stub_checks.conf_differs())
+        return tuple(found)
+
+
+STEP = StubStep()
+
+# An action, and whether it comes after all edits.
+Placed = tuple[Action, bool]
+
+
+def _conf(host: Host) -> bytes | None:
+    try:
+        return host.read(CONF)
+    except FileNotFoundError:
+        return None
+
+
+def _wanted(brief: Brief, facts: StubFacts) -> Wanted:
+    ids = tuple(dict.fromkeys(device.id.lower() for device in brief.config.devices))
+    return Wanted(
+        brief.setup,
+        brief.config.stub,
+        ids,
+        facts.kernel.needs_intel_iommu(facts.devices),
+        brief.config.iommu_pt,
+        facts.module_ids,
+    )
+
+
+def _merge(brief: Brief, facts: StubFacts) -> Merged:
+    return cmdline.merge(facts.boot.in_force if facts.boot else (), _wanted(brief, facts))
+
+
+def _findings(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
+    found = [*facts.boot_findings, *stub_checks.about_devices(brief.config, facts.devices)]
+    found += stub_checks.about_modules(brief.config.stub, facts.modules or {}, facts.release)
+    found += stub_checks.about_natives(brief.config.stub, facts.modules or {}, facts.devices)
+    if facts.boot is not None:
+        found += facts.boot.findings
+        found += cmdline.objections(facts.boot.in_force, facts.boot.where, vendor=facts.kernel.vendor)
+        found += stub_checks.about_words(brief, facts.boot)
+    if _wants_image(brief, facts):
+        found += (*facts.image_findings, *(facts.initramfs.findings if facts.initramfs else ()))
+        if facts.conf is not None and facts.conf != _conf_wanted(brief, facts):
+            found.append(stub_checks.conf_in_the_way(facts.conf))
+    return tuple(found)
+
+
+def _wants_image(brief: Brief, facts: StubFacts) -> bool:
+    """Whether the initramfs matters: a stub driver that is part of the kernel is there before any module."""
+    return softdeps.loadable(facts.state(softdeps.stub_module(brief.config.stub)))
+
+
+def _image_modules(brief: Brief, facts: StubFacts) -> tuple[str, ...]:
+    return tuple(name for name in STUB_MODULES[brief.config.stub] if softdeps.loadable(facts.state(name)))
+
+
+def _conf_wanted(brief: Brief, facts: StubFacts) -> bytes:
+    modules = softdeps.needed([native for device in facts.devices for native in device.natives])
+    return softdeps.conf(brief.setup, brief.config.stub, modules)
+
+
+def _image_actions(brief: Brief, facts: StubFacts) -> tuple[list[Placed], tuple[str, ...]]:
+    if facts.generator is None or facts.initramfs is None or not _wants_image(brief, facts):
+        stub = brief.config.stub.value
+        return [], (f"{stub} is built into {facts.release}: no softdeps and no initramfs are needed",)
+    modules = _image_modules(brief, facts)
+    edits = list(facts.generator.edits(facts.initramfs, modules, brief.setup))
+    if facts.conf is None:
+        why = f"let {brief.config.stub.value} come before the native drivers"
+        edits.append(new_file(CONF, _conf_wanted(brief, facts), why))
+    if not edits and not stub_checks.check_image(facts.initramfs, modules, CONF):
+        return [], ("the initramfs has all that is needed: it is not rebuilt",)
+    rebuild = facts.generator.commit(facts.initramfs)
+    return [*((edit, False) for edit in edits), *((command, True) for command in rebuild)], ()
+
+
+def _line_actions(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[list[Placed], tuple[str, ...]]:
+    if facts.loader is None or facts.boot is None:
+        return [], ()
+    edits = facts.loader.edits(facts.boot, merged.tokens)
+    run = cmdline.run_of(facts.boot.words, brief.setup)
+    if not edits and not lacking(facts.boot, run[1] if run else ()):
+        return [], (f"{facts.boot.generated} has all that is needed: it is not generated anew",)
+    return [*((edit, False) for edit in edits), *((command, True) for command in facts.loader.commit(facts.boot))], ()
+
+
+def _notes(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[str, ...]:
+    notes = [f"{word} is there already and stays" for word in merged.adopted]
+    if facts.module_ids and cmdline.ids_in_force(facts.boot.in_force if facts.boot else (), brief.config.stub) is None:
+        notes.append(
+            f"the ids that modprobe.d gives {brief.config.stub.value} now are carried along on the command line"
+        )
+    if facts.kernel.vendor == "intel" and not facts.kernel.needs_intel_iommu(facts.devices):
+        notes.append(f"intel_iommu=on is not needed: {facts.kernel.why_not_needed()}")
+    if facts.loader is not None and not facts.loader.can_stage and merged.tokens:
+        notes.append(
+            f"{facts.loader.name}: no trial boot; the new command line becomes the default, "
+            "and the recovery entries keep the old one"
+        )
+    return tuple(notes)
+
+
+def _remember(brief: Brief, facts: StubFacts, merged: Merged) -> Mapping[str, str]:
+    """What the way on and the way back need to know of the time before."""
+    boot_facts = facts.boot
+    kept = {
+        "release": facts.release,
+        "tokens": " ".join(merged.tokens),
+        "loader": facts.loader.name if facts.loader else "",
+        "where": boot_facts.where if boot_facts else "",
+        "value_before": cmdline.shown(boot_facts.words) if boot_facts else "",
+        "stub": brief.config.stub.value,
+    }
+    for device in facts.devices:
+        function = device.function
+        native = function.driver if function and function.driver not in stub_checks.STUB_DRIVERS else None
+        kept[f"driver.{device.address}"] = native or ""
+        if stub_checks.wins_anyway(brief.config.stub, facts.modules or {}, device):
+            kept[f"built_in.{device.address}"] = native or device.natives[0].module
+    return kept
+
+
+def _check_value(brief: Brief, facts: StubFacts, boot_facts: BootFacts) -> list[Finding]:
+    run = cmdline.run_of(boot_facts.words, brief.setup)
+    if run is None:
+        return [stub_checks.token_lost(boot_facts)]
+    before, ours = run
+    expected = cmdline.merge((*boot_facts.fixed, *before), _wanted(brief, facts)).tokens
+    if ours != expected:
+        return [stub_checks.value_differs(boot_facts, ours, expected)]
+    return list(check(boot_facts, ours))
