@@ -1,4 +1,4 @@
-"""What an order needs of QEMU, held against what the installed one has: found out before the start, not by its crash."""
+"""What an order needs of QEMU, held against what the installed one has: found out before the start."""
 
 from __future__ import annotations
 

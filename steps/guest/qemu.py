@@ -17,8 +17,8 @@ from steps.guest.base import Order, Start, device_id
 from steps.guest.capabilities import INHERITED, SANDBOX, Capabilities
 from steps.pci import slot_of, sort_key
 
-# Slots of the guest's root bus that nothing of the chipset takes; the first three are the article's disk, its balloon,
-# and its AHCI controller. Every device has its slot by its place in the configuration: Windows takes one that moved for new.
+# Slots of the guest's root bus that nothing of the chipset takes; first those of the article's disk, balloon and
+# AHCI controller. Each device has its slot by its place in the configuration: Windows takes one that moved for new.
 FIRST_DISK, BALLOON, AHCI = 0x5, 0x6, 0x7
 SLOTS = (*range(0x8, 0x1B), 0x2, 0x3, 0x4)
 ROOT_PORTS = 0x1C

@@ -1,0 +1,115 @@
+"""What a running guest says over QMP: its status, and the devices it shows. Checked where it enters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from steps.base import Host, Json
+from steps.guest.base import Order, device_id
+
+LAST_LINES = 12
+POLL = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class PciFunction:
+    """A PCI function inside the guest. `vendor` and `device` are its numbers, `id` is empty for the chipset's own."""
+
+    id: str
+    bus: int
+    slot: int
+    function: int
+    vendor: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the guest said: its status (`running`, `paused`, …) and its PCI functions."""
+
+    status: str
+    functions: tuple[PciFunction, ...]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of the devices that have one."""
+        return frozenset(function.id for function in self.functions if function.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """It has a pid file and gave no usable answer: why."""
+
+    why: str
+
+
+def look(host: Host, order: Order) -> Seen | Silence | None:
+    """What the guest says; None where none was started under that name (or it was stopped).
+
+    A root port shows what is behind it only when the firmware has numbered its bus (hw/pci/pci-qmp-cmds.c): so this
+    waits for the ordered devices, at most `start_timeout` seconds.
+    """
+    if host.lstat(f"{order.socket.removesuffix('.qmp')}.pid") is None:
+        return None
+    wanted = {device_id(device.address) for device in order.devices}
+    deadline = time.monotonic() + order.guest.start_timeout
+    while True:
+        try:
+            seen = _ask(host, order.guest.name, max(1.0, deadline - time.monotonic()))
+        except (ConnectionError, TimeoutError, ValueError) as error:
+            return Silence(str(error))
+        if wanted <= seen.ids or seen.status != "running" or time.monotonic() > deadline:
+            return seen
+        time.sleep(POLL)
+
+
+def _ask(host: Host, name: str, timeout: float) -> Seen:
+    answer = host.qmp(name, "query-status", timeout=timeout)
+    status = answer.get("status") if isinstance(answer, dict) else None
+    if not isinstance(status, str):
+        raise ValueError(f"query-status was answered by {answer!r}")
+    return Seen(status, read_pci(host.qmp(name, "query-pci", timeout=timeout)))
+
+
+def read_pci(answer: Json) -> tuple[PciFunction, ...]:
+    """The functions in an answer to query-pci, those behind bridges too. Raises ValueError for what is none."""
+    if not isinstance(answer, list):
+        raise ValueError(f"query-pci was answered by {answer!r}")
+    return tuple(function for bus in answer for function in _devices(bus))
+
+
+def _devices(bus: Json) -> Iterator[PciFunction]:
+    found = bus.get("devices", []) if isinstance(bus, dict) else None
+    if not isinstance(found, list):
+        raise ValueError(f"query-pci names a bus that is none: {bus!r}")
+    for one in found:
+        if not isinstance(one, dict):
+            raise ValueError(f"query-pci names a device that is none: {one!r}")
+        numbers = [_number(one, key) for key in ("bus", "slot", "function")]
+        ids = one.get("id")
+        yield PciFunction(str(one.get("qdev_id") or ""), *numbers, _number(ids, "vendor"), _number(ids, "device"))
+        if (bridge := one.get("pci_bridge")) is not None:
+            yield from _devices(bridge)
+
+
+def _number(value: Json, key: str) -> int:
+    found = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(found, int):
+        raise ValueError(f"query-pci gives no {key} in {value!r}")
+    return found
+
+
+def last_lines(host: Host, path: str) -> tuple[str, ...]:
+    """The last lines of the guest's own output."""
+    try:
+        text = host.read(path).decode(errors="replace")
+    except OSError:
+        return ()
+    return tuple(line for line in text.splitlines() if line.strip())[-LAST_LINES:]
+
+
+def absent(order: Order, seen: Seen) -> Sequence[str]:
+    """The addresses of ordered devices that the guest does not show."""
+    return [device.address for device in order.devices if device_id(device.address) not in seen.ids]
