@@ -34,8 +34,8 @@ class FileFact:
 
     @property
     def is_node(self) -> bool:
-        """Whether it is a device node, which can be given to an account for a while: only in devtmpfs, never on disk."""
-        return self.resolved.startswith("/dev/")
+        """Whether it is a device node: those lie in devtmpfs, and can be given to an account for a while."""
+        return self.resolved.startswith("/dev/") and not self.resolved.startswith("/dev/shm/")
 
 
 def read_account(host: Host, name: str) -> Account | None:

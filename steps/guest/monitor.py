@@ -40,9 +40,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """It has a pid file and gave no usable answer: why."""
+    """It was started and gave no usable answer: why, and whether that is because it has ended."""
 
     why: str
+    ended: bool
 
 
 def look(host: Host, order: Order) -> Seen | Silence | None:
@@ -58,8 +59,10 @@ def look(host: Host, order: Order) -> Seen | Silence | None:
     while True:
         try:
             seen = _ask(host, order.guest.name, max(1.0, deadline - time.monotonic()))
-        except (ConnectionError, TimeoutError, ValueError) as error:
-            return Silence(str(error))
+        except ConnectionError as error:
+            return Silence(str(error), ended=True)
+        except (TimeoutError, ValueError) as error:
+            return Silence(str(error), ended=False)
         if wanted <= seen.ids or seen.status != "running" or time.monotonic() > deadline:
             return seen
         time.sleep(POLL)
@@ -87,9 +90,13 @@ def _devices(bus: Json) -> Iterator[PciFunction]:
     for one in found:
         if not isinstance(one, dict):
             raise ValueError(f"query-pci names a device that is none: {one!r}")
-        numbers = [_number(one, key) for key in ("bus", "slot", "function")]
         ids = one.get("id")
-        yield PciFunction(str(one.get("qdev_id") or ""), *numbers, _number(ids, "vendor"), _number(ids, "device"))
+        yield PciFunction(
+            str(one.get("qdev_id") or ""),
+            *(_number(one, "bus"), _number(one, "slot"), _number(one, "function")),
+            vendor=_number(ids, "vendor"),
+            device=_number(ids, "device"),
+        )
         if (bridge := one.get("pci_bridge")) is not None:
             yield from _devices(bridge)
 

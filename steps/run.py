@@ -1,0 +1,300 @@
+"""bound -> running: the guest from the configuration, with the devices in it. Success is QMP's word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from steps.actions import Action, RunCommand, StartProcess
+from steps.base import Brief, Finding, Host, Plan, Severity, State
+from steps.config import Accel, Disk, Guest
+from steps.guest import access, monitor, network, vfio
+from steps.guest.access import Account, FileFact
+from steps.guest.base import Order
+from steps.guest.capabilities import Capabilities
+from steps.guest.monitor import Seen, Silence
+from steps.guest.network import NetworkFact
+from steps.guest.qemu import Qemu
+from steps.guest.vfio import PassedFact
+
+MIB = 1 << 20
+# What is pinned besides the guest's memory (firmware, ROMs, the VGA card's window); libvirt allows as much.
+MEMLOCK_SLACK = 1024 * MIB
+KVM = "/dev/kvm"
+RUNNER = Qemu()
+
+
+@dataclass(frozen=True, slots=True)
+class KvmFact:
+    """/dev/kvm: whether it is there, whether the guest's account may open it, and by which further group it might."""
+
+    exists: bool
+    open: bool
+    group: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All about the guest and what it needs. `order` is None where the configuration has no guest; while it runs, the
+    installed QEMU is not asked again. `memory` is the host's in bytes, total and available, where it says."""
+
+    order: Order | None
+    seen: Seen | Silence | None = None
+    log: tuple[str, ...] = ()
+    installed: Capabilities | None = None
+    account: Account | None = None
+    passed: tuple[PassedFact, ...] = ()
+    container_closed: bool = False
+    files: tuple[FileFact, ...] = ()
+    mounted: tuple[tuple[str, str], ...] = ()
+    networks: tuple[NetworkFact, ...] = ()
+    has_ip: bool = True
+    kvm: KvmFact | None = None
+    memory: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    """See steps.base.Step. With `install` the guest is started without the devices, on VNC, and no state is reached."""
+
+    install: bool = False
+    name: str = "run"
+    source: State = State.BOUND
+    target: State = State.RUNNING
+
+    def probe(self, host: Host, brief: Brief) -> Facts:
+        """Ask the guest, if one was started; otherwise all about what it takes to start it."""
+        order = order_of(brief, self.install)
+        if order is None:
+            return Facts(None)
+        seen = monitor.look(host, order)
+        log = monitor.last_lines(host, order.log) if isinstance(seen, Silence) else ()
+        if isinstance(seen, Seen):
+            return Facts(order, seen)
+        return _ground(host, order, seen, log)
+
+    def plan(self, brief: Brief, facts: Facts) -> Plan:
+        """The network, then the guest; nothing where it runs already."""
+        order = facts.order
+        if order is None:
+            return Plan(findings=(_no_guest(),))
+        if isinstance(facts.seen, Seen):
+            return _plan_running(order, facts.seen)
+        findings = tuple(_findings(order, facts))
+        if any(finding.severity is Severity.REFUSAL for finding in findings):
+            return Plan(findings=findings)
+        return Plan(tuple(_actions(order, facts)), findings=findings)
+
+    def verify(self, brief: Brief, facts: Facts) -> tuple[Finding, ...]:
+        """QMP says `running`, and every device is there."""
+        order = facts.order
+        if order is None:
+            return (_no_guest(),)
+        if isinstance(facts.seen, Seen):
+            return tuple(_wrong(order, facts.seen))
+        hint = "the lines above are QEMU's own; `vfiostate guest command` shows how it is started"
+        if facts.seen is None or facts.seen.ended:
+            message = f"the guest {order.guest.name} ended at once"
+            return (_refusal("guest-died", message, hint, *(facts.log or ("it printed nothing",))),)
+        message = f"the guest {order.guest.name} was started and does not answer over QMP"
+        return (_refusal("guest-silent", message, hint, facts.seen.why, *facts.log),)
+
+
+def order_of(brief: Brief, install: bool = False) -> Order | None:
+    """The guest the configuration asks for, None where it asks for none."""
+    guest = brief.config.guest
+    return None if guest is None else Order(guest, () if install else brief.config.devices, brief.setup, install)
+
+
+def _ground(host: Host, order: Order, seen: Silence | None, log: tuple[str, ...]) -> Facts:
+    guest = order.guest
+    installed = RUNNER.ask(host, order)
+    account = access.read_account(host, guest.user)
+    opener = None if _opens_as_root(order, installed) else account
+    files = tuple(access.look(host, opener, path, why, write=write) for path, why, write in _files(order))
+    places = [(disk.path, access.mounted_at(host, host.resolve(disk.path))) for disk in guest.disks if _writes(disk)]
+    return Facts(
+        order,
+        seen,
+        log,
+        installed,
+        account,
+        tuple(vfio.look(host, device) for device in order.devices),
+        bool(order.devices) and vfio.container_closed(host, opener),
+        files,
+        tuple((path, place) for path, place in places if place is not None),
+        tuple(network.look(host, one) for one in guest.networks),
+        host.which("ip") is not None,
+        _kvm(host, opener) if guest.accel is Accel.KVM else None,
+        _memory(host),
+    )
+
+
+def _opens_as_root(order: Order, installed: Capabilities) -> bool:
+    return installed.binary is not None and RUNNER.start(order, installed).drops_root
+
+
+def _files(order: Order) -> Iterator[tuple[str, str, bool]]:
+    """What the guest opens: path, what for, whether to write."""
+    guest = order.guest
+    for disk in guest.disks:
+        yield disk.path, "disk", _writes(disk)
+    for cdrom in guest.cdroms:
+        yield cdrom.path, "CD image", False
+    for path, why, write in (
+        (guest.firmware, "firmware", False),
+        (guest.ovmf_code, "firmware", False),
+        (guest.ovmf_vars, "firmware's variables", True),
+    ):
+        if path is not None:
+            yield path, why, write
+    for device in order.devices:
+        if device.romfile is not None:
+            yield device.romfile, "ROM", False
+
+
+def _writes(disk: Disk) -> bool:
+    return not disk.readonly
+
+
+def _kvm(host: Host, account: Account | None) -> KvmFact:
+    found = host.lstat(KVM)
+    if found is None:
+        return KvmFact(False, False, None)
+    both = access.READ | access.WRITE
+    if account is None or access.allows(account, found, both):
+        return KvmFact(True, True, None)
+    group = access.group_name(host, found.gid) if found.gid != 0 and found.mode >> 3 & both == both else None
+    return KvmFact(True, False, group)
+
+
+def _memory(host: Host) -> tuple[int, int] | None:
+    try:
+        lines = host.read("/proc/meminfo").decode("ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    values = {key: rest.split()[0] for key, _, rest in (line.partition(":") for line in lines) if rest.split()}
+    total, available = values.get("MemTotal", ""), values.get("MemAvailable", "")
+    if not total.isdecimal():
+        return None
+    return int(total) * 1024, (int(available) if available.isdecimal() else int(total)) * 1024
+
+
+def _no_guest() -> Finding:
+    hint = "add [guest] to /etc/vfiostate.toml; without one, `bound` is the end of the way"
+    return _refusal("no-guest", "the configuration has no guest to run", hint)
+
+
+def _refusal(code: str, message: str, hint: str, *evidence: str) -> Finding:
+    return Finding(code, Severity.REFUSAL, message, evidence, hint)
+
+
+def _plan_running(order: Order, seen: Seen) -> Plan:
+    wrong = tuple(_wrong(order, seen))
+    return Plan(findings=wrong) if wrong else Plan(notes=(f"the guest {order.guest.name} runs already",))
+
+
+def _wrong(order: Order, seen: Seen) -> Iterator[Finding]:
+    name = order.guest.name
+    if seen.status != "running":
+        hint = "`vfiostate guest stop` ends it"
+        yield _refusal("guest-not-running", f"the guest {name} is {seen.status}, not running", hint, "query-status")
+    if missing := monitor.absent(order, seen):
+        shown = ", ".join(sorted(seen.ids)) or "none with an id"
+        message = f"the guest {name} runs, and does not show {', '.join(missing)}"
+        hint = "`vfiostate guest stop` ends it (was it started with --install?), then advance again"
+        yield _refusal("device-not-in-guest", message, hint, f"query-pci shows: {shown}")
+
+
+def _findings(order: Order, facts: Facts) -> Iterator[Finding]:
+    guest = order.guest
+    if isinstance(facts.seen, Silence) and not facts.seen.ended:
+        message = f"a guest called {guest.name} was started and does not answer over QMP"
+        yield _refusal("guest-silent", message, "`vfiostate guest stop` ends it", facts.seen.why)
+    if facts.installed is not None:
+        yield from RUNNER.missing(order, facts.installed)
+    if facts.account is None:
+        hint = "name another by `user` in [guest], or make it: `useradd --system --shell /usr/sbin/nologin NAME`"
+        yield _refusal("guest-user", f"there is no account {guest.user} for the guest to run as", hint, "/etc/passwd")
+    for passed in facts.passed:
+        yield from vfio.findings(passed)
+    for file in facts.files:
+        yield from _file_findings(guest, file)
+    for path, place in facts.mounted:
+        message = f"the disk {path} is in use on this host ({place}): both would write to it"
+        yield _refusal("disk-in-use", message, "unmount it, or give the guest another disk", "/proc/mounts")
+    for fact in facts.networks:
+        yield from network.findings(fact, facts.account, facts.has_ip)
+    yield from _kvm_findings(guest, facts.kvm)
+    yield from _memory_findings(guest, facts)
+
+
+def _file_findings(guest: Guest, file: FileFact) -> Iterator[Finding]:
+    if file.kind is None:
+        evidence = () if file.resolved == file.path else (f"{file.path} leads to {file.resolved}",)
+        yield _refusal("file-missing", f"the guest's {file.why} {file.path} does not exist", "see [guest]", *evidence)
+    elif file.barrier is not None and not file.is_node:
+        message = f"the guest runs as {guest.user}, who may not open its {file.why} {file.path}"
+        hint = f"give {guest.user} access (owner, mode, or `setfacl`), or name another account by `user` in [guest]"
+        yield _refusal("file-denied", message, hint, f"{file.barrier} does not let it in")
+
+
+def _kvm_findings(guest: Guest, kvm: KvmFact | None) -> Iterator[Finding]:
+    if kvm is None or kvm.open or kvm.group is not None:
+        return
+    if not kvm.exists:
+        hint = 'load kvm_amd or kvm_intel, switch SVM or VT-x on in the firmware, or set `accel = "tcg"` in [guest]'
+        yield _refusal("kvm-missing", f"{KVM} does not exist: this host's kernel offers no KVM", hint, KVM)
+        return
+    hint = f"`chgrp kvm {KVM}; chmod 660 {KVM}` (udev's rule does it), or name another account by `user` in [guest]"
+    yield _refusal("kvm-denied", f"the guest runs as {guest.user}, who may not open {KVM}", hint, KVM)
+
+
+def _memory_findings(guest: Guest, facts: Facts) -> Iterator[Finding]:
+    if facts.memory is None:
+        return
+    total, available = (part // MIB for part in facts.memory)
+    evidence = (f"the guest: {guest.memory} MiB", f"the host: {total} MiB, {available} MiB available", "/proc/meminfo")
+    if guest.memory > total:
+        message = "the guest has more memory than the host: all of it is pinned when devices are passed through"
+        yield _refusal("memory", message, "less `memory` in [guest]", *evidence)
+    elif guest.memory > available:
+        message = "the guest's memory is more than what is free on the host"
+        yield Finding("memory", Severity.WARNING, message, evidence, "end what uses it, or less `memory` in [guest]")
+
+
+def _actions(order: Order, facts: Facts) -> Iterator[Action]:
+    assert facts.installed is not None
+    guest = order.guest
+    start = RUNNER.start(order, facts.installed)
+    commands: tuple[RunCommand, ...] = tuple(
+        command for fact in facts.networks for command in network.actions(fact, guest.user)
+    )
+    yield from _once(commands)
+    yield StartProcess(
+        guest.name,
+        start.argv,
+        f"the guest {guest.name}" + (", without the devices, to be installed" if order.install else ""),
+        user=None if start.drops_root or guest.user == access.ROOT else guest.user,
+        memlock=guest.memory * MIB + MEMLOCK_SLACK if order.devices else None,
+        devices=() if start.drops_root or guest.user == access.ROOT else tuple(_given(facts)),
+        timeout=guest.stop_timeout,
+        groups=() if facts.kvm is None or facts.kvm.group is None else (facts.kvm.group,),
+        inherit_socket=start.inherits_socket,
+    )
+
+
+def _once(commands: tuple[RunCommand, ...]) -> Iterator[RunCommand]:
+    """Two networks may share a bridge: it is made once."""
+    yield from dict.fromkeys(commands)
+
+
+def _given(facts: Facts) -> Iterator[str]:
+    """The device nodes that become the guest's account's while it runs: its VFIO groups, and its disks among nodes."""
+    yield from dict.fromkeys(passed.path for passed in facts.passed)
+    if facts.container_closed:
+        yield vfio.CONTAINER
+    yield from (file.resolved for file in facts.files if file.barrier is not None and file.is_node)
+
+
+STEP = RunStep()
