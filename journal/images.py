@@ -12,7 +12,7 @@ from pathlib import Path
 
 from journal.chain import VERIFY_HINT
 from journal.errors import JournalDamagedError
-from journal.layout import cannot_write, sync_directory
+from journal.files import cannot_write, sync_directory
 
 BLOB_LIMIT = 1 << 20
 """Bytes up to which a before-image goes into the journal as a blob; a larger one is kept as an image."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 from collections.abc import Sequence
@@ -15,15 +14,14 @@ from journal.chain import VERIFY_HINT
 from journal.database import Database, Place, locate
 from journal.errors import (
     JournalDamagedError,
-    JournalError,
     JournalExistsError,
-    JournalFullError,
     JournalMissingError,
     JournalNewerError,
     JournalUnreadableError,
     NotAJournalError,
 )
 from journal.faults import NOT_OURS_HINT
+from journal.files import cannot_write, sync_directory
 from journal.schema import MIGRATIONS, Migration, identify, is_empty, migrate
 
 
@@ -120,27 +118,6 @@ def _build(draft: Path) -> None:
             migrate(connection, 0)
     finally:
         database.close()
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def cannot_write(message: str, path: Path, error: OSError) -> JournalError:
-    """The JournalError for a file of ours that could not be written."""
-    evidence = (f"{path}: {error.strerror or error}",)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return JournalFullError(
-            message, hint="make room on that file system, then run the command again", evidence=evidence
-        )
-    return JournalUnreadableError(
-        message, hint="run as root, and see whether the file system is writable", evidence=evidence
-    )
 
 
 def _exists(place: Place) -> JournalExistsError:
