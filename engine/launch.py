@@ -76,7 +76,10 @@ def launch(process: StartProcess, runtime: Path) -> int:
 
 
 def alive(name: str, runtime: Path) -> int | None:
-    """The pid of the process started under that name, None where it does not run (any more)."""
+    """The pid of the process started under that name, None where it does not run (any more).
+
+    One that has ended no longer owns the device nodes it was given.
+    """
     _check(name)
     try:
         pid, started = (int(word) for word in (runtime / f"{name}.pid").read_text("ascii").split())
@@ -84,8 +87,10 @@ def alive(name: str, runtime: Path) -> int | None:
         return None
     if (child := _children.get(pid)) is not None and child.poll() is not None:
         del _children[pid]
-        return None
-    return pid if _start_time(pid) == started else None
+    elif _start_time(pid) == started:
+        return pid
+    _give_back(runtime / f"{name}.devices")
+    return None
 
 
 def end(name: str, runtime: Path, *, timeout: float) -> None:
@@ -119,9 +124,8 @@ def gone(name: str, runtime: Path, timeout: float) -> bool:
 def tidy(name: str, runtime: Path) -> None:
     """Give back the device nodes of a process that has ended, and remove its files but the log."""
     _check(name)
-    record = runtime / f"{name}.devices"
-    _give_back(record)
-    for path in (record, runtime / f"{name}.qmp", runtime / f"{name}.pid"):
+    _give_back(runtime / f"{name}.devices")
+    for path in (runtime / f"{name}.qmp", runtime / f"{name}.pid"):
         path.unlink(missing_ok=True)
 
 
@@ -241,3 +245,4 @@ def _give_back(record: Path) -> None:
     for path, (uid, gid) in owners.items():
         with contextlib.suppress(FileNotFoundError):  # a node goes with its device
             os.chown(path, uid, gid)
+    record.unlink(missing_ok=True)
