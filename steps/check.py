@@ -1,0 +1,154 @@
+"""The step `checked`: everything that stands against a set-up is found, all at once, before anything is changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from steps import boot, cmdline, devices, groups, guards, host_checks, initramfs, iommu, kmod, modules
+from steps.base import Brief, Finding, Host, Plan, Severity, State
+from steps.boot.base import BootFacts
+from steps.devices import DeviceFacts
+from steps.host_checks import HostFacts
+from steps.iommu import IommuFacts, IommuState
+from steps.modules import ModuleStates
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFacts:
+    """What the step read. `boot` is None where the boot loader cannot be read, `modules` where kmod is missing;
+    `found` are the detectors' own findings, `seen` their evidence."""
+
+    iommu: IommuFacts
+    devices: DeviceFacts
+    host: HostFacts
+    boot: BootFacts | None
+    modules: ModuleStates | None
+    found: tuple[Finding, ...]
+    seen: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStep:
+    """From `new` to `checked`."""
+
+    name: str = "checked"
+    source: State = State.NEW
+    target: State = State.CHECKED
+
+    def probe(self, host: Host, brief: Brief) -> CheckFacts:
+        """Read everything that can stand against a set-up; what cannot be read is a fact too."""
+        facts = iommu.read_iommu(host)
+        loader = boot.detect(host, brief.config.boot_loader)
+        usable = loader.loader if not loader.findings else None
+        boot_facts = usable.read(host, brief.setup) if usable else None
+        maker = initramfs.detect(host, brief.config.initramfs)
+        next_ = (boot_facts.release if boot_facts else None) or host.release
+        states = None
+        if host.which("modprobe") is not None:
+            states = modules.read_states(host, brief.config, facts.virtualization, next_)
+        generator = maker.generator if not maker.findings else None
+        image = generator.read(host, next_, look=False).findings if generator else ()
+        return CheckFacts(
+            facts,
+            devices.read_devices(host, brief.config),
+            host_checks.read_host(host, brief.config, boot_facts, kmod.loaded(host)),
+            boot_facts,
+            states,
+            (*loader.findings, *(boot_facts.findings if boot_facts else ()), *maker.findings, *image),
+            (
+                *(f"boot loader {loader.loader.name}: {line}" for line in loader.evidence if loader.loader),
+                *(f"initramfs by {generator.name}: {line}" for line in maker.evidence if generator),
+            ),
+        )
+
+    def plan(self, brief: Brief, facts: CheckFacts) -> Plan:
+        """No action: the findings are the result."""
+        notes = (f"IOMMU: {iommu.judge(facts.iommu).value}", *facts.seen)
+        return Plan(notes=notes, findings=_ordered(self._judge(brief, facts)), remember=_remember(brief, facts))
+
+    def verify(self, brief: Brief, facts: CheckFacts) -> tuple[Finding, ...]:
+        """The same questions again, on new facts."""
+        return _ordered(self._judge(brief, facts))
+
+    def _judge(self, brief: Brief, facts: CheckFacts) -> tuple[Finding, ...]:
+        config = brief.config
+        return (
+            *iommu.findings(facts.iommu, allow_unsafe=config.allow.unsafe_interrupts),
+            *guards.findings(config, facts.devices),
+            *groups.findings(config, facts.devices),
+            *groups.siblings(config, facts.devices),
+            *_without_group(brief, facts),
+            *facts.found,
+            *_objections(facts),
+            *(modules.absent(facts.modules) if facts.modules else ()),
+            *host_checks.findings(config, facts.host, facts.iommu.virtualization),
+        )
+
+
+STEP = CheckStep()
+
+
+def _objections(facts: CheckFacts) -> tuple[Finding, ...]:
+    """What the boot configuration says against it: it holds for the next boot, whatever the running kernel was told."""
+    if facts.boot is None:
+        return ()
+    vendor = {"DMAR": "intel", "IVRS": "amd"}.get(facts.iommu.table or "")
+    return cmdline.objections(facts.boot.in_force, facts.boot.where, vendor=vendor)
+
+
+def _without_group(brief: Brief, facts: CheckFacts) -> list[Finding]:
+    """Configured functions that no IOMMU group holds although the IOMMU is on."""
+    if iommu.judge(facts.iommu) is not IommuState.ON:
+        return []
+    told = "on" in cmdline.options(facts.iommu.words, "intel_iommu")
+    found = []
+    for function in facts.devices.configured(brief.config):
+        if function.group is not None or function.is_bridge:
+            continue
+        # Kernels built with INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF leave this one out until they are told.
+        later = function.is_display and function.vendor == "8086" and not told
+        found.append(
+            Finding(
+                "no-group",
+                Severity.WARNING if later else Severity.REFUSAL,
+                f"{function.address} is in no IOMMU group: the IOMMU does not cover it"
+                + (
+                    " yet, and may after the reboot with intel_iommu=on."
+                    if later
+                    else "; it cannot be given to a guest."
+                ),
+                (f"/sys/bus/pci/devices/{function.address}/iommu_group does not exist",),
+                "It is checked again after the reboot."
+                if later
+                else "Use another device, or another slot for this one.",
+            )
+        )
+    return found
+
+
+def _ordered(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Refusals first, then warnings, then notes; the order among equals stays."""
+    weight = {severity: place for place, severity in enumerate(reversed(Severity))}
+    return tuple(sorted(found, key=lambda finding: weight[finding.severity]))
+
+
+def _remember(brief: Brief, facts: CheckFacts) -> Mapping[str, str]:
+    """What the devices were like, so that after the reboot it can be said which of it changed."""
+    seen = {
+        function.address: {
+            "id": function.id,
+            "subsystem": function.subsystem,
+            "group": function.group,
+            "driver": function.driver,
+            "driver_override": function.driver_override,
+        }
+        for function in facts.devices.configured(brief.config)
+    }
+    return {
+        "iommu": iommu.judge(facts.iommu).value,
+        "boot_loader": facts.boot.loader if facts.boot else "",
+        "release": facts.modules.next_release if facts.modules else "",
+        "devices": json.dumps(seen, sort_keys=True),
+    }
