@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from engine import config as configuration
 from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
-from engine.session import SessionOptions, open_host, open_session
+from engine.session import open_session
 from engine.states import FORWARD
+from engine.target import SessionOptions, open_host
 from engine.ways import step_to
 from journal.errors import JournalMissingError
 from steps.base import Brief, Plan, State

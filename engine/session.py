@@ -9,7 +9,6 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from engine import config as configuration
@@ -17,6 +16,7 @@ from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
 from engine.scribe import Scribe
 from engine.setup import Setup, fold
+from engine.target import SessionOptions, open_host
 from engine.version import VERSION
 from journal.errors import JournalMissingError, LockedError, NotRootError, RefusedError
 from journal.events import Draft, Kind, Origin
@@ -27,15 +27,6 @@ from steps.config import Config
 
 STATE_DIR = "/var/lib/vfiostate"
 LOCK = "/run/lock/vfiostate.lock"
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """Which host: a simulated machine, a mounted system, or this one; and where its configuration lies in it."""
-
-    simulate: Path | None = None
-    root: Path | None = None
-    config: str = "/etc/vfiostate.toml"
 
 
 @dataclass(slots=True)
@@ -93,17 +84,6 @@ def host_identity(host: ChangeableHost) -> str:
         return hashlib.sha256(b"vfiostate:" + host.read("/etc/machine-id").strip()).hexdigest()
     except OSError:
         return ""
-
-
-def open_host(options: SessionOptions) -> ChangeableHost:
-    """The host that the options speak of."""
-    if options.simulate is not None:
-        from engine.hosts.simulated import SimulatedHost  # the model is needed only here
-
-        return SimulatedHost.create_if_missing(options.simulate)
-    from engine.hosts.linux import LinuxHost
-
-    return LinuxHost(options.root or Path("/"))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from journal.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.session import SessionOptions
+    from engine.target import SessionOptions
     from journal.events import Json
     from steps.base import Finding, State
 
@@ -46,7 +46,7 @@ def session_options(args: argparse.Namespace) -> SessionOptions:
     """Which host the options of every command speak of. Raises UsageError for what is no directory or no path."""
     from pathlib import Path
 
-    from engine.session import SessionOptions
+    from engine.target import SessionOptions
 
     root = _directory(args.root, "--root") if args.root is not None else None
     simulate = Path(args.simulate) if args.simulate is not None else None

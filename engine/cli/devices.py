@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """List them."""
     from engine.console import out, out_json
     from engine.listing import entries
-    from engine.session import open_host
+    from engine.target import open_host
 
     host = open_host(session_options(args))
     listed = _chosen(entries(host), args.address)

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from engine.config import write_commented
     from engine.console import out
     from engine.hosts.base import Attributes
-    from engine.session import open_host
+    from engine.target import open_host
 
     options = session_options(args)
     host = open_host(options)

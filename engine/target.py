@@ -1,0 +1,28 @@
+"""Which host a run is about. Apart from the session, so that what needs no journal does not pay for importing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.hosts.base import ChangeableHost
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """Which host: a simulated machine, a mounted system, or this one; and where its configuration lies in it."""
+
+    simulate: Path | None = None
+    root: Path | None = None
+    config: str = "/etc/vfiostate.toml"
+
+
+def open_host(options: SessionOptions) -> ChangeableHost:
+    """The host that the options speak of."""
+    if options.simulate is not None:
+        from engine.hosts.simulated import SimulatedHost  # the model is needed only here
+
+        return SimulatedHost.create_if_missing(options.simulate)
+    from engine.hosts.linux import LinuxHost
+
+    return LinuxHost(options.root or Path("/"))
