@@ -1,0 +1,255 @@
+"""A boot of the simulated machine: GRUB's choice, the kernel, the initramfs, the root system.
+
+The order in which modules meet devices is what decides who holds them, and follows what was seen on a real kernel:
+built-in drivers first, in link order; in the initramfs udev's drivers before the modules named in conf/modules (so a
+stub that is a module loses against a native driver there, unless a softdep in the initramfs brings it first); on the
+root udev before /etc/modules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from enum import StrEnum
+
+from engine.hosts.simulated import drivers, effects, initramfs, kmod, loading, net, procfs, services, sysfs
+from engine.hosts.simulated.grub import CONFIG
+from engine.hosts.simulated.initramfs import Archive
+from engine.hosts.simulated.kmod import Index, Options
+from engine.hosts.simulated.machine import Machine
+from engine.hosts.simulated.parts import Init, Iommu, Kernel
+from journal.errors import VfiostateError
+from steps.boot import grub_cfg
+
+
+class Entry(StrEnum):
+    """Which entry of the boot menu is taken."""
+
+    DEFAULT = "default"
+    RECOVERY = "recovery"
+    PREVIOUS = "previous"
+
+
+class DoesNotBootError(VfiostateError):
+    """The machine would hang in GRUB or panic: it was not rebooted."""
+
+    code = "does-not-boot"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What GRUB loads: kernel, command line, initramfs."""
+
+    title: str
+    kernel: Kernel
+    cmdline: str
+    initrd: Archive
+
+
+def reboot(machine: Machine, entry: Entry = Entry.DEFAULT) -> Chosen:
+    """Boot the machine anew. Raises DoesNotBootError before anything is changed."""
+    chosen = choose(machine, entry)
+    _power_down(machine)
+    procfs.populate(machine, chosen.kernel.release, chosen.cmdline)
+    iommu = iommu_on(machine, chosen)
+    _say_hello(machine, chosen, iommu)
+    sysfs.populate(machine, chosen.kernel.release, iommu=iommu)
+    index = kmod.read_index(machine, chosen.kernel.release)
+    assert index is not None
+    _builtin(machine, chosen)
+    _initramfs_phase(machine, index, chosen)
+    _root_phase(machine, index)
+    if not {"single", "recovery", "rescue", "emergency"} & set(machine.cmdline):
+        services.start_all(machine)
+    effects.vfio_nodes(machine)
+    effects.memory_map(machine)
+    return chosen
+
+
+# --- GRUB
+
+
+def choose(machine: Machine, entry: Entry) -> Chosen:
+    """The entry that is taken, with everything it needs there. Raises DoesNotBootError."""
+    text = machine.text(CONFIG)
+    found = grub_cfg.entries(text.encode())
+    env = grub_cfg.environment(machine.text("/boot/grub/grubenv").encode())
+    default = grub_cfg.default_entry(text.encode(), env, found)
+    if default is None:
+        raise _stuck("GRUB finds no entry in /boot/grub/grub.cfg and stops at its prompt")
+    wanted: grub_cfg.MenuEntry | None = default
+    if entry is Entry.RECOVERY:
+        wanted = next((one for one in found if one.recovery and one.kernel == default.kernel), None)
+    elif entry is Entry.PREVIOUS:
+        wanted = next((one for one in found if not one.recovery and one.kernel not in (None, default.kernel)), None)
+    if wanted is None:
+        raise DoesNotBootError(
+            f"the boot menu has no {entry} entry beside {default.title!r}",
+            hint="`machine reboot` without --entry takes the default; `machine install-kernel` adds a kernel",
+            evidence=tuple(f"{CONFIG}: {one.title}" for one in found),
+        )
+    if entry is Entry.DEFAULT and env.get("next_entry"):
+        _forget_next_entry(machine)
+    return _loaded(machine, wanted)
+
+
+def _forget_next_entry(machine: Machine) -> None:
+    lines = [line for line in machine.text("/boot/grub/grubenv").splitlines() if not line.startswith("next_entry=")]
+    machine.put("/boot/grub/grubenv", "\n".join(lines) + "\n")
+
+
+def _loaded(machine: Machine, entry: grub_cfg.MenuEntry) -> Chosen:
+    if entry.kernel is None or not machine.exists(entry.kernel):
+        raise _stuck(f"GRUB does not find the kernel {entry.kernel} of the entry {entry.title!r}")
+    kernel = machine.description.kernel(entry.release or "")
+    if kernel is None or kmod.read_index(machine, kernel.release) is None:
+        raise _stuck(f"{entry.kernel} is no kernel with modules in /lib/modules that machine.json describes")
+    if f"root={machine.description.root}" not in entry.arguments:
+        raise _stuck(f"kernel panic: the command line of {entry.title!r} has no root={machine.description.root}")
+    place = f"/boot/initrd.img-{kernel.release}"
+    try:
+        archive = initramfs.parse(machine.path(place).read_bytes())
+    except (OSError, ValueError) as error:
+        raise _stuck(f"kernel panic: unable to mount root fs: {place} is no initramfs ({error})") from None
+    cmdline = " ".join((f"BOOT_IMAGE={entry.kernel}", *entry.arguments))
+    return Chosen(entry.title, kernel, cmdline, archive)
+
+
+def _stuck(what: str) -> DoesNotBootError:
+    return DoesNotBootError(
+        f"the simulated machine does not boot: {what}",
+        hint="repair its files, or take the way back with `restore.sh` as from a rescue system; then reboot again",
+    )
+
+
+# --- the kernel
+
+
+def _power_down(machine: Machine) -> None:
+    for name in machine.names("/run/vfiostate"):
+        if name.endswith(".pid"):
+            with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
+                pid = int(machine.text(f"/run/vfiostate/{name}").split()[0])
+                if str(machine.directory).encode() in _command_line(pid):
+                    os.kill(pid, signal.SIGKILL)
+    for directory in ("/sys", "/proc", "/dev/vfio", "/.kernel", "/tmp"):
+        machine.remove_tree(directory)
+    for name in machine.names("/run"):
+        # The lock of whoever asked for the reboot goes on being held.
+        if name != "lock":
+            machine.remove_tree(f"/run/{name}")
+            machine.unlink(f"/run/{name}")
+    machine.put("/var/log/kern.log", "")
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            return stream.read()
+    except OSError:
+        return b""
+
+
+def iommu_on(machine: Machine, chosen: Chosen) -> bool:
+    """Whether this boot has an IOMMU: firmware table, kernel defaults and command line (kernel-parameters.txt)."""
+    found = machine.description
+    words = chosen.cmdline.split()
+    table = {Iommu.AMD: "IVRS", Iommu.INTEL: "DMAR"}.get(found.iommu)
+    if table is None or table not in found.acpi_tables:
+        return False
+    if any(word.startswith("iommu=") and "off" in word[6:].split(",") for word in words):
+        return False
+    config = chosen.kernel.config
+    default = config.get("CONFIG_INTEL_IOMMU_DEFAULT_ON") == "y"
+    on = found.iommu is Iommu.AMD or default or config.get("CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF") == "y"
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == f"{found.iommu}_iommu":
+            for one in value.split(","):
+                on = False if one == "off" else True if one == "on" and found.iommu is Iommu.INTEL else on
+    return on
+
+
+def _say_hello(machine: Machine, chosen: Chosen, iommu: bool) -> None:
+    found = machine.description
+    machine.log(f"Linux version {chosen.kernel.release} (simulated)", 0.0)
+    machine.log(f"Command line: {chosen.cmdline}", 0.0)
+    if "DMAR" in found.acpi_tables:
+        machine.log("ACPI: DMAR 0x00000000BFFE0000 000090 (v01 SIMUL  SIMUL    00000001      00000001)", 0.004)
+    if iommu and found.iommu is Iommu.INTEL:
+        if any(word.startswith("intel_iommu=") and "on" in word for word in machine.cmdline):
+            machine.log("DMAR: IOMMU enabled", 0.02)
+        if found.interrupt_remapping:
+            machine.log("DMAR-IR: Enabled IRQ remapping in xapic mode", 0.2)
+        machine.log("DMAR: Intel(R) Virtualization Technology for Directed I/O", 1.279788)
+    for word in machine.cmdline:
+        if word.startswith("amd_iommu=") and word[10:] not in ("off", "fullflush", "force_isolation"):
+            machine.log(f"AMD-Vi: Unknown option - '{word[10:]}'", 0.02)
+    if iommu and found.iommu is Iommu.AMD:
+        where = next((one.address for one in found.functions if one.device_class == "080600"), "0000:00:00.2")
+        machine.log(f"AMD-Vi: Found IOMMU at {where} cap 0x40", 1.279788)
+        if found.interrupt_remapping:
+            machine.log("AMD-Vi: Interrupt remapping enabled", 1.279790)
+        machine.log("AMD-Vi: Lazy IO/TLB flushing enabled", 1.292879)
+
+
+def _builtin(machine: Machine, chosen: Chosen) -> None:
+    machine.log("pci 0000:00:00.0: bus ready", 3.1)
+    options = kmod.read_options((), machine.cmdline)
+    for name, module in chosen.kernel.modules.items():
+        if module.builtin:
+            loading.initialise(machine, name, options.options.get(name, ()))
+
+
+# --- user space
+
+
+def _initramfs_phase(machine: Machine, whole: Index, chosen: Chosen) -> None:
+    index = _restricted(whole, chosen.initrd)
+    options = kmod.read_options(chosen.initrd.modprobe_d, machine.cmdline)
+    machine.log("Run /init as init process", 3.3)
+    coldplug(machine, index, options)
+    for line in chosen.initrd.wanted:
+        name, *arguments = line.split()
+        with contextlib.suppress(LookupError):
+            loading.probe(machine, index, options, name, arguments)
+
+
+def _restricted(index: Index, archive: Archive) -> Index:
+    """The modules of a kernel that an archive carries."""
+    present = archive.modules
+    return Index(
+        index.release,
+        {name: file for name, file in index.files.items() if name in present},
+        index.depends,
+        index.builtin,
+        tuple(pair for pair in index.aliases if pair[1] in present),
+        index.builtin_aliases,
+        index.pre,
+    )
+
+
+def coldplug(machine: Machine, index: Index, options: Options) -> None:
+    """udevadm trigger: every function's alias is looked up, and what matches is loaded unless it is blacklisted."""
+    for address in drivers.addresses(machine):
+        alias = machine.text(f"{drivers.DEVICES}/{address}/modalias").strip()
+        for name in index.matches(alias):
+            if name not in options.blacklist:
+                loading.probe(machine, index, options, name)
+
+
+def _root_phase(machine: Machine, index: Index) -> None:
+    machine.log("systemd[1]: Starting" if machine.description.init is Init.SYSTEMD else "init: starting", 5.0)
+    options = kmod.root_options(machine)
+    coldplug(machine, index, options)
+    for name in machine.description.autoload:
+        with contextlib.suppress(LookupError):
+            loading.probe(machine, index, options, name)
+    for line in services.modules_to_load(machine):
+        name, *arguments = line.split()
+        with contextlib.suppress(LookupError):
+            if kmod.normal(name) not in options.blacklist:
+                loading.probe(machine, index, options, name, arguments)
+    net.configure(machine)

@@ -1,0 +1,177 @@
+"""Making a simulated machine from its description: the files that its installer would have left, then a first boot."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from engine.hosts.simulated import boot, drivers, grub, initramfs, kmod
+from engine.hosts.simulated.machine import DESCRIPTION, Machine
+from engine.hosts.simulated.parts import Description, Init, Kernel, Module, TextFile
+from journal.errors import ConfigurationError
+
+DIRECTORIES = (
+    "/boot/grub",
+    "/dev",
+    "/etc/default",
+    "/etc/initramfs-tools/conf.d",
+    "/etc/modprobe.d",
+    "/proc",
+    "/root",
+    "/run/lock",
+    "/sys",
+    "/usr/bin",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/usr/sbin",
+    "/var/lib",
+    "/var/log",
+)
+# What every described system has, unless its own `files` say otherwise.
+COMMON: dict[str, TextFile] = {
+    "/etc/hostname": TextFile("simulated\n"),
+    "/etc/passwd": TextFile(
+        "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    ),
+    "/etc/group": TextFile("root:x:0:\nkvm:x:106:\nnogroup:x:65534:\n"),
+    "/etc/initramfs-tools/initramfs.conf": TextFile("MODULES=most\nBUSYBOX=auto\nCOMPRESS=zstd\n"),
+    "/etc/initramfs-tools/modules": TextFile(
+        "# List of modules that you want to include in your initramfs.\n"
+        "# They will be loaded at boot time in the order below.\n#\n# Syntax:  module_name [args ...]\n"
+    ),
+    "/etc/grub.d/00_header": TextFile("#!/bin/sh\n# modelled by the simulated machine\n", 0o755),
+    "/etc/grub.d/10_linux": TextFile("#!/bin/sh\n# modelled by the simulated machine\n", 0o755),
+}
+COMMAND = "#!/bin/sh\n# answered by the simulated machine\n"
+SHELL = "/usr/bin/sh"
+
+
+def create(directory: Path, found: Description) -> None:
+    """Make a machine and boot it. Raises ConfigurationError for a directory that holds something else."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigurationError(
+            f"{directory} is not an empty directory: a machine is made in an empty one only",
+            hint="give another directory, or remove this one",
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    machine = Machine(directory)
+    (directory / DESCRIPTION).touch(0o644)
+    machine.describe(found)
+    _skeleton(machine)
+    for path, one in {**COMMON, **found.files}.items():
+        _file(machine, path, one)
+    for path in (*found.commands, SHELL):
+        if not machine.exists(path):
+            machine.put(path, COMMAND, 0o755)
+    for kernel in found.kernels:
+        lay_down(machine, kernel)
+    _first_boot(machine)
+
+
+def _skeleton(machine: Machine) -> None:
+    found = machine.description
+    for path in DIRECTORIES:
+        machine.path(path).mkdir(parents=True, exist_ok=True)
+    for name in ("bin", "sbin", "lib"):
+        if found.usrmerge:
+            machine.path(f"/usr/{name}").mkdir(parents=True, exist_ok=True)
+            machine.link(f"/{name}", f"usr/{name}")
+        else:
+            machine.path(f"/{name}").mkdir(parents=True, exist_ok=True)
+    if found.init is Init.SYSTEMD:
+        machine.path("/etc/systemd/system/multi-user.target.wants").mkdir(parents=True)
+        machine.path("/etc/modules-load.d").mkdir(parents=True)
+    machine.put("/etc/machine-id", uuid.uuid4().hex + "\n", 0o444)
+    machine.put("/dev/net/tun", "", 0o666)
+
+
+def _file(machine: Machine, path: str, one: TextFile) -> None:
+    if one.link is not None:
+        machine.link(path, one.link)
+        return
+    place = machine.tree.local(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # Bytes, so that a CRLF file stays one.
+    place.write_bytes(one.text.encode("utf-8", errors="surrogateescape"))
+    place.chmod(one.mode)
+
+
+def lay_down(machine: Machine, kernel: Kernel) -> None:
+    """Put a kernel's files where its package puts them: /boot and, as depmod writes them, /lib/modules."""
+    base = f"/lib/modules/{kernel.release}"
+    machine.put(f"/boot/vmlinuz-{kernel.release}", f"simulated kernel {kernel.release}\n", 0o644)
+    config = "".join(f"{key}={value}\n" for key, value in kernel.config.items())
+    machine.put(f"/boot/config-{kernel.release}", config)
+    modules = {kmod.normal(name): one for name, one in kernel.modules.items()}
+    loadable = {name: one for name, one in modules.items() if not one.builtin}
+    builtin = {name: one for name, one in modules.items() if one.builtin}
+    for one in loadable.values():
+        machine.put(f"{base}/{one.file}", "")
+    tables = {
+        "modules.dep": [
+            f"{one.file}: {' '.join(loadable[below].file for below in _below(loadable, name))}".rstrip()
+            for name, one in loadable.items()
+        ],
+        "modules.alias": [f"alias {alias} {name}" for name, one in loadable.items() for alias in one.aliases],
+        "modules.softdep": [f"softdep {name} pre: {' '.join(one.pre)}" for name, one in loadable.items() if one.pre],
+        "modules.builtin": [one.file for one in builtin.values()],
+        "modules.order": [one.file for one in loadable.values()],
+    }
+    for name, lines in tables.items():
+        machine.put(f"{base}/{name}", "".join(line + "\n" for line in lines))
+    info = [f"{name}.alias={alias}\0" for name, one in builtin.items() for alias in one.aliases]
+    info += [f"{name}.file={one.file.removesuffix('.ko')}\0" for name, one in builtin.items()]
+    machine.put(f"{base}/modules.builtin.modinfo", "".join(info))
+
+
+def _below(modules: dict[str, Module], name: str) -> tuple[str, ...]:
+    """All that a module depends on, nearest first, as modules.dep lists it."""
+    found: list[str] = []
+    pending: list[str] = [kmod.normal(one) for one in modules[name].depends]
+    while pending:
+        one = pending.pop(0)
+        if one in modules and one != name:
+            # Again where it is met again: what is needed by several has to come last, to be loaded first.
+            found = [other for other in found if other != one] + [one]
+            pending.extend(kmod.normal(below) for below in modules[one].depends)
+    return tuple(found)
+
+
+def _first_boot(machine: Machine) -> None:
+    found = machine.description
+    for kernel in found.kernels:
+        index = kmod.read_index(machine, kernel.release)
+        assert index is not None
+        # MODULES=dep looks at what runs; at installation time that is nothing yet, so the whole is taken.
+        content = initramfs.render(initramfs.generate(machine, index))
+        machine.path(f"/boot/initrd.img-{kernel.release}").write_bytes(content)
+    try:
+        machine.put(grub.CONFIG, grub.configuration(machine), 0o444)
+    except grub.SettingsError as error:
+        raise ConfigurationError(
+            f"sh cannot read the /etc/default/grub of the description: {error}", hint="repair it in the description"
+        ) from None
+    boot.reboot(machine)
+    _bindings(machine, ((one.address, one.driver) for one in found.functions))
+
+
+def _bindings(machine: Machine, wanted: Iterable[tuple[str, str | None]]) -> None:
+    """Bring the bindings to what was described, as far as the drivers are there."""
+    for address, driver in wanted:
+        if driver is None or drivers.driver_of(machine, address) == driver:
+            continue
+        if driver in drivers.registered(machine):
+            drivers.release(machine, address)
+            drivers.probe(machine, driver, address)
+
+
+def install_kernel(machine: Machine, release: str) -> None:
+    """Add a kernel like the running one under another release. Raises ConfigurationError for one that is there."""
+    found = machine.description
+    if found.kernel(release) is not None:
+        raise ConfigurationError(f"kernel {release} is installed already", hint="give another release")
+    kernel = dataclasses.replace(machine.kernel, release=release)
+    machine.describe(dataclasses.replace(found, kernels=(*found.kernels, kernel)))
+    lay_down(machine, kernel)
