@@ -129,7 +129,7 @@ def identify(connection: Connection) -> tuple[bool, int]:
         return application == APPLICATION_ID, int(version)
     if not inspect(connection).has_table(META.name):
         return False, 0
-    found = {str(name): str(value) for name, value in connection.execute(META.select()).tuples()}
+    found = {str(name): str(value) for name, value in connection.execute(META.select())}
     version_text = found.get("version", "")
     return found.get("application") == APPLICATION, int(version_text) if version_text.isdecimal() else 0
 
@@ -145,7 +145,7 @@ def missing_guards(connection: Connection) -> tuple[str, ...]:
     expected = _expected_guards(dialect)
     if dialect == "sqlite":
         query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
-        found = {str(name): str(sql) for name, sql in connection.exec_driver_sql(query).tuples()}
+        found = {str(name): str(sql) for name, sql in connection.exec_driver_sql(query)}
         return tuple(name for name, sql in expected.items() if found.get(name) != sql)
     if dialect == "postgresql":
         query = (
