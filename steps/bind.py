@@ -1,0 +1,241 @@
+"""The step `bound`: every configured function under vfio-pci, now and at every boot.
+
+All are unbound before any is bound. The actions are in the order whose reverse works: taken from vfio-pci, the override
+cleared, given to the driver that had it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from steps import bind_service, devices, groups, guards
+from steps.actions import Action, Keep, RunCommand, Write, WriteAttribute
+from steps.base import Brief, Finding, Host, Plan, Severity, State
+from steps.bind_service import ServiceFacts
+from steps.config import Stub
+from steps.devices import DeviceFacts
+from steps.pci import DEVICES, DRIVERS, Function
+
+VFIO = "vfio-pci"
+PROBE = "/sys/bus/pci/drivers_probe"
+NODES = "/dev/vfio"
+
+# What of the guards still matters when the devices are about to be bound: addresses may have been renumbered.
+_GUARDS = frozenset(
+    {"device-absent", "device-id", "device-twice", "no-devices", "bridge", "disk-in-use", "default-route"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BindFacts:
+    """What the step read: the devices, whether the driver vfio-pci is there, the nodes in /dev/vfio, and what is
+    installed to bind at boot."""
+
+    devices: DeviceFacts
+    driver: bool
+    nodes: tuple[str, ...]
+    service: ServiceFacts
+
+
+@dataclass(frozen=True, slots=True)
+class BindStep:
+    """From `rebooted` to `bound`."""
+
+    name: str = "bound"
+    source: State = State.REBOOTED
+    target: State = State.BOUND
+
+    def probe(self, host: Host, brief: Brief) -> BindFacts:
+        """Read the devices, their groups and what is installed."""
+        try:
+            nodes = host.list(NODES)
+        except FileNotFoundError:
+            nodes = ()
+        found = devices.read_devices(host, brief.config)
+        return BindFacts(found, host.lstat(f"{DRIVERS}/{VFIO}") is not None, nodes, bind_service.read(host))
+
+    def plan(self, brief: Brief, facts: BindFacts) -> Plan:
+        """Unbind all, bind all, then make it permanent."""
+        findings = _findings(brief, facts)
+        if any(finding.severity is Severity.REFUSAL for finding in findings):
+            return Plan(findings=findings)
+        actions: list[Action] = [] if facts.driver else [_load()]
+        ours = bind_service.installed(brief.setup, facts.service)
+        functions = facts.devices.configured(brief.config)
+        for function in functions:
+            actions.extend(_own_again(function, brief) if ours else ())
+        todo = [function for function in functions if function.driver != VFIO]
+        actions.extend(_unbind(function, brief.config.unbind_timeout) for function in todo if function.driver)
+        actions.extend(_override(function) for function in todo if function.has_override and not _overridden(function))
+        actions.extend(action for function in todo for action in _bind(function))
+        config = brief.config
+        actions.extend(bind_service.plan(brief.setup, config.devices, config.unbind_timeout, facts.service))
+        return Plan(tuple(actions), _notes(functions, facts, ours), findings)
+
+    def verify(self, brief: Brief, facts: BindFacts) -> tuple[Finding, ...]:
+        """Whether vfio-pci has them, their groups are viable and open to a guest, and it will be so after a boot."""
+        found = [*_guarded(brief, facts), *groups.findings(brief.config, facts.devices)]
+        for function in facts.devices.configured(brief.config):
+            found.extend(_verified(function, facts))
+        lines = bind_service.missing(brief.setup, brief.config.devices, brief.config.unbind_timeout, facts.service)
+        if lines:
+            found.append(
+                Finding(
+                    "not-permanent",
+                    Severity.REFUSAL,
+                    "What binds the devices at every boot is not in place.",
+                    lines,
+                    "Find out what else changes these files, then run `vfiostate advance` again.",
+                )
+            )
+        return tuple(found)
+
+
+STEP = BindStep()
+
+
+def _guarded(brief: Brief, facts: BindFacts) -> tuple[Finding, ...]:
+    return tuple(found for found in guards.findings(brief.config, facts.devices) if found.code in _GUARDS)
+
+
+def _findings(brief: Brief, facts: BindFacts) -> tuple[Finding, ...]:
+    config = brief.config
+    found = [*_guarded(brief, facts), *groups.findings(config, facts.devices)]
+    found += bind_service.in_the_way(brief.setup, config.devices, config.unbind_timeout, facts.service)
+    ours = bind_service.installed(brief.setup, facts.service)
+    for function in facts.devices.configured(config):
+        if function.group is None:
+            found.append(_no_group(function))
+        if not function.has_override:
+            found.extend(_new_id_takes_more(brief, function, facts))
+        if _overridden(function) and not ours:
+            found.append(_adopted_override(function))
+    return tuple(found)
+
+
+def _overridden(function: Function) -> bool:
+    return function.driver_override == VFIO
+
+
+def _attribute(function: Function) -> str:
+    return f"{DEVICES}/{function.address}/driver_override"
+
+
+def _load() -> RunCommand:
+    undo = Keep("a loaded module holds nothing by itself, and is gone with the next boot")
+    return RunCommand(("modprobe", VFIO), "the driver vfio-pci is not there", undo, timeout=120.0)
+
+
+def _unbind(function: Function, seconds: float) -> WriteAttribute:
+    driver = f"{DRIVERS}/{function.driver}"
+    undo = Write(f"{driver}/bind", function.address)
+    why = f"take {function.address} from {function.driver}"
+    # ENODEV: it was let go in between, by the end of an unbind that hung.
+    return WriteAttribute(f"{driver}/unbind", function.address, why, undo, seconds, ("ENODEV",))
+
+
+def _override(function: Function) -> WriteAttribute:
+    # A newline clears it; an empty write would do nothing (drivers/base/driver.c, driver_set_override).
+    undo = Write(_attribute(function), function.driver_override or "\n")
+    return WriteAttribute(_attribute(function), VFIO, f"let no driver but vfio-pci have {function.address}", undo)
+
+
+def _bind(function: Function) -> Iterator[WriteAttribute]:
+    release = Write(f"{DRIVERS}/{VFIO}/unbind", function.address)
+    why = f"give {function.address} to vfio-pci"
+    if function.has_override:
+        yield WriteAttribute(PROBE, function.address, why, release)
+        return
+    # Kernels before 3.16. The id binds what is unbound at once; EBUSY and ENODEV then say that it is bound already.
+    ids = f"{function.vendor} {function.device}"
+    known = Write(f"{DRIVERS}/{VFIO}/remove_id", ids)
+    yield WriteAttribute(f"{DRIVERS}/{VFIO}/new_id", ids, f"{why}, by its id", known, tolerate=("EEXIST",))
+    yield WriteAttribute(f"{DRIVERS}/{VFIO}/bind", function.address, why, release, tolerate=("EBUSY", "ENODEV"))
+
+
+def _own_again(function: Function, brief: Brief) -> Iterator[WriteAttribute]:
+    """What our script did at this boot is made the journal's: the same value once more, for the sake of the way back.
+
+    In reverse: taken from vfio-pci, the override cleared, given to the stub driver that the command line names.
+    """
+    if function.driver != VFIO or not _overridden(function):
+        return
+    why = f"{function.address} was bound at boot; keep how it is given back"
+    clear = Write(_attribute(function), "\n")
+    if brief.config.stub is Stub.VFIO_PCI:
+        # The stub is vfio-pci itself: it keeps the device, only the override goes.
+        yield WriteAttribute(_attribute(function), VFIO, why, clear)
+        return
+    stub = Write(f"{DRIVERS}/{brief.config.stub.value}/bind", function.address)
+    for undo in (stub, clear, Write(f"{DRIVERS}/{VFIO}/unbind", function.address)):
+        yield WriteAttribute(_attribute(function), VFIO, why, undo)
+
+
+def _notes(functions: tuple[Function, ...], facts: BindFacts, ours: bool) -> tuple[str, ...]:
+    notes = [f"{each.address} is under vfio-pci already" for each in functions if each.driver == VFIO]
+    notes += [f"{each.address} had no driver" for each in functions if each.driver is None]
+    if ours:
+        notes.append("what binds at every boot is installed already")
+    elif not facts.service.systemd:
+        notes.append(f"no systemd here: {facts.service.rc_path} binds at every boot")
+    return tuple(notes)
+
+
+def _verified(function: Function, facts: BindFacts) -> Iterator[Finding]:
+    if function.driver != VFIO:
+        yield Finding(
+            "not-bound",
+            Severity.REFUSAL,
+            f"{function.address} is not under vfio-pci: {groups.held_by(function)}.",
+            (
+                f"{DEVICES}/{function.address}/driver: {function.driver or 'none'}",
+                f"driver_override: {function.driver_override or 'not set'}",
+            ),
+            "`dmesg | grep vfio` says why the driver did not take it.",
+        )
+    elif function.group is None:
+        yield _no_group(function)
+    elif str(function.group) not in facts.nodes:
+        yield Finding(
+            "no-vfio-node",
+            Severity.REFUSAL,
+            f"{function.address} is under vfio-pci, and {NODES}/{function.group} does not exist.",
+            (f"{NODES}: {', '.join(facts.nodes) or 'empty'}",),
+            "Is devtmpfs mounted on /dev and udev running? `udevadm settle`, then run `vfiostate advance` again.",
+        )
+
+
+def _no_group(function: Function) -> Finding:
+    return Finding(
+        "no-group",
+        Severity.REFUSAL,
+        f"{function.address} is in no IOMMU group: the IOMMU is off or does not cover it.",
+        (f"{DEVICES}/{function.address}/iommu_group does not exist",),
+        "Look at /proc/cmdline and the firmware's setup: the IOMMU has to be on.",
+    )
+
+
+def _new_id_takes_more(brief: Brief, function: Function, facts: BindFacts) -> Iterator[Finding]:
+    """Without driver_override only new_id is left, and that takes every unbound function of the id."""
+    twins = [other.address for other in facts.devices.listed if other.id == function.id and other.driver is None]
+    own = {device.address for device in brief.config.devices}
+    more = [address for address in twins if address not in own]
+    if more:
+        yield Finding(
+            "new-id-takes-more",
+            Severity.REFUSAL,
+            f"This kernel has no driver_override, and binding {function.id} by id would take {', '.join(more)} too.",
+            tuple(f"{address} [{function.id}]: no driver" for address in more),
+            "Use a kernel from 3.16 on, or load the other card's driver first.",
+        )
+
+
+def _adopted_override(function: Function) -> Finding:
+    return Finding(
+        "override-adopted",
+        Severity.WARNING,
+        f"driver_override of {function.address} was set to vfio-pci by somebody else; it stays so on the way back.",
+        (f"{_attribute(function)}: {VFIO}",),
+        "driverctl, libvirt or a script of your own may have set it.",
+    )

@@ -1,0 +1,155 @@
+"""The texts of what binds the devices again at every boot: a POSIX script, and the systemd unit that runs it.
+
+Sources: systemd.unit(5), systemd.service(5), systemd.exec(5); sysfs-bus-pci for what the script writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from steps.config import Device
+from steps.pci import parse_address, parse_id
+
+SCRIPT = "/usr/local/sbin/vfiostate-bind"
+
+
+def script(setup: str, devices: Sequence[Device], patience: float) -> bytes:
+    """The script. It checks address and id before it touches anything, says what is wrong, and never fails the boot.
+
+    Raises UsageError for a device that is no address or id: nothing else may stand in a script run by root.
+    """
+    lines = "\n".join(f"{parse_address(device.address)}={parse_id(device.id)}" for device in devices)
+    text = _SCRIPT.replace("@SETUP@", setup).replace("@DEVICES@", lines)
+    return text.replace("@PATIENCE@", str(max(1, round(patience)))).encode()
+
+
+def unit(setup: str, count: int, patience: float) -> bytes:
+    """The unit; it gives up where the script, which waits `patience` seconds for each write, should long have ended."""
+    seconds = round(60 + 3 * count * max(1.0, patience))
+    return _UNIT.replace("@SETUP@", setup).replace("@SECONDS@", str(seconds)).encode()
+
+
+_UNIT = """\
+# Made by vfiostate, setup @SETUP@; `vfiostate rollback` removes it.
+[Unit]
+Description=Give PCI functions to vfio-pci (vfiostate)
+ConditionPathIsDirectory=/sys/bus/pci
+After=systemd-modules-load.service
+Before=display-manager.service libvirtd.service virtqemud.service libvirt-guests.service pve-guests.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/sbin/vfiostate-bind
+TimeoutStartSec=@SECONDS@
+# It writes to /sys, and to /dev/kmsg what is wrong; it may load vfio-pci.
+CapabilityBoundingSet=CAP_SYS_MODULE
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateNetwork=yes
+RestrictAddressFamilies=AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_SCRIPT = r"""#!/bin/sh
+# Gives PCI functions to vfio-pci at boot. Usage: vfiostate-bind [SYSFS]
+# Made by vfiostate, setup @SETUP@; `vfiostate rollback` removes it.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+sysfs=${1:-/sys}
+pci=$sysfs/bus/pci
+patience=@PATIENCE@
+devices='
+@DEVICES@
+'
+
+say() {
+    echo "vfiostate-bind: $*" >&2
+    if [ "$sysfs" = /sys ] && [ -w /dev/kmsg ]; then
+        echo "<4>vfiostate-bind: $*" >/dev/kmsg
+    fi
+}
+
+# put VALUE FILE: a write to sysfs may hang for ever when the device is in use, so a child does it.
+put() {
+    (echo "$1" >"$2") 2>/dev/null &
+    child=$!
+    tenths=0
+    while kill -0 "$child" 2>/dev/null; do
+        if [ "$tenths" -ge "$((patience * 10))" ]; then
+            say "writing $1 to $2 hangs"
+            return 1
+        fi
+        if sleep 0.1 2>/dev/null; then
+            tenths=$((tenths + 1))
+        else
+            sleep 1
+            tenths=$((tenths + 10))
+        fi
+    done
+    wait "$child"
+}
+
+driver_of() {
+    link=$(readlink "$pci/devices/$1/driver") && echo "${link##*/}"
+}
+
+todo=
+for device in $devices; do
+    address=${device%%=*}
+    id=${device#*=}
+    vendor=
+    product=
+    if [ ! -d "$pci/devices/$address" ]; then
+        say "$address is not there, expected $id: left alone"
+        continue
+    fi
+    read -r vendor <"$pci/devices/$address/vendor"
+    read -r product <"$pci/devices/$address/device"
+    if [ "${vendor#0x}:${product#0x}" != "$id" ]; then
+        say "$address is ${vendor#0x}:${product#0x}, expected $id: left alone"
+        continue
+    fi
+    if [ "$(driver_of "$address")" != vfio-pci ]; then
+        todo="$todo $device"
+    fi
+done
+[ -n "$todo" ] || exit 0
+
+if [ ! -d "$pci/drivers/vfio-pci" ]; then
+    modprobe vfio-pci || say 'vfio-pci cannot be loaded'
+fi
+
+# All are unbound before any is bound: a group is given to vfio-pci as a whole.
+for device in $todo; do
+    address=${device%%=*}
+    driver=$(driver_of "$address")
+    if [ -n "$driver" ]; then
+        put "$address" "$pci/drivers/$driver/unbind" || say "$driver does not let go of $address"
+    fi
+done
+
+for device in $todo; do
+    address=${device%%=*}
+    id=${device#*=}
+    if [ -e "$pci/devices/$address/driver_override" ]; then
+        put vfio-pci "$pci/devices/$address/driver_override" && put "$address" "$pci/drivers_probe"
+    else
+        # Before 3.16; an id that is known already is no failure.
+        put "${id%%:*} ${id#*:}" "$pci/drivers/vfio-pci/new_id"
+        [ "$(driver_of "$address")" = vfio-pci ] || put "$address" "$pci/drivers/vfio-pci/bind"
+    fi
+    [ "$(driver_of "$address")" = vfio-pci ] || say "vfio-pci did not take $address"
+done
+exit 0
+"""

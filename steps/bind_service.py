@@ -1,0 +1,154 @@
+"""What binds the devices again at every boot, installed: the script, and the systemd unit or rc.local block for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steps.actions import Action, EditFile, Inverse, RunCommand
+from steps.base import Finding, Host, Severity
+from steps.bind_script import SCRIPT, script, unit
+from steps.config import Device
+from steps.host_checks import has_systemd
+from steps.insertion import Insertion, appended, new_file
+
+UNIT_NAME = "vfiostate-bind.service"
+UNIT = f"/etc/systemd/system/{UNIT_NAME}"
+LINK = f"/etc/systemd/system/multi-user.target.wants/{UNIT_NAME}"
+RC_LOCAL = "/etc/rc.local"
+
+# The last line of rc.local that ends it; one that is indented belongs to an `if`.
+_EXIT = re.compile(rb"^exit[ \t]+0[ \t]*\r?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """What is installed of it; None where a file does not exist. `folders` are needed directories that are missing."""
+
+    systemd: bool
+    script: bytes | None
+    unit: bytes | None
+    enabled: bool
+    rc_path: str
+    rc_local: bytes | None
+    rc_executable: bool
+    folders: tuple[str, ...]
+
+
+def read(host: Host) -> ServiceFacts:
+    """Read what is installed."""
+    systemd = has_systemd(host)
+    rc_path = host.resolve(RC_LOCAL)
+    stat = host.lstat(rc_path)
+    needed = ("/usr/local/sbin", *(("/etc/systemd/system",) if systemd else ()))
+    return ServiceFacts(
+        systemd,
+        _content(host, SCRIPT),
+        _content(host, UNIT),
+        host.lstat(LINK) is not None,
+        rc_path,
+        None if systemd else _content(host, rc_path),
+        stat is None or bool(stat.mode & 0o111),
+        tuple(folder for folder in needed if host.lstat(folder) is None),
+    )
+
+
+def block(setup: str) -> bytes:
+    """Our lines in rc.local."""
+    return f"# vfiostate {setup}: begin\n{SCRIPT} || true\n# vfiostate {setup}: end\n".encode()
+
+
+def plan(setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts) -> tuple[Action, ...]:
+    """What installs it; nothing where all of it is there."""
+    text = script(setup, devices, patience)
+    why = "bind the devices at every boot"
+    actions: list[Action] = [] if facts.script == text else [new_file(SCRIPT, text, why, mode=0o755)]
+    if not facts.systemd:
+        edit = _rc_local(setup, facts)
+        return (*actions, *([edit] if edit else []))
+    if facts.unit is None:
+        # First, so that on the way back it comes last: systemd forgets the unit when its file is gone.
+        reload = ("systemctl", "daemon-reload")
+        actions.append(RunCommand(reload, "have systemd read its units anew (and on the way back)", Inverse(reload)))
+        actions.append(new_file(UNIT, unit(setup, len(devices), patience), "run the script at every boot"))
+    if not facts.enabled:
+        undo = Inverse(("systemctl", "disable", UNIT_NAME))
+        enable = ("systemctl", "enable", UNIT_NAME)
+        actions.append(RunCommand(enable, "start the unit at every boot", undo, produces=(LINK,), timeout=120.0))
+    return tuple(actions)
+
+
+def in_the_way(setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts) -> tuple[Finding, ...]:
+    """Files of somebody else where ours belong, and directories that are missing."""
+    wanted = {SCRIPT: (facts.script, script(setup, devices, patience))}
+    if facts.systemd:
+        wanted[UNIT] = (facts.unit, unit(setup, len(devices), patience))
+    found = [
+        Finding(
+            "bind-file-in-the-way",
+            Severity.REFUSAL,
+            f"{path} is there and is not what vfiostate would write now.",
+            tuple(there.decode("utf-8", "backslashreplace").splitlines()[:5]),
+            "It is another setup's or was edited: move it away, then run `vfiostate advance` again.",
+        )
+        for path, (there, ours) in wanted.items()
+        if there not in (None, ours)
+    ]
+    if facts.folders:
+        found.append(
+            Finding(
+                "folder-missing",
+                Severity.REFUSAL,
+                f"{' and '.join(facts.folders)} does not exist: the script that binds at boot has no place.",
+                hint=f"`mkdir -p {' '.join(facts.folders)}`, then run `vfiostate advance` again.",
+            )
+        )
+    if not facts.systemd and not facts.rc_executable:
+        found.append(
+            Finding(
+                "rc-local-not-executable",
+                Severity.REFUSAL,
+                f"{facts.rc_path} is not executable, so it is not run at boot, and nothing would bind the devices.",
+                (f"{facts.rc_path}: no execute permission",),
+                f"Look at what is in it, then `chmod 755 {facts.rc_path}`.",
+            )
+        )
+    return tuple(found)
+
+
+def missing(setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts) -> tuple[str, ...]:
+    """What of it is not installed, after it was; a line each."""
+    lines = [] if facts.script == script(setup, devices, patience) else [f"{SCRIPT} is not as it was written"]
+    if not facts.systemd:
+        there = block(setup) in (facts.rc_local or b"")
+        return (*lines, *([] if there else [f"{facts.rc_path} does not run {SCRIPT}"]))
+    if facts.unit != unit(setup, len(devices), patience):
+        lines.append(f"{UNIT} is not as it was written")
+    return (*lines, *([] if facts.enabled else [f"{LINK} does not exist: the unit is not enabled"]))
+
+
+def installed(setup: str, facts: ServiceFacts) -> bool:
+    """Whether ours ran at this boot, as far as files tell: it is there, it is this setup's, and something starts it."""
+    starts = facts.enabled if facts.systemd else block(setup) in (facts.rc_local or b"")
+    return starts and facts.script is not None and f"setup {setup};".encode() in facts.script
+
+
+def _rc_local(setup: str, facts: ServiceFacts) -> EditFile | None:
+    """Our block before the `exit 0` that ends rc.local; at the end where none does; a new file where there is none."""
+    lines, why = block(setup), "run the script at every boot"
+    if facts.rc_local is None:
+        return new_file(facts.rc_path, b"#!/bin/sh\n" + lines + b"exit 0\n", why, mode=0o755)
+    if lines in facts.rc_local:
+        return None
+    ends = list(_EXIT.finditer(facts.rc_local))
+    if ends:
+        return Insertion(facts.rc_path, ends[-1].start(), lines).action(facts.rc_local, why)
+    return appended(facts.rc_path, facts.rc_local, lines).action(facts.rc_local, why)
+
+
+def _content(host: Host, path: str) -> bytes | None:
+    try:
+        return host.read(path)
+    except FileNotFoundError:
+        return None
