@@ -60,7 +60,8 @@ def _uevent(machine: Machine, address: str) -> None:
 
 
 def vfio_nodes(machine: Machine) -> None:
-    """Bring /dev/vfio in line: `vfio` with the module, a node for each group of which vfio-pci holds a member."""
+    """Bring /dev/vfio in line: `vfio` with the module, a node for each group of which vfio-pci holds a member; and
+    /dev/kvm, which comes and goes with the processor's KVM module."""
     wanted: dict[str, int] = {}
     if machine.exists("/sys/module/vfio"):
         wanted["vfio"] = 0o666
@@ -74,6 +75,11 @@ def vfio_nodes(machine: Machine) -> None:
     for name, mode in wanted.items():
         if not machine.exists(f"/dev/vfio/{name}"):
             machine.put(f"/dev/vfio/{name}", "", mode)
+    if not any(machine.exists(f"/sys/module/{name}") for name in ("kvm_amd", "kvm_intel")):
+        machine.unlink("/dev/kvm")
+    elif not machine.exists("/dev/kvm"):
+        # 0666 is what systemd's rules give it (50-udev-default.rules).
+        machine.put("/dev/kvm", "", 0o666)
 
 
 def memory_map(machine: Machine) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from engine import launch
 from engine.hosts.base import Attributes
 from engine.hosts.files import FileTree
-from engine.hosts.simulated import attributes, boot, create, description, faults
+from engine.hosts.simulated import attributes, boot, create, description, faults, qemu
 from engine.hosts.simulated.boot import Chosen, Entry
 from engine.hosts.simulated.doubles import base, ip, kmod, system
 from engine.hosts.simulated.doubles import boot as boot_doubles
 from engine.hosts.simulated.machine import DESCRIPTION, Machine
 from engine.hosts.simulated.parts import Description
+from engine.hosts.simulated.qemu_help import parse_version
 from journal.errors import ConfigurationError
 from steps.actions import StartProcess
 from steps.base import Completed, Json
@@ -164,6 +165,9 @@ class SimulatedHost(FileTree):
         return self._real(("/bin/sh", *argv[1:]), argv, stdin, timeout)
 
     def _qemu(self, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
+        said = qemu.answer(argv, parse_version(self.machine.description.qemu or ""))
+        if said is not None:
+            return base.answer(argv, said.stdout, stderr=said.stderr, status=said.status)
         return self._real(self._qemu_argv(argv), argv, stdin, timeout)
 
     def _real(self, real: Sequence[str], argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
