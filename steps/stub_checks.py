@@ -170,6 +170,14 @@ def about_words(brief: Brief, facts: BootFacts) -> Iterator[Finding]:
             (cmdline.shown(facts.in_force),),
             f"Take that setup back with its own journal, or take its words out of {facts.where}, then try again.",
         )
+    if facts.default is not None and (facts.default.recovery or not facts.default.ours):
+        yield _refusal(
+            "default-entry-not-generated",
+            f"The default boot entry, {facts.default.title!r}, is not made from {facts.where}: our words would not be "
+            "on it.",
+            (f"default entry: {cmdline.shown(facts.default.words)}",),
+            "Set GRUB_DEFAULT (or `grub-set-default`) to a normal entry of this system, then try again.",
+        )
     for other in Stub:
         both = set(cmdline.ids_in_force(facts.in_force, other) or ()) & {each.id for each in brief.config.devices}
         if other is not brief.config.stub and both:
