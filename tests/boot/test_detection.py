@@ -1,0 +1,106 @@
+"""Boot loaders and initramfs generators are named by what lies on the host, and the wrong one is never edited."""
+
+from __future__ import annotations
+
+import pytest
+
+from steps import boot, initramfs
+from steps.boot.recognised import LOADER_INFO
+from tests.support.memory_host import MemoryHost, Node
+
+GRUB: dict[str, Node] = {"/etc/default/grub": b"GRUB_DEFAULT=0\n", "/boot/grub/grub.cfg": b"menuentry 'x' {\n}\n"}
+SYSTEMD_BOOT = "systemd-boot 252".encode("utf-16-le")
+
+
+def named(tree: dict[str, Node], choice: str = "auto") -> tuple[str | None, list[str]]:
+    found = boot.detect(MemoryHost(tree), choice)
+    return found.loader.name if found.loader else None, [finding.code for finding in found.findings]
+
+
+@pytest.mark.parametrize(
+    ("tree", "name"),
+    [
+        ({**GRUB, "/etc/NIXOS": b""}, "nixos"),
+        ({**GRUB, "/etc/os-release": b"NAME=NixOS\nID=nixos\n"}, "nixos"),
+        ({**GRUB, "/run/ostree-booted": b""}, "ostree"),
+        ({**GRUB, "/etc/kernel/proxmox-boot-uuids": b"ABCD\n"}, "proxmox-boot-tool"),
+        ({**GRUB, "/etc/kernelstub/configuration": b"{}"}, "kernelstub"),
+        ({**GRUB, "/boot/grub/grub.cfg": b"insmod blscfg\nblscfg\n"}, "bls"),
+        ({"/etc/default/grub": b"A=1\nGRUB_ENABLE_BLSCFG=true\n", "/boot/grub2/grub.cfg": b""}, "bls"),
+        ({**GRUB, LOADER_INFO: b"\x06\0\0\0" + SYSTEMD_BOOT}, "systemd-boot"),
+        ({"/boot/efi/loader/entries/a-6.1.conf": b"title A\n"}, "systemd-boot"),
+        ({"/efi/EFI/Linux/a.efi": b"MZ"}, "systemd-boot"),
+        ({"/boot/grub2/grub.cfg": b"menuentry 'x' {\n}\n", "/etc/default/grub": b"A=1\n"}, "grub2"),
+    ],
+)
+def test_a_command_line_that_lives_elsewhere_is_named_and_refused(tree: dict[str, Node], name: str) -> None:
+    assert named(tree) == (name, ["boot-loader-unsupported"])
+    (finding,) = boot.detect(MemoryHost(tree)).findings
+    assert name in finding.message
+    assert finding.evidence
+    assert finding.hint
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        GRUB,
+        {**GRUB, "/boot/efi/loader/entries/left-over.conf": b"title old\n"},
+        {**GRUB, LOADER_INFO: b"\x06\0\0\0" + "GRUB 2.12".encode("utf-16-le"), "/efi/EFI/Linux/x.efi": b"MZ"},
+        {"/boot/grub/grub.cfg": b""},
+        {"/etc/default/grub": b"", "/boot/grub/fonts": None},
+    ],
+)
+def test_grub_is_named_by_its_files(tree: dict[str, Node]) -> None:
+    assert named(tree) == ("grub", [])
+
+
+def test_grub_s_package_alone_is_no_boot_loader() -> None:
+    assert named({"/etc/default/grub": b"GRUB_DEFAULT=0\n"}) == (None, ["boot-loader-not-found"])
+
+
+def test_a_loader_chosen_in_the_configuration_still_needs_evidence() -> None:
+    assert named(GRUB, "grub") == ("grub", [])
+    assert named({**GRUB, "/etc/NIXOS": b""}, "grub") == ("grub", [])
+    assert named(GRUB, "kernelstub") == (None, ["boot-loader-not-found"])
+
+
+def test_a_loader_says_whether_it_can_try_a_boot() -> None:
+    assert {loader.name for loader in boot.loaders() if loader.can_stage} == set()
+    assert [loader.name for loader in boot.loaders() if loader.supported] == ["grub"]
+    assert all(loader.manual.endswith((".", "yourself.")) for loader in boot.loaders())
+
+
+TOOLS: dict[str, Node] = {"/etc/initramfs-tools": None}
+
+
+@pytest.mark.parametrize(
+    ("tree", "commands", "name", "codes"),
+    [
+        (TOOLS, {"update-initramfs", "mkinitramfs"}, "initramfs-tools", []),
+        (TOOLS, {"update-initramfs"}, "initramfs-tools", []),
+        ({**TOOLS, "/etc/dracut.conf.d": None}, {"update-initramfs", "dracut"}, "dracut", ["initramfs-unsupported"]),
+        ({"/etc/mkinitcpio.conf": b""}, {"mkinitcpio"}, "mkinitcpio", ["initramfs-unsupported"]),
+        ({"/etc/booster.yaml": b""}, {"booster"}, "booster", ["initramfs-unsupported"]),
+        (TOOLS, set(), None, ["initramfs-not-found"]),
+        ({}, {"update-initramfs"}, None, ["initramfs-not-found"]),
+        (
+            {**TOOLS, "/etc/mkinitcpio.conf": b""},
+            {"update-initramfs", "mkinitcpio"},
+            None,
+            ["initramfs-ambiguous"],
+        ),
+    ],
+)
+def test_the_generator_is_named_by_its_command_and_its_files(
+    tree: dict[str, Node], commands: set[str], name: str | None, codes: list[str]
+) -> None:
+    found = initramfs.detect(MemoryHost(tree, commands=commands))
+    assert (found.generator.name if found.generator else None) == name
+    assert [finding.code for finding in found.findings] == codes
+
+
+def test_an_ambiguity_is_settled_by_the_configuration() -> None:
+    host = MemoryHost({**TOOLS, "/etc/mkinitcpio.conf": b""}, commands={"update-initramfs", "mkinitcpio"})
+    found = initramfs.detect(host, "initramfs-tools")
+    assert found.findings == ()
