@@ -140,7 +140,8 @@ def findings(facts: IommuFacts, *, allow_unsafe: bool) -> tuple[Finding, ...]:
     state = judge(facts)
     said = _answers(facts).get(state)
     found = [] if said is None else [said]
-    if facts.remapping is False and not allow_unsafe:
+    usable = state in {IommuState.ON, IommuState.NEEDS_OPTION}
+    if usable and facts.remapping is False and not allow_unsafe:
         found.append(
             Finding(
                 "no-interrupt-remapping",

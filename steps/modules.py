@@ -165,7 +165,8 @@ def _absent(state: ModuleState) -> bool:
 def _load(name: str, states: ModuleStates) -> RunCommand:
     # Loading twice does nothing, and removing what is not loaded neither: a crash in between is harmless.
     # `modprobe -r` also removes unused modules that it depends on; what was loaded before us must stay, so then rmmod.
-    adopted = any(states.now.get(base) is ModuleState.LOADED for base in ("vfio", "vfio_iommu_type1", "kvm"))
+    family = ("kvm",) if name.startswith("kvm") else ("vfio", "vfio_iommu_type1")
+    adopted = any(states.now.get(base) is ModuleState.LOADED for base in family)
     undo = ("rmmod", name) if adopted else ("modprobe", "-r", name)
     return RunCommand(("modprobe", name), f"load {name} now", Inverse(undo), timeout=120.0)
 
