@@ -245,7 +245,7 @@ def _refused(session: Session, move: Move, plan: Plan, refusals: Sequence[Findin
         _start(session, move, Plan(actions=(action,)), number)
         perform(session, move.target, number, [action])
         scribe.flush()
-        return Outcome(Exit.REBOOT, state, plan.findings, ("the host was asked to reboot; then `vfiostate advance`",))
+        return Outcome(Exit.REBOOT, state, said=("the host was asked to reboot; then `vfiostate advance`",))
     exit_code = next((finding.exit for finding in refusals if finding.exit is not Exit.REBOOT), Exit.REBOOT)
     return Outcome(exit_code, state, plan.findings)
 

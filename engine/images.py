@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from journal.images import THRESHOLD, Images
+from journal.images import BLOB_LIMIT, Images
 
 from engine.hosts.base import Attributes, ChangeableHost
 from journal.events import Json
@@ -51,7 +51,7 @@ def take(host: ChangeableHost, images: Images, path: str) -> tuple[dict[str, Jso
         "xattrs": {name: base64.b64encode(value).decode() for name, value in attributes.xattrs.items()},
     }
     place = host.local(path)
-    if place.stat().st_size >= THRESHOLD:
+    if place.stat().st_size > BLOB_LIMIT:
         # An image is kept once: the step that announces a file and the action that changes it speak of the same one.
         kept = found if images.path(found).exists() else images.keep(place)
         record |= {"sha256": kept, "where": "image"}

@@ -10,20 +10,20 @@ from engine.machine import Lifecycle
 from engine.setup import fold
 from engine.states import FORWARD, LEGAL, MOVES, Move, forward_from
 from journal.errors import RefusedError
-from journal.events import Event, Kind
+from journal.events import Event, Json, Kind
 from steps.base import State
 
 TRIGGERS = sorted({move.trigger for move in MOVES})
 
 
 def _created() -> Event:
-    data = {"config": {}, "config_sha256": "", "host": "", "state": "new"}
+    data: dict[str, Json] = {"config": {}, "config_sha256": "", "host": "", "state": "new"}
     return Event(1, "", "boot", "0", Kind.SETUP_CREATED, "s", None, 0, data, "", "")
 
 
 def _made(seq: int, move: Move) -> Event:
     kind = Kind.HOST_REBOOTED if move.trigger == "host_rebooted" else Kind.TRANSITION
-    data = {"from": move.source.value, "to": move.target.value, "trigger": move.trigger}
+    data: dict[str, Json] = {"from": move.source.value, "to": move.target.value, "trigger": move.trigger}
     return Event(seq, "", "boot", "0", kind, "s", None, 0, data, "", "")
 
 
