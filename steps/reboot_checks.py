@@ -66,13 +66,11 @@ def judge(brief: Brief, facts: RebootFacts) -> tuple[Finding, ...]:
     boot = tuple(_about_boot(brief, kept, facts))
     if any(finding.severity is Severity.REFUSAL for finding in boot):
         return boot
-    return (
-        *boot,
-        *_about_addresses(facts),
-        *_about_iommu(facts),
-        *_about_drivers(kept, facts, brief.config),
-        *_about_groups(brief.config, facts),
-    )
+    placed = (*boot, *_about_addresses(facts), *_about_iommu(facts))
+    if any(finding.code == "iommu-off" for finding in placed):
+        # Without an IOMMU vfio-pci takes nothing: that the native drivers have the devices only follows.
+        return placed
+    return (*placed, *_about_drivers(kept, facts, brief.config), *_about_groups(brief.config, facts))
 
 
 def _not_rebooted(facts: RebootFacts) -> Finding:

@@ -1,0 +1,111 @@
+"""Both steps on the simulated machine, over its reboots: its kernel decides who gets the devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.hosts.base import Attributes
+from engine.hosts.simulated.boot import Entry
+from engine.hosts.simulated.host import SimulatedHost
+from steps.actions import EditFile, RunCommand
+from steps.base import Brief, Finding, Severity
+from steps.boot.grub import DEFAULT
+from steps.config import Config, Device, Stub
+from steps.reboot import STEP as REBOOT
+from steps.stub import STEP as STUB
+
+SETUP = "0123456789ab"
+DEVICES = {
+    "article": (
+        Device("0000:03:00.0", "10de:1200"),
+        Device("0000:03:00.1", "10de:0e0c"),
+        Device("0000:00:12.0", "1002:4397"),
+        Device("0000:00:12.2", "1002:4396"),
+    ),
+    "debian12-lab": (
+        Device("0000:01:00.0", "1234:1111"),
+        Device("0000:01:00.1", "8086:2668"),
+        Device("0000:02:00.0", "1b36:000d"),
+    ),
+}
+
+
+def stubbed(folder: Path, machine: str, stub: Stub, *, softdeps: bool = True) -> tuple[SimulatedHost, Brief]:
+    """A machine on which the step `stubbed` was done (`softdeps`: with its file in modprobe.d), and the next brief."""
+    host = SimulatedHost.create_if_missing(folder / machine, machine)
+    told = Brief(Config(DEVICES[machine], stub), SETUP, host.boot_id)
+    plan = STUB.plan(told, STUB.probe(host, told))
+    for action in plan.actions:
+        if isinstance(action, EditFile) and (softdeps or "modprobe.d" not in action.path):
+            host.write_file(action.path, action.content, Attributes(action.mode, 0, 0))
+        elif isinstance(action, RunCommand):
+            assert host.run(action.argv, timeout=60.0).ok
+    if softdeps:
+        assert STUB.verify(told, STUB.probe(host, told)) == ()
+    return host, Brief(told.config, SETUP, told.boot, {"stubbed": plan.remember})
+
+
+def judged(host: SimulatedHost, told: Brief) -> list[str]:
+    return [finding.code for finding in said(host, told) if finding.severity is Severity.REFUSAL]
+
+
+def said(host: SimulatedHost, told: Brief) -> tuple[Finding, ...]:
+    return REBOOT.plan(told, REBOOT.probe(host, told)).findings
+
+
+@pytest.mark.parametrize("stub", list(Stub))
+@pytest.mark.parametrize("machine", list(DEVICES))
+def test_the_next_boot_gives_the_devices_to_the_stub(machine: str, stub: Stub, tmp_path: Path) -> None:
+    host, told = stubbed(tmp_path, machine, stub)
+    assert judged(host, told) == ["not-rebooted"]
+    host.reboot()
+    assert judged(host, told) == []
+
+
+def test_the_article_s_usb_controllers_stay_with_their_built_in_drivers_under_vfio_pci(tmp_path: Path) -> None:
+    host, told = stubbed(tmp_path, "article", Stub.VFIO_PCI)
+    host.reboot()
+    assert [(each.code, each.severity) for each in said(host, told)] == [("native-driver-won", Severity.WARNING)] * 2
+
+
+def test_without_its_softdep_the_native_driver_wins_and_is_named(tmp_path: Path) -> None:
+    host, told = stubbed(tmp_path, "debian12-lab", Stub.PCI_STUB, softdeps=False)
+    host.reboot()
+    findings = said(host, told)
+    assert "native-driver-won" in judged(host, told)
+    assert any("bochs-drm" in finding.message for finding in findings)
+
+
+def test_the_recovery_entry_is_named(tmp_path: Path) -> None:
+    host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI)
+    host.reboot(Entry.RECOVERY)
+    assert judged(host, told) == ["recovery-entry-booted"]
+
+
+def test_a_kernel_installed_before_the_reboot_is_named_and_will_do(tmp_path: Path) -> None:
+    host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI)
+    host.install_kernel("6.1.0-99-amd64")
+    host.reboot()
+    assert host.release == "6.1.0-99-amd64"
+    assert [(each.code, each.severity) for each in said(host, told)] == [("other-kernel-booted", Severity.WARNING)]
+
+
+def test_the_previous_kernel_is_named(tmp_path: Path) -> None:
+    host = SimulatedHost.create_if_missing(tmp_path / "debian12-lab", "debian12-lab")
+    host.install_kernel("6.1.0-99-amd64")
+    host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI)
+    assert told.remembered["stubbed"]["release"] == "6.1.0-99-amd64"
+    host.reboot(Entry.PREVIOUS)
+    assert judged(host, told) == ["other-kernel-booted"]
+
+
+def test_a_file_that_was_overwritten_before_the_reboot_is_named(tmp_path: Path) -> None:
+    host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI)
+    host.write_file(DEFAULT, b'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n', Attributes(0o644, 0, 0))
+    host.run(("update-grub",), timeout=60.0)
+    host.reboot()
+    (finding,) = said(host, told)
+    assert finding.code == "token-missing"
+    assert DEFAULT in finding.message
