@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
 
+# As typing.TYPE_CHECKING, without the import: this is loaded by `--help`, whose start-up is measured.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from journal.errors import VfiostateError
     from journal.events import Json
 
@@ -52,6 +54,8 @@ def err(text: str = "") -> None:
 
 def out_json(schema: str, data: dict[str, Json]) -> None:
     """The result as one JSON document; `schema` is its name and version, such as `vfiostate.status/1`."""
+    import json  # paid for by those who ask for it
+
     out(json.dumps({"schema": schema, **data}, indent=2, ensure_ascii=True))
 
 

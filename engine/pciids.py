@@ -24,6 +24,7 @@ class Names:
     _vendors: Mapping[str, tuple[str, str]] | None = None
     _classes: Mapping[str, tuple[str, str]] | None = None
     _devices: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    _kinds: dict[int, str | None] = field(default_factory=dict)
 
     def vendor(self, vendor: str) -> str | None:
         """The name of a vendor (four hex digits), None where it is not known."""
@@ -39,10 +40,12 @@ class Names:
 
     def class_name(self, code: int) -> str | None:
         """The name of a class by its 24-bit code: of the subclass, or else of the base class."""
-        if self._classes is None:
-            self._classes = _blocks(self.text, _CLASS)
-        base, block = self._classes.get(f"{code >> 16:02x}", ("", ""))
-        return dict(_INNER.findall(block)).get(f"{code >> 8 & 0xFF:02x}") or base or None
+        if code not in self._kinds:
+            if self._classes is None:
+                self._classes = _blocks(self.text, _CLASS)
+            base, block = self._classes.get(f"{code >> 16:02x}", ("", ""))
+            self._kinds[code] = dict(_INNER.findall(block)).get(f"{code >> 8 & 0xFF:02x}") or base or None
+        return self._kinds[code]
 
     def _all_vendors(self) -> Mapping[str, tuple[str, str]]:
         if self._vendors is None:
@@ -64,5 +67,5 @@ def load(host: Host) -> Names:
 def _blocks(text: str, head: re.Pattern[str]) -> Mapping[str, tuple[str, str]]:
     """What stands under each heading: id -> its name, and the text up to the next heading."""
     found = list(head.finditer(text))
-    ends = [match.start() for match in found[1:]] + [len(text)]
+    ends = [*(match.start() for match in found[1:]), *([len(text)] if found else [])]
     return {match[1]: (match[2], text[match.end() : end]) for match, end in zip(found, ends, strict=True)}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import ClassVar
+
+# As typing.TYPE_CHECKING, without the import: these errors are loaded by `vfiostate --help`, whose start-up is measured.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class Exit(IntEnum):

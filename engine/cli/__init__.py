@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from engine import console
-from engine.cli.parser import build
+from engine.cli.common import TYPE_CHECKING
+from engine.cli.parser import build, command_of
 from journal.errors import Exit, NotRootError, VfiostateError
 
 if TYPE_CHECKING:
@@ -27,10 +26,13 @@ class Ended(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (sys.argv by default). Returns the exit code and raises nothing."""
     console.prepare()
+    words = sys.argv[1:] if argv is None else argv
     try:
-        args = build().parse_args(argv)
+        args = build(command_of(words)).parse_args(words)
     except SystemExit as ended:
         return _end(ended.code if isinstance(ended.code, int) else Exit.USAGE)
+    import signal  # not for --help
+
     before = {number: signal.signal(number, _end_by_signal) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         return _end(_guarded(args))
@@ -50,7 +52,7 @@ def _guarded(args: argparse.Namespace) -> int:
     except VfiostateError as error:
         return _complain(error)
     except KeyboardInterrupt:
-        return _interrupted(signal.SIGINT)
+        return _interrupted(2)
     except Ended as ended:
         return _interrupted(ended.number)
     except BrokenPipeError:
@@ -72,6 +74,8 @@ def _complain(error: VfiostateError) -> int:
 
 
 def _interrupted(number: int) -> int:
+    import signal
+
     console.err()
     console.err(f"vfiostate: ended by {signal.Signals(number).name}; nothing was left half done")
     return 128 + number

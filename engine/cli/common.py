@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from journal.errors import UsageError
 
+# As typing.TYPE_CHECKING, without the import: every command module is loaded by `--help`, whose start-up is measured.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from engine.cli.common import add_command, add_json, session_options
+from engine.cli.common import TYPE_CHECKING, add_command, add_json, session_options
 from journal.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -42,10 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json("vfiostate.devices/1", {"devices": [_as_json(entry) for entry in listed]})
         return 0
-    if not listed:
-        out("no PCI devices")
-    for line in _lines(listed):
-        out(line)
+    out("\n".join(_lines(listed)) or "no PCI devices")
     return 0
 
 

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import Any, NoReturn
 
+from engine.cli.common import TYPE_CHECKING
 from journal.errors import Exit
 
-COMMANDS = (
-    "init",
-    "devices",
-    "plan",
-    "advance",
-    "status",
-    "rollback",
-    "journal",
-    "guest",
-    "graph",
-    "capture",
-    "machine",
-)
+if TYPE_CHECKING:
+    from typing import NoReturn, TypedDict, Unpack
+
+    class Words(TypedDict, total=False):
+        """What a parser is made of, besides its options."""
+
+        prog: str
+        description: str
+        epilog: str
+
+
+# Every command with its summary. Only the module of the command that is asked for is imported, and `--help` pays for
+# none; a test holds the summaries equal to theirs.
+COMMANDS: Mapping[str, str] = {
+    "init": "write the configuration for these devices",
+    "devices": "list the PCI functions by IOMMU group",
+    "plan": "show what `advance` would do, and how each of it is undone",
+    "advance": "take the next step",
+    "status": "show the state, what has drifted and what comes next",
+    "rollback": "take back what was done, to the beginning or to a state",
+    "journal": "show, check or export the journal",
+    "guest": "start, stop and look at the guest",
+    "graph": "draw the state machine",
+    "capture": "describe this host as a machine that can be simulated",
+    "machine": "make and reboot the simulated machine of --simulate DIR",
+}
+
+# argparse would look for a translation of each of its words, in files that it searches for each: a tenth of `--help`.
+# This program speaks English.
+argparse._ = str  # type: ignore[attr-defined]  # the module's own name for gettext
 
 _DESCRIPTION = """\
 Take a Linux KVM host from "nothing set up" to "a guest runs with the PCI device inside it", one journaled step at a
@@ -39,18 +56,37 @@ exit codes: 0 done, 1 failed, 2 changes pending (plan --detailed-exitcode), 3 re
 6 journal damaged, 64 usage, 75 locked, 77 needs root"""
 
 
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, at most 118 columns. argparse itself would import shutil to ask how wide it is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=min(_terminal_width(), 120) - 2)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that exits with 64 for wrong usage and knows the options that every command has."""
 
-    def __init__(self, *, top: bool = False, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(allow_abbrev=False, **kwargs)
-        add_common(self, default=None if top else argparse.SUPPRESS)
+    def __init__(self, *, top: bool = False, common: bool = True, **words: Unpack[Words]) -> None:
+        super().__init__(formatter_class=Formatter, allow_abbrev=False, **words)
+        if common:
+            add_common(self, default=None if top else argparse.SUPPRESS)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where to read more; exit with 64 (EX_USAGE)."""
         self.print_usage(sys.stderr)
         self.exit(Exit.USAGE, f"vfiostate: {message}\n  -> {self.prog} --help\n")
+
+
+def _terminal_width() -> int:
+    """COLUMNS, or what the terminal says, or 80."""
+    try:
+        return int(os.environ.get("COLUMNS", "")) or 80
+    except ValueError:
+        pass
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (AttributeError, OSError, ValueError):
+        return 80
 
 
 def add_common(parser: argparse.ArgumentParser, default: object) -> None:
@@ -86,13 +122,28 @@ class Version(argparse.Action):
         parser.exit(Exit.DONE, f"vfiostate {VERSION}\n")
 
 
-def build(commands: Sequence[str] = COMMANDS) -> Parser:
-    """The parser with these commands; each is a module of engine.cli with `configure(subparsers)`."""
+def build(*wanted: str) -> Parser:
+    """The parser; only the wanted commands (all by default) know their options, the others just their names.
+
+    Each command is a module of engine.cli with `configure(subparsers)`.
+    """
     parser = Parser(prog="vfiostate", top=True, description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action=Version, nargs=0, help="show the version")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for name in commands:
-        if not (Path(__file__).with_name(f"{name}.py")).exists():
-            continue
-        import_module(f"engine.cli.{name}").configure(subparsers)
+    for name, summary in COMMANDS.items():
+        if name in (wanted or COMMANDS):
+            import_module(f"engine.cli.{name}").configure(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary, common=False, add_help=False)
     return parser
+
+
+def command_of(argv: Sequence[str]) -> str:
+    """The command that a command line names: its first word that is neither an option nor one's value. Else empty."""
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-"):
+            return word
+        if word in ("--simulate", "--root", "--config"):
+            next(words, None)
+    return ""

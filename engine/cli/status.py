@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from engine.cli.common import add_command, add_json, session_options
+from engine.cli.common import TYPE_CHECKING, add_command, add_json, session_options
 from journal.errors import Exit, JournalMissingError
 
 if TYPE_CHECKING:
