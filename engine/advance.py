@@ -53,7 +53,7 @@ def advance(session: Session, until: State | None = None, *, reboot: bool = Fals
 def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:
     prepare(session)
     said = settle(session)
-    _notice_config(session)
+    notice_config(session)
     goal = until or session.setup.lost
     findings: list[Finding] = []
     if goal is not None and session.setup.state.rank >= goal.rank:
@@ -180,7 +180,7 @@ def fire(session: Session, move: Move, data: dict[str, Any], step: State | None 
     Lifecycle(setup.state, record).fire(move.trigger)
 
 
-def _notice_config(session: Session) -> None:
+def notice_config(session: Session) -> None:
     """A configuration changed after `checked` is not what was checked. That of the guest may change until it starts."""
     config, setup = session.read_config(), session.setup
     if configuration.sha256(config) == setup.config_sha256:

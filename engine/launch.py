@@ -121,6 +121,14 @@ def gone(name: str, runtime: Path, timeout: float) -> bool:
     return True
 
 
+def uptime(pid: int) -> float | None:
+    """Since when a process runs, in seconds; None where it does not."""
+    started = _start_time(pid)
+    if started is None:
+        return None
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK"))
+
+
 def tidy(name: str, runtime: Path) -> None:
     """Give back the device nodes of a process that has ended, and remove its files but the log."""
     _check(name)

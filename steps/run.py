@@ -94,7 +94,7 @@ class RunStep:
             return tuple(_wrong(order, facts.seen))
         hint = "the lines above are QEMU's own; `vfiostate guest command` shows how it is started"
         if facts.seen is None or facts.seen.ended:
-            message = f"the guest {order.guest.name} ended at once"
+            message = f"the guest {order.guest.name} does not run: it has ended"
             return (_refusal("guest-died", message, hint, *(facts.log or ("it printed nothing",))),)
         message = f"the guest {order.guest.name} was started and does not answer over QMP"
         return (_refusal("guest-silent", message, hint, facts.seen.why, *facts.log),)

@@ -69,7 +69,7 @@ _CDROM = {
 _NETWORK = {
     "tap": Key("The tap interface; made where missing.", '"tap0"', checks.interface),
     "bridge": Key("The bridge it is a port of; made where missing. Not set: no bridge.", '"br0"', checks.interface),
-    "mac": Key("The guest's MAC address; not set: QEMU's.", '"52:54:00:12:34:56"', checks.mac),
+    "mac": Key("The guest's MAC address; not set: one made from the setup's id.", '"52:54:00:12:34:56"', checks.mac),
     "model": Key("QEMU's name of the network card.", check=checks.name),
 }
 

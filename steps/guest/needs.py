@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from steps.base import Finding, Severity
-from steps.config import Accel, DiskInterface, Display
+from steps.config import Accel, DiskInterface, Display, Guest
 from steps.guest.base import Order
 from steps.guest.capabilities import Capabilities
 
@@ -113,12 +113,17 @@ def _other(what: str) -> str:
 
 
 def _cpu(order: Order, found: Capabilities, source: str) -> Iterator[Finding]:
-    model = order.guest.cpu.split(",")[0]
-    if model not in found.cpus:
-        yield _refusal("qemu-cpu", f"this QEMU has no CPU {model}", "`-cpu help` lists what it has", source)
-    elif model == "host" and order.guest.accel is Accel.TCG:
-        better = "max" if "max" in found.cpus else "qemu64"
-        yield _refusal("qemu-cpu", "the CPU `host` needs KVM, and `accel` is tcg", f'set `cpu = "{better}"` in [guest]')
+    if cpu_of(order.guest, found).split(",")[0] not in found.cpus:
+        message = f"this QEMU has no CPU {order.guest.cpu.split(',')[0]}"
+        yield _refusal("qemu-cpu", message, "`-cpu help` lists what it has", source)
+
+
+def cpu_of(guest: Guest, found: Capabilities) -> str:
+    """The CPU model with its flags; `host` needs KVM, and is the best that this QEMU emulates without."""
+    model, comma, flags = guest.cpu.partition(",")
+    if model == "host" and guest.accel is Accel.TCG:
+        model = "max" if "max" in found.cpus else "qemu64"
+    return model + comma + flags
 
 
 def _warnings(order: Order, found: Capabilities) -> Iterator[Finding]:

@@ -70,7 +70,7 @@ def command(order: Order, found: Capabilities) -> tuple[str, ...]:
     bus = _Bus("pci.0" if is_conventional(guest.machine) else "pcie.0")
     parts = (
         (found.binary or guest.binary, "-no-user-config", "-nodefaults", "-name", escape(guest.name)),
-        _machine(guest),
+        _machine(guest, found),
         _firmware(guest, found),
         _isolation(order, found),
         _monitor(order, found),
@@ -94,11 +94,11 @@ def is_conventional(machine: str) -> bool:
     return machine in {"pc", "isapc"} or machine.startswith("pc-i440fx")
 
 
-def _machine(guest: Guest) -> Iterator[str]:
+def _machine(guest: Guest, found: Capabilities) -> Iterator[str]:
     cpus = guest.sockets * guest.cores * guest.threads
     yield from ("-machine", f"{guest.machine},accel={guest.accel.value}", "-m", str(guest.memory))
     yield from ("-smp", f"{cpus},sockets={guest.sockets},cores={guest.cores},threads={guest.threads}")
-    yield from ("-cpu", guest.cpu, "-rtc", f"base={guest.rtc}")
+    yield from ("-cpu", needs.cpu_of(guest, found), "-rtc", f"base={guest.rtc}")
     if guest.boot_menu:
         yield from ("-boot", "menu=on")
 

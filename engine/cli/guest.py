@@ -1,0 +1,196 @@
+"""`vfiostate guest`: the virtual machine itself."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from engine.cli.common import add_command, add_json, session_options, show_findings
+from journal.errors import Exit, JournalMissingError
+
+if TYPE_CHECKING:
+    from engine.guest import GuestStatus
+    from journal.events import Json
+
+
+def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and what it does."""
+    parser = add_command(
+        subparsers,
+        "guest",
+        "start, stop and look at the guest",
+        run_status,
+        example="sudo vfiostate guest start --install\nsudo vfiostate guest stop\nsudo vfiostate guest status --json",
+    )
+    verbs = parser.add_subparsers(title="what to do", metavar="VERB", dest="verb", required=True)
+    start = add_command(
+        verbs,
+        "start",
+        "start the guest",
+        run_start,
+        text="With the devices, which takes the setup from `bound` to `running`; or with --install without them, its\n"
+        "screen on VNC on loopback, to install its system before anything is set up.",
+        example="sudo vfiostate guest start\nsudo vfiostate guest start --install",
+    )
+    start.add_argument("--install", action="store_true", help="without the devices, on VNC")
+    add_command(
+        verbs,
+        "stop",
+        "stop the guest, by its power button, then by force",
+        run_stop,
+        text="It gets `stop_timeout` seconds to shut down. From `running` the setup goes back to `bound`.",
+        example="sudo vfiostate guest stop",
+    )
+    status = add_command(
+        verbs,
+        "status",
+        "show whether the guest runs, and with which devices",
+        run_status,
+        text="Exit code 1 when it does not run.",
+        example="sudo vfiostate guest status\nsudo vfiostate guest status --json",
+    )
+    add_json(status)
+    command = add_command(
+        verbs,
+        "command",
+        "show the QEMU command that starts the guest",
+        run_command,
+        text="As it is for the QEMU installed here. Its monitor is the socket given as standard input (fd=0).",
+        example="sudo vfiostate guest command\nsudo vfiostate guest command --install",
+    )
+    command.add_argument("--install", action="store_true", help="the one of `start --install`")
+
+
+def run_start(args: argparse.Namespace) -> int:
+    """Start it."""
+    from engine import guest, signals
+    from engine.console import BOLD, clean, out, paint
+    from engine.progress import reporter
+    from engine.session import open_session
+
+    signals.listen()
+    with open_session(session_options(args), reporter(), write=True, create=True) as session:
+        if args.install:
+            show_findings(guest.start_install(session))
+            wanted = guest.guest_of(session.config)
+            out(f"the guest {clean(wanted.name)} runs without the devices; its screen: VNC {clean(wanted.vnc)}")
+            return Exit.DONE
+        outcome = guest.start(session)
+    for line in outcome.said:
+        out(clean(line))
+    show_findings(outcome.findings)
+    out(f"state: {paint(outcome.state.value, BOLD)}")
+    return outcome.exit
+
+
+def run_stop(args: argparse.Namespace) -> int:
+    """Stop it."""
+    from engine import guest, signals
+    from engine.console import BOLD, clean, out, paint
+    from engine.progress import reporter
+    from engine.session import open_session
+
+    signals.listen()
+    with open_session(session_options(args), reporter(), write=True) as session:
+        out(clean(guest.stop(session)))
+        out(f"state: {paint(session.setup.state.value, BOLD)}")
+    return Exit.DONE
+
+
+def run_status(args: argparse.Namespace) -> int:
+    """Show it."""
+    from engine.config import load
+    from engine.console import clean, out, out_json
+    from engine.guest import survey
+    from engine.target import open_host
+
+    options = session_options(args)
+    _needs_root(args)
+    host = open_host(options)
+    found = survey(host, load(host, options.config))
+    if args.json:
+        out_json("vfiostate.guest-status/1", _as_json(found))
+    else:
+        for line in _lines(found):
+            out(clean(line))
+    return Exit.DONE if found.status == "running" else Exit.FAILED
+
+
+def _needs_root(args: argparse.Namespace) -> None:
+    import os
+
+    from journal.errors import NotRootError
+
+    if args.simulate is None and os.geteuid() != 0:
+        raise NotRootError("the guest's monitor belongs to root", hint="run it with sudo")
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Show the command."""
+    from engine.config import load
+    from engine.console import clean, out
+    from engine.guest import command_of
+    from engine.progress import reporter
+    from engine.session import open_session
+    from engine.target import open_host
+
+    options = session_options(args)
+    try:
+        with open_session(options, reporter(), write=False) as session:
+            setup = session.setup.id
+    except JournalMissingError:
+        setup = ""
+    host = open_host(options)
+    text, findings = command_of(host, load(host, options.config), setup, args.install)
+    out(clean(text))
+    show_findings(findings)
+    return Exit.DONE
+
+
+def _lines(found: GuestStatus) -> list[str]:
+    from engine.console import columns
+
+    rows: list[tuple[str, ...]] = [("guest", found.name)]
+    if found.pid is None:
+        rows.append(("status", "does not run"))
+    else:
+        rows.append(("status", found.status or f"does not answer: {found.silence}"))
+        rows += [("process", str(found.pid)), ("since", _duration(found.uptime or 0.0))]
+    for one in found.functions:
+        if one.id:
+            place = f"{one.bus:02x}:{one.slot:02x}.{one.function}"
+            rows.append(("device", f"{place} [{one.vendor:04x}:{one.device:04x}] {one.id}"))
+    rows += [("not in it", address) for address in found.missing]
+    rows += [("last words", line) for line in found.log]
+    return columns(rows)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _as_json(found: GuestStatus) -> dict[str, Json]:
+    devices: list[Json] = [
+        {
+            "id": one.id,
+            "bus": one.bus,
+            "slot": one.slot,
+            "function": one.function,
+            "vendor": f"{one.vendor:04x}",
+            "device": f"{one.device:04x}",
+        }
+        for one in found.functions
+    ]
+    return {
+        "name": found.name,
+        "running": found.status == "running",
+        "status": found.status,
+        "pid": found.pid,
+        "uptime": found.uptime,
+        "silence": found.silence,
+        "devices": devices,
+        "missing": list(found.missing),
+        "log": list(found.log),
+    }

@@ -1,0 +1,220 @@
+"""The guest's life, driven: started without the devices to be installed, stopped, looked at, its command shown."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine import signals
+from engine.hosts.base import ChangeableHost
+from journal.errors import ActionFailedError, ConfigurationError, RefusedError
+from journal.events import Kind
+from steps.actions import StopProcess
+from steps.base import Finding, Severity, State
+from steps.config import Config, Guest
+from steps.guest import monitor
+from steps.guest.base import Order
+from steps.guest.monitor import PciFunction, Seen, Silence
+from steps.run import RUNNER, RunStep
+
+if TYPE_CHECKING:
+    from engine.advance import Outcome
+    from engine.session import Session
+
+ASK = 10.0
+QUIT_WAIT = 10.0
+POLL = 0.1
+# Actions on a guest that belong to no attempt of a step.
+NO_ATTEMPT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GuestStatus:
+    """What a guest is at this moment: `pid` and `uptime` (seconds) are None where it does not run; `status` is QMP's
+    word, `silence` why there is none; `missing` the configured devices that it does not show."""
+
+    name: str
+    pid: int | None
+    uptime: float | None = None
+    status: str | None = None
+    silence: str | None = None
+    functions: tuple[PciFunction, ...] = ()
+    missing: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+
+
+def guest_of(config: Config) -> Guest:
+    """The configured guest. Raises ConfigurationError where there is none."""
+    if config.guest is None:
+        raise ConfigurationError(
+            "the configuration has no guest", hint="add [guest] to the configuration; `vfiostate init` writes one"
+        )
+    return config.guest
+
+
+def stop_guest(host: ChangeableHost, name: str, timeout: float) -> str:
+    """End a guest: by its power button, after `timeout` seconds by QEMU's quit, then by signals. Returns how it ended.
+
+    Raises TimeoutError when nothing ends it, InterruptedByUser (the guest goes on) when a signal came meanwhile.
+    """
+    if host.alive(name) is None:
+        how = "it did not run"
+    elif _told(host, name, "system_powerdown") and _gone(host, name, timeout):
+        how = "it shut itself down"
+    elif _told(host, name, "quit") and _gone(host, name, QUIT_WAIT):
+        how = f"it did not shut down within {timeout:g} s and was switched off"
+    else:
+        how = "it did not answer and was ended by a signal"
+    host.kill(name, timeout=QUIT_WAIT)  # what has ended leaves files and device nodes to give back
+    return how
+
+
+def _told(host: ChangeableHost, name: str, command: str) -> bool:
+    try:
+        host.qmp(name, command, timeout=ASK)
+    except ConnectionError:
+        return host.alive(name) is None or command == "quit"
+    except (TimeoutError, ValueError):
+        return False
+    return True
+
+
+def _gone(host: ChangeableHost, name: str, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while host.alive(name) is not None:
+        if time.monotonic() > deadline:
+            return False
+        signals.check()
+        time.sleep(POLL)
+    return True
+
+
+def start(session: Session) -> Outcome:
+    """Start the guest with its devices: the step to `running`. Raises RefusedError before `bound`."""
+    from engine.advance import advance  # it imports us, by way of the actions
+
+    guest_of(session.config if session.scribe.setup is not None else session.read_config())
+    state = session.setup.state if session.scribe.setup is not None else State.NEW
+    if state.rank < State.BOUND.rank:
+        raise RefusedError(
+            f"the guest gets its devices in `bound`, and this host is in `{state.value}`",
+            hint="`vfiostate advance --until running` goes there; `vfiostate guest start --install` starts it without",
+        )
+    return advance(session, State.RUNNING)
+
+
+def start_install(session: Session) -> tuple[Finding, ...]:
+    """Start the guest without the devices, on VNC; returns warnings. What is made for it goes by a rollback.
+
+    Raises RefusedError with all that stands against it, ActionFailedError when it does not come up.
+    """
+    from engine.advance import notice_config, prepare
+    from engine.perform import perform
+    from engine.recovery import recover
+
+    with session.scribe.witness():
+        prepare(session)
+        recover(session)
+        notice_config(session)
+        step, brief = RunStep(install=True), session.brief()
+        guest = guest_of(brief.config)
+        session.reporter.step(f"{guest.name}, to be installed")
+        plan = step.plan(brief, step.probe(session.host, brief))
+        _refuse(plan.findings)
+        if not plan.actions:
+            raise RefusedError(f"the guest {guest.name} runs already", hint="`vfiostate guest stop` ends it")
+        try:
+            perform(session, State.RUNNING, NO_ATTEMPT, plan.actions)
+        finally:
+            session.scribe.flush()
+        wrong = [found for found in step.verify(brief, step.probe(session.host, brief)) if _grave(found)]
+        if wrong:
+            session.host.kill(guest.name, timeout=QUIT_WAIT)
+            _record(session, "died", wrong[0].message)
+            raise ActionFailedError(wrong[0].message, hint=wrong[0].hint, evidence=wrong[0].evidence)
+        _record(session, "start", f"{guest.name}, without the devices, on VNC {guest.vnc}")
+        return plan.findings
+
+
+def _grave(finding: Finding) -> bool:
+    return finding.severity is Severity.REFUSAL
+
+
+def _refuse(findings: tuple[Finding, ...]) -> None:
+    """Raise RefusedError for refusals, all in one."""
+    grave = [finding for finding in findings if _grave(finding)]
+    if not grave:
+        return
+    first, *others = grave
+    evidence = [*first.evidence, *(line for other in others for line in (other.message, *other.evidence))]
+    raise RefusedError(
+        first.message, hint="; ".join(dict.fromkeys(finding.hint for finding in grave)), evidence=evidence
+    )
+
+
+def _record(session: Session, what: str, detail: str) -> None:
+    session.scribe.now(session.scribe.note(Kind.GUEST, {"what": what, "detail": detail}))
+
+
+def stop(session: Session) -> str:
+    """Stop the guest, journaled; from `running` this leads back to `bound`. How it ended, in words."""
+    from engine.advance import fire
+    from engine.perform import perform
+    from engine.recovery import recover
+    from engine.states import Move
+
+    with session.scribe.witness():
+        recover(session)
+        guest = guest_of(session.config)
+        if session.host.alive(guest.name) is None and session.setup.state is not State.RUNNING:
+            session.host.kill(guest.name, timeout=0.0)
+            return "it did not run"
+        action = StopProcess(guest.name, "asked for by the user", guest.stop_timeout)
+        before = session.journal.head().seq
+        try:
+            perform(session, State.RUNNING, NO_ATTEMPT, (action,))
+        finally:
+            session.scribe.flush()
+        how = [event.data.get("detail") for event in session.journal.events(before) if event.kind is Kind.OUTCOME]
+        said = f"the guest {guest.name} was stopped: {how[-1]}"
+        _record(session, "stop", said)
+        if session.setup.state is State.RUNNING:
+            fire(session, Move("guest_stopped", State.RUNNING, State.BOUND), {"guest": guest.name})
+        return said
+
+
+def survey(host: ChangeableHost, config: Config) -> GuestStatus:
+    """Look at the guest. Reads only."""
+    from engine.launch import uptime
+
+    guest = guest_of(config)
+    order = Order(guest, (), "")
+    pid = host.alive(guest.name)
+    if pid is None:
+        return GuestStatus(guest.name, None, log=monitor.last_lines(host, order.log))
+    seen = monitor.look(host, order)
+    if isinstance(seen, Seen):
+        missing = tuple(monitor.absent(Order(guest, config.devices, ""), seen))
+        return GuestStatus(guest.name, pid, uptime(pid), seen.status, None, seen.functions, missing)
+    why = seen.why if isinstance(seen, Silence) else "it has just ended"
+    return GuestStatus(guest.name, pid, uptime(pid), silence=why, log=monitor.last_lines(host, order.log))
+
+
+def command_of(host: ChangeableHost, config: Config, setup: str, install: bool) -> tuple[str, tuple[Finding, ...]]:
+    """The command that would start the guest, for reading and for a shell, and what stands against it."""
+    order = Order(guest_of(config), () if install else config.devices, setup, install)
+    found = RUNNER.ask(host, order)
+    return shown(RUNNER.start(order, found).argv), RUNNER.missing(order, found)
+
+
+def shown(argv: tuple[str, ...]) -> str:
+    """An argument list as a shell command, one option a line."""
+    lines = [shlex.quote(argv[0])]
+    for word in argv[1:]:
+        if word.startswith("-"):
+            lines.append(f"  {word}")
+        else:
+            lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n".join(lines)
