@@ -130,6 +130,9 @@ def refuse_drift(host: ChangeableHost, path: str, expected: str | None) -> None:
 
 def _run(host: ChangeableHost, action: RunCommand, on_line: Callable[[str], None]) -> Effect:
     completed = host.run(action.argv, timeout=action.timeout, on_line=on_line)
+    for path in action.produces:
+        # Few tools sync what they make. A power cut after the outcome is recorded must not leave an empty grub.cfg.
+        host.sync(path)
     lines = (completed.stdout + b"\n" + completed.stderr).decode(errors="replace").splitlines()
     output = tuple(deque((line for line in lines if line.strip()), LAST_LINES))
     after = _after(host, action)

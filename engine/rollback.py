@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from engine import signals, undo
 from engine.advance import finish_rollback, fire, refuse_conflicts, token_running
-from engine.perform import perform
 from engine.recovery import recover
 from engine.session import Session
 from engine.states import Move
-from engine.ways import step_to
-from journal.errors import Exit, RefusedError, UsageError, VfiostateError
+from journal.errors import Exit, RefusedError, UsageError
 from journal.events import Kind
 from steps.base import State
 
@@ -66,7 +64,7 @@ def _go_back(session: Session, to: State, decisions: list[undo.Decision]) -> Rol
             evidence=tuple(f"{deed.action['type']} (event {deed.seq}): {deed.undone}" for deed in left),
             hint="see `vfiostate journal show`, mend what it names, then roll back again",
         )
-    said = _give_back(session, start, to)
+    said: list[str] = []
     if start is not to or to is State.NEW:
         fire(session, Move(f"roll_back_to_{to.value}", start, to), {})
     if to is not State.NEW:
@@ -77,26 +75,6 @@ def _go_back(session: Session, to: State, decisions: list[undo.Decision]) -> Rol
         return RollbackResult(Exit.REBOOT, to, result.as_before, result.differs, result.said)
     finish_rollback(session)
     return _compared(session, to, said)
-
-
-def _give_back(session: Session, start: State, to: State) -> list[str]:
-    """Devices that the boot, not a journaled action, gave to vfio-pci are given back to whom they belong in `to`."""
-    if not session.host.booted or start.rank < State.STUBBED.rank or to.rank >= State.BOUND.rank:
-        return []
-    step = step_to(State.BOUND)
-    release = getattr(step, "release", None)
-    if release is None:
-        return []
-    brief = session.brief()
-    plan = release(brief, step.probe(session.host, brief), to)
-    number = session.setup.attempts + 1
-    try:
-        perform(session, State.BOUND, number, plan.actions)
-        session.scribe.flush()
-    except VfiostateError as error:
-        session.scribe.flush()
-        return [f"{error.message}; the next boot gives the devices back"]
-    return list(plan.notes)
 
 
 def _compared(session: Session, to: State, said: list[str]) -> RollbackResult:

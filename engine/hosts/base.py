@@ -58,6 +58,10 @@ class ChangeableHost(Host, Protocol):
         """Remove a file, durably."""
         ...
 
+    def sync(self, path: str) -> None:
+        """Make durable what a command wrote to a path, and its name; nothing where nothing is."""
+        ...
+
     def tidy(self, path: str) -> None:
         """Remove the temporary file that a write of `path` left behind when it was cut short, if there is one."""
         ...

@@ -139,6 +139,18 @@ class FileTree:
         os.unlink(place)
         _sync_directory(place.parent)
 
+    def sync(self, path: str) -> None:
+        """Make durable what somebody else wrote to a path, and its name; nothing where nothing is."""
+        place = self.local(path)
+        if place.is_file() and not place.is_symlink():
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        if place.parent.is_dir():
+            _sync_directory(place.parent)
+
     def tidy(self, path: str) -> None:
         """Remove the temporary file that a write of `path` left behind when it was cut short, if there is one."""
         place = self.local(path)
