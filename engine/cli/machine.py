@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from engine.cli.common import add_command, add_json, session_options
+from engine.cli.common import TYPE_CHECKING, add_command, add_json, session_options
 from journal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "make and reboot the simulated machine of --simulate DIR",
         run_list,
         text="DIR/etc, DIR/boot, DIR/sys, DIR/proc and the rest are plain files: look at them, change them.\n"
-        "A machine's description may be somebody else's: simulating it runs its /etc/default/grub in sh, like update-grub.",
+        "A machine's description may be somebody else's: sh runs its /etc/default/grub, as for update-grub.",
         example="vfiostate --simulate /tmp/m machine create --from intel-twins\n"
         "vfiostate --simulate /tmp/m machine reboot --entry recovery",
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from engine.hosts.simulated import drivers, effects, initramfs, kmod, loading, net, procfs, services, sysfs
@@ -48,9 +48,11 @@ class Chosen:
     initrd: Archive
 
 
-def reboot(machine: Machine, entry: Entry = Entry.DEFAULT) -> Chosen:
-    """Boot the machine anew. Raises DoesNotBootError before anything is changed."""
+def reboot(machine: Machine, entry: Entry = Entry.DEFAULT, *, cmdline: str | None = None) -> Chosen:
+    """Boot the machine anew, with GRUB's command line or a given one. Raises DoesNotBootError before any change."""
     chosen = choose(machine, entry)
+    if cmdline is not None:
+        chosen = replace(chosen, cmdline=cmdline)
     _power_down(machine)
     procfs.populate(machine, chosen.kernel.release, chosen.cmdline)
     iommu = iommu_on(machine, chosen)

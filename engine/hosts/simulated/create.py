@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from engine.hosts.simulated import boot, drivers, grub, initramfs, kmod
-from engine.hosts.simulated.machine import DESCRIPTION, Machine
+from engine.hosts.simulated import boot, drivers, effects, grub, initramfs, kmod
+from engine.hosts.simulated.machine import DESCRIPTION, STUBS, Machine
 from engine.hosts.simulated.parts import Description, Init, Kernel, Module, TextFile
 from journal.errors import ConfigurationError
 
@@ -127,16 +127,19 @@ def lay_down(machine: Machine, kernel: Kernel) -> None:
 
 
 def _below(modules: dict[str, Module], name: str) -> tuple[str, ...]:
-    """All that a module depends on, nearest first, as modules.dep lists it."""
+    """All that a module depends on, what has to be loaded first last, as modules.dep lists it."""
     found: list[str] = []
-    pending: list[str] = [kmod.normal(one) for one in modules[name].depends]
-    while pending:
-        one = pending.pop(0)
-        if one in modules and one != name:
-            # Again where it is met again: what is needed by several has to come last, to be loaded first.
-            found = [other for other in found if other != one] + [one]
-            pending.extend(kmod.normal(below) for below in modules[one].depends)
-    return tuple(found)
+    seen = {name}
+
+    def visit(one: str) -> None:
+        for below in sorted(kmod.normal(other) for other in modules[one].depends):
+            if below in modules and below not in seen:
+                seen.add(below)
+                visit(below)
+                found.append(below)
+
+    visit(name)
+    return tuple(reversed(found))
 
 
 def _first_boot(machine: Machine) -> None:
@@ -153,7 +156,7 @@ def _first_boot(machine: Machine) -> None:
         raise ConfigurationError(
             f"sh cannot read the /etc/default/grub of the description: {error}", hint="repair it in the description"
         ) from None
-    boot.reboot(machine)
+    boot.reboot(machine, cmdline=found.cmdline)
     _bindings(machine, ((one.address, one.driver) for one in found.functions))
 
 
@@ -165,6 +168,11 @@ def _bindings(machine: Machine, wanted: Iterable[tuple[str, str | None]]) -> Non
         if driver in drivers.registered(machine):
             drivers.release(machine, address)
             drivers.probe(machine, driver, address)
+    framebuffer = machine.description.framebuffer
+    if framebuffer is not None and drivers.driver_of(machine, framebuffer[1]) in (None, *STUBS):
+        # It was seen to hold memory, so no native driver had come yet.
+        machine.unlink("/.kernel/framebuffer-gone")
+        effects.memory_map(machine)
 
 
 def install_kernel(machine: Machine, release: str) -> None:

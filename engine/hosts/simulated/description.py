@@ -93,6 +93,7 @@ def parse(value: Json) -> Description:
         usrmerge=top.flag("usrmerge", True),
         root=top.text("root", "UUID=00000000-0000-4000-8000-000000000001"),
         kernels=top.many("kernels", _kernel),
+        cmdline=top.maybe("cmdline"),
         autoload=top.strings("autoload"),
         functions=top.many("functions", _function),
         disks=top.many("disks", _disk),

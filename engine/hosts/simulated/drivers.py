@@ -218,6 +218,11 @@ def default_drivers(module: str, info: tuple[str, ...]) -> tuple[str, ...]:
     return info or KNOWN_DRIVERS.get(kmod.normal(module), ())
 
 
+# Parameters that somebody asks for, where a description does not say which a module has.
+KNOWN_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "vfio_iommu_type1": ("allow_unsafe_interrupts",),
+    "vfio_pci": ("disable_idle_d3", "disable_vga", "nointxmask"),
+}
 # The drivers' names that are not their modules' (KBUILD_MODNAME against the `name` in struct pci_driver).
 KNOWN_DRIVERS: dict[str, tuple[str, ...]] = {
     "vfio_pci": ("vfio-pci",),

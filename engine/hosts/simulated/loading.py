@@ -25,7 +25,7 @@ def initialise(machine: Machine, name: str, arguments: Iterable[str]) -> None:
     """What a module's init function does: its parameters, its drivers."""
     found = _module(machine, name)
     given = dict(one.partition("=")[::2] for one in arguments)
-    for parameter in found.parameters:
+    for parameter in found.parameters or drivers.KNOWN_PARAMETERS.get(name, ()):
         machine.put(f"/sys/module/{name}/parameters/{parameter}", given.get(parameter, "N") + "\n")
     ids = drivers.parse_ids(given.get("ids", ""))
     for driver in drivers.default_drivers(name, found.drivers):

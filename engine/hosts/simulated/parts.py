@@ -127,7 +127,8 @@ class TextFile:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A whole machine. `memory` is MiB; `framebuffer` the firmware framebuffer's driver and the function it is on."""
+    """A whole machine. `memory` is MiB; `framebuffer` the firmware framebuffer's driver and the function it is on,
+    `cmdline` the running kernel's when it was described (None: what GRUB's files make of it)."""
 
     name: str
     kernels: tuple[Kernel, ...]
@@ -148,6 +149,7 @@ class Description:
     init: Init = Init.SYSTEMD
     usrmerge: bool = True
     root: str = "UUID=00000000-0000-4000-8000-000000000001"
+    cmdline: str | None = None
     autoload: tuple[str, ...] = ()
     disks: tuple[Disk, ...] = ()
     mounts: tuple[Mount, ...] = ()

@@ -1,0 +1,48 @@
+"""`vfiostate capture`: a host described in a file, from which it can be simulated."""
+
+from __future__ import annotations
+
+import argparse
+
+from engine.cli.common import add_command, session_options
+
+
+def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = add_command(
+        subparsers,
+        "capture",
+        "describe this machine in a file that can be simulated",
+        run,
+        text="Serial numbers, MAC and IP addresses, host and user names and UUIDs are left out or replaced. Look at\n"
+        "the file before you give it away: it carries your settings of GRUB, modprobe.d and initramfs-tools, comments\n"
+        "included.",
+        example="sudo vfiostate capture -o machine.json\n"
+        "vfiostate --simulate /tmp/m machine create --from machine.json",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Describe it."""
+    options = session_options(args)
+    from pathlib import Path
+
+    from engine.capture import capture
+    from engine.console import err, out
+    from engine.hosts.simulated.description import render
+    from engine.target import open_host
+    from journal.errors import VfiostateError
+
+    text = render(capture(open_host(options)))
+    if args.output is None:
+        out(text.rstrip("\n"))
+        return 0
+    try:
+        Path(args.output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise VfiostateError(
+            f"{args.output} cannot be written: {error.strerror}", hint="give another file with -o"
+        ) from None
+    err(f"{args.output} written; look at it before you give it away")
+    return 0
