@@ -29,7 +29,9 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from journal.chain import VERIFY_HINT
 from journal.errors import (
+    JournalDamagedError,
     JournalLockedError,
     JournalMissingError,
     JournalUnreadableError,
@@ -37,6 +39,7 @@ from journal.errors import (
     UsageError,
 )
 from journal.faults import NOT_OURS_HINT, mapped, original
+from journal.schema import APPLICATION_ID
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process that is writing."""
@@ -83,16 +86,23 @@ class Database:
         self.writable = write
         self._begin = "BEGIN"
         self._copy: tempfile.TemporaryDirectory[str] | None = None
-        with mapped(place.shown):
-            self._engine, self.connection = self._connect(new)
+        header = b"" if place.path is None or new else inspect_file(place.path, write=write)
+        try:
+            with mapped(place.shown):
+                self._engine, self.connection = self._connect()
+        except NotAJournalError as error:
+            if header[68:72] != APPLICATION_ID.to_bytes(4, "big"):
+                raise
+            # The file still says that it is ours, so it is SQLite's own mark at its beginning that is damaged.
+            raise JournalDamagedError(
+                "The beginning of the journal file is damaged.", hint=VERIFY_HINT, evidence=error.evidence
+            ) from error
         self._driver_error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
 
-    def _connect(self, new: bool) -> tuple[Engine, Connection]:
+    def _connect(self) -> tuple[Engine, Connection]:
         if self.place.path is None:
             engine = _server_engine(self.place, self.writable)
             return engine, engine.connect()
-        if not new:
-            inspect_file(self.place.path, write=self.writable)
         if self.writable:
             return self._open_sqlite(self.place.path, "rw")
         for _ in range(3):
@@ -199,8 +209,11 @@ def _server_engine(place: Place, write: bool) -> Engine:
     return engine
 
 
-def inspect_file(path: Path, *, write: bool) -> None:
-    """Say what is wrong with a file before SQLite sees it: missing, not a file, empty, not to be read or written."""
+def inspect_file(path: Path, *, write: bool) -> bytes:
+    """Say what is wrong with a file before SQLite sees it: missing, not a file, empty, not to be read or written.
+
+    Returns its first 100 bytes, which are SQLite's header.
+    """
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -209,19 +222,21 @@ def inspect_file(path: Path, *, write: bool) -> None:
                 "There is no journal file there.", hint=NOT_OURS_HINT, evidence=(f"{path} is {what}",)
             )
         with path.open("rb") as file:
-            beginning = file.read(1)
+            header = file.read(100)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise JournalMissingError(
             "There is no journal yet.", hint="`vfiostate advance` makes one", evidence=(str(path),)
         ) from error
     except OSError as error:
         raise _not_allowed("read", path, error.strerror or str(error)) from error
-    if not beginning and not hot_journal_of(path).exists():
+    if not header and not hot_journal_of(path).exists():
         raise NotAJournalError(
             "The file is not a journal of vfiostate: it is empty.", hint=NOT_OURS_HINT, evidence=(str(path),)
         )
-    if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
+    # Without this, SQLite would open it for reading only and fail at the first append.
+    if write and not all(os.access(place, os.W_OK, effective_ids=True) for place in (path, path.parent)):
         raise _not_allowed("written", path, "no permission, or a read-only file system")
+    return header
 
 
 def _not_allowed(what: str, path: Path, why: str) -> JournalUnreadableError:

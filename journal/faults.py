@@ -29,6 +29,9 @@ def mapped(shown: str, driver_error: type[Exception] = sqlite3.Error) -> Iterato
     """Turn what the database raises in the block into a JournalError; `shown` says where the journal is."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        # Python's sqlite3 cannot even say what SQLite complains of when damaged names are in the complaint.
+        raise _damaged((shown, f"names in it are not text: {error}")) from error
     except (SQLAlchemyError, driver_error) as error:
         if isinstance(original(error), sqlite3.ProgrammingError | sqlite3.InterfaceError):
             raise  # a fault in our own statements, no news about the journal
@@ -62,7 +65,7 @@ def _explain_sqlite(cause: sqlite3.Error, evidence: tuple[str, ...]) -> JournalE
         return NotAJournalError("The file is not a journal of vfiostate.", hint=NOT_OURS_HINT, evidence=evidence)
     if code == sqlite3.SQLITE_CONSTRAINT:
         return _rejected(evidence)
-    return JournalDamagedError("The journal's database is damaged.", hint=VERIFY_HINT, evidence=evidence)
+    return _damaged(evidence)
 
 
 def _explain_server(state: str | None, evidence: tuple[str, ...]) -> JournalError:
@@ -74,11 +77,15 @@ def _explain_server(state: str | None, evidence: tuple[str, ...]) -> JournalErro
     if state is not None and state.startswith("23"):
         return _rejected(evidence)
     if state is not None and state.startswith(("XX", "42P01", "42703")):
-        return JournalDamagedError("The journal's database is damaged.", hint=VERIFY_HINT, evidence=evidence)
+        return _damaged(evidence)
     return _unreadable(evidence)
 
 
 NOT_OURS_HINT = "look at what lies there; move it away, or name another place for the journal"
+
+
+def _damaged(evidence: tuple[str, ...]) -> JournalError:
+    return JournalDamagedError("The journal's database is damaged.", hint=VERIFY_HINT, evidence=evidence)
 
 
 def _locked(evidence: tuple[str, ...]) -> JournalError:
