@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from journal.images import BLOB_LIMIT, Images
-
 from engine.hosts.base import Attributes, ChangeableHost
 from journal.events import Json
+from journal.images import BLOB_LIMIT, Images
 
 GONE = None
 

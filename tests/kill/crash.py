@@ -15,9 +15,11 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 KILLED = 137
+INTERNAL = 99
 EFFECTS = ("write_file", "put_file", "remove_file", "run", "write_attribute", "start", "kill", "request_reboot")
 CALLS = ("fsync", "rename", "unlink", "replace")
 
@@ -31,10 +33,81 @@ class Run:
     points: tuple[str, ...]
 
 
+class Cache:
+    """What the kernel has not written yet: a power cut may lose any part of it.
+
+    Watches renames, unlinks and writes to new files. A rename or unlink is durable once its directory was synced, a
+    new file's content once the file was. At the end each of what is left is lost or kept by a throw of the dice.
+    """
+
+    def __init__(self, dice: Random | None) -> None:
+        self._dice = dice
+        self._names: dict[str, list[Callable[[], None]]] = {}
+        self._contents: dict[tuple[int, int], str] = {}
+
+    def watch(self) -> None:
+        """From now on."""
+        if self._dice is None:
+            return
+        rename, unlink, fsync, opened = os.rename, os.unlink, os.fsync, os.open
+
+        def watched_rename(source: Any, target: Any, **kwargs: Any) -> None:
+            self._name_changes(target)
+            rename(source, target, **kwargs)
+
+        def watched_unlink(path: Any, **kwargs: Any) -> None:
+            self._name_changes(path)
+            unlink(path, **kwargs)
+
+        def watched_open(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+            descriptor = opened(path, flags, *args, **kwargs)
+            if flags & os.O_CREAT and flags & os.O_EXCL:
+                found = os.fstat(descriptor)
+                self._contents[found.st_dev, found.st_ino] = f"/proc/self/fd/{os.dup(descriptor)}"
+            return descriptor
+
+        def watched_fsync(descriptor: Any) -> None:
+            fsync(descriptor)
+            number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
+            found = os.fstat(number)
+            self._contents.pop((found.st_dev, found.st_ino), None)
+            self._names.pop(os.path.realpath(f"/proc/self/fd/{number}"), None)
+
+        os.rename, os.unlink, os.fsync, os.open = watched_rename, watched_unlink, watched_fsync, watched_open  # type: ignore[assignment]  # the watched forms take what callers here pass
+
+    def _name_changes(self, path: Any) -> None:
+        place = Path(os.fspath(path))
+        directory = os.path.realpath(place.parent)
+        was = place.read_bytes() if place.is_file() and not place.is_symlink() else None
+        mode = place.stat().st_mode if was is not None else 0
+
+        def lost() -> None:
+            place.unlink(missing_ok=True)
+            if was is not None:
+                place.write_bytes(was)
+                place.chmod(mode & 0o7777)
+
+        self._names.setdefault(directory, []).append(lost)
+
+    def lose(self) -> None:
+        """The power goes."""
+        dice = self._dice
+        if dice is None:
+            return
+        for place in self._contents.values():
+            if dice.random() < 0.5:
+                os.truncate(place, 0)
+        for changes in self._names.values():
+            # Later changes of a directory go before earlier ones: it comes back as it was at some moment.
+            for lost in changes[len(changes) - dice.randint(0, len(changes)) :][::-1]:
+                lost()
+
+
 class Points:
     """Counts the points that are passed and dies at one of them."""
 
-    def __init__(self, kill_at: int | None, passed: int) -> None:
+    def __init__(self, kill_at: int | None, passed: int, cache: Cache) -> None:
+        self.cache = cache
         self._kill_at = kill_at
         self._passed = passed
         self.count = 0
@@ -43,6 +116,7 @@ class Points:
         """One more point; the end, where it is the chosen one."""
         os.write(self._passed, name.encode() + b"\n")
         if self.count == self._kill_at:
+            self.cache.lose()
             os._exit(KILLED)
         self.count += 1
 
@@ -64,6 +138,7 @@ def _instrument(points: Points) -> None:
     from engine.hosts.simulated import SimulatedHost
     from journal.store import Journal
 
+    points.cache.watch()
     points.around(Journal, "append", "commit")
     for name in EFFECTS:
         points.around(SimulatedHost, name, name)
@@ -71,13 +146,16 @@ def _instrument(points: Points) -> None:
         points.around(os, name, name)
 
 
-def run(machine: Path, *argv: str, kill_at: int | None = None) -> Run:
-    """Run `vfiostate --simulate MACHINE ARGV` in a child, to its end or to the point with the number `kill_at`."""
+def run(machine: Path, *argv: str, kill_at: int | None = None, lose: Random | None = None) -> Run:
+    """Run `vfiostate --simulate MACHINE ARGV` in a child, to its end or to the point with the number `kill_at`.
+
+    With `lose` the end is a power cut: what was not synced is lost or not, as `lose` decides.
+    """
     reader, writer = os.pipe()
     out = machine.parent / f"{machine.name}.out"
     child = os.fork()
     if child == 0:
-        _child(machine, argv, kill_at, writer, out)
+        _child(machine, argv, kill_at, lose, writer, out)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
         passed = stream.read().decode().splitlines()
@@ -85,8 +163,10 @@ def run(machine: Path, *argv: str, kill_at: int | None = None) -> Run:
     return Run(os.waitstatus_to_exitcode(status), out.read_text(errors="replace"), tuple(passed))
 
 
-def _child(machine: Path, argv: tuple[str, ...], kill_at: int | None, writer: int, out: Path) -> None:
-    code = 99
+def _child(
+    machine: Path, argv: tuple[str, ...], kill_at: int | None, lose: Random | None, writer: int, out: Path
+) -> None:
+    code = INTERNAL
     try:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(descriptor, 1)
@@ -95,11 +175,12 @@ def _child(machine: Path, argv: tuple[str, ...], kill_at: int | None, writer: in
         sys.stderr = io.TextIOWrapper(os.fdopen(os.dup(2), "wb"), write_through=True)
         from engine.cli import main
 
-        _instrument(Points(kill_at, writer))
+        _instrument(Points(kill_at, writer, Cache(lose)))
         code = main(["--simulate", str(machine), *argv])
-    except BaseException:  # the child must not run on as a second test runner
-        traceback.print_exc()
     finally:
+        # Whatever happened, the child must not run on as a second test runner.
+        if code == INTERNAL:
+            traceback.print_exc()
         os._exit(code)
 
 
