@@ -17,12 +17,12 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import median
 
-from journal.events import Draft, Kind, Origin
+from journal.events import Draft, Json, Kind, Origin
 from journal.store import Journal
 
 BUDGET = 1.3
 ORIGIN = Origin("5e2a2b6c-8c8a-4a53-9d0f-4f0a5f3f6c11", 0, 1000, "0.1.0")
-DATA = {
+DATA: dict[str, Json] = {
     "n": 1,
     "action": {"type": "edit_file", "path": "/etc/default/grub", "why": "the kernel has to set the devices aside"},
     "back": False,
