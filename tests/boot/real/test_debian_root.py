@@ -1,0 +1,84 @@
+"""The step `stubbed` with real update-grub, update-initramfs, lsinitramfs and modprobe, in a Debian root."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.boot.real import root
+from tests.boot.real.inside import SETUP
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(root.missing() is not None, reason=root.missing() or "")]
+REPOSITORY = Path(__file__).parents[3]
+# What the tools write to; everything else of the copy shares its blocks with the cached root.
+CHANGED = ("boot", "etc", "var")
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[dict[str, Any]]:
+    """What was seen on the whole way, once for all tests, in a copy of the cached root beside it (hard links)."""
+    cached = root.place()
+    copy = cached.with_name(f"{cached.name}.copy-{os.getpid()}")
+    shutil.rmtree(copy, ignore_errors=True)
+    subprocess.run(("cp", "-al", cached, copy), check=True)
+    for name in CHANGED:
+        shutil.rmtree(copy / name)
+        subprocess.run(("cp", "-a", cached / name, copy / name), check=True)
+    try:
+        argv = ("unshare", "--mount", sys.executable, "-m", "tests.boot.real.inside", str(copy))
+        done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
+        yield json.loads(done.stdout)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+WAYS = pytest.mark.parametrize(
+    ("way", "stub", "words"),
+    [
+        ("vfio-pci", "vfio-pci", ["quiet"]),
+        ("pci-stub", "pci-stub", ["quiet"]),
+        ("single quotes", "pci-stub", ["quiet", "loglevel=3"]),
+    ],
+)
+
+
+@WAYS
+def test_the_real_tools_make_of_the_edits_what_was_meant(
+    told: dict[str, Any], way: str, stub: str, words: list[str]
+) -> None:
+    seen = told[way]
+    assert seen["findings"] == []
+    assert seen["actions"] == 5
+    assert seen["release"]
+    assert seen["words"] == [*words, f"vfiostate.setup={SETUP}", f"{stub}.ids=1234:1111"]
+    assert seen["normal"] == [True, True]
+    assert seen["recovery"] == [False]
+
+
+@WAYS
+def test_the_real_image_holds_the_stub_and_modprobe_reads_the_softdep(
+    told: dict[str, Any], way: str, stub: str, words: list[str]
+) -> None:
+    seen = told[way]
+    assert seen["stub in image"]
+    assert seen["softdeps"] == [f"softdep bochs pre: {stub.replace('-', '_')}"]
+    assert seen["modprobe"] == 1
+
+
+@WAYS
+def test_a_second_plan_has_nothing_to_do(told: dict[str, Any], way: str, stub: str, words: list[str]) -> None:
+    assert told[way]["again"] == 0
+
+
+@WAYS
+def test_the_way_back_leaves_every_file_as_it_was(told: dict[str, Any], way: str, stub: str, words: list[str]) -> None:
+    assert told[way]["differs"] == []
