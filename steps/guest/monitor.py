@@ -50,7 +50,7 @@ def look(host: Host, order: Order) -> Seen | Silence | None:
     """What the guest says; None where none was started under that name (or it was stopped).
 
     A root port shows what is behind it only when the firmware has numbered its bus (hw/pci/pci-qmp-cmds.c): so this
-    waits for the ordered devices, at most `start_timeout` seconds.
+    waits for the ordered devices that QEMU has, at most `start_timeout` seconds.
     """
     if host.lstat(f"{order.socket.removesuffix('.qmp')}.pid") is None:
         return None
@@ -59,11 +59,12 @@ def look(host: Host, order: Order) -> Seen | Silence | None:
     while True:
         try:
             seen = _ask(host, order.guest.name, max(1.0, deadline - time.monotonic()))
+            coming = wanted - seen.ids and wanted - seen.ids <= _made(host, order.guest.name)
         except ConnectionError as error:
             return Silence(str(error), ended=True)
         except (TimeoutError, ValueError) as error:
             return Silence(str(error), ended=False)
-        if wanted <= seen.ids or seen.status != "running" or time.monotonic() > deadline:
+        if not coming or seen.status != "running" or time.monotonic() > deadline:
             return seen
         time.sleep(POLL)
 
@@ -74,6 +75,13 @@ def _ask(host: Host, name: str, timeout: float) -> Seen:
     if not isinstance(status, str):
         raise ValueError(f"query-status was answered by {answer!r}")
     return Seen(status, read_pci(host.qmp(name, "query-pci", timeout=timeout)))
+
+
+def _made(host: Host, name: str) -> frozenset[str]:
+    """The ids of all devices that QEMU was told to make, whether its guest sees them yet or not."""
+    answer = host.qmp(name, "qom-list", {"path": "/machine/peripheral"}, timeout=10.0)
+    entries = answer if isinstance(answer, list) else []
+    return frozenset(str(entry.get("name")) for entry in entries if isinstance(entry, dict))
 
 
 def read_pci(answer: Json) -> tuple[PciFunction, ...]:

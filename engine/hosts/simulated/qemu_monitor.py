@@ -124,6 +124,8 @@ class Monitor:
                 return self._version()
             case "query-pci":
                 return self._pci()
+            case "qom-list":
+                return [{"name": one.id, "type": f"child<{one.kind}>"} for one in self.guest.placed if one.id]
             case "system_powerdown":
                 if not self.ignores_powerdown and self.ends_at is None:
                     self.ends_at = time.monotonic() + SHUT_DOWN_AFTER
