@@ -44,12 +44,23 @@ def err(text: str = "") -> None:
     """A line beside the result: progress, warnings, errors."""
     if sys.stderr is None:
         return
+    _flush()
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
     except OSError:
         # There is nowhere left to say so.
         return
+
+
+def _flush() -> None:
+    """What was said before on stdout shall stand before what is said now on stderr, where both go to one file."""
+    global _failure
+    try:
+        if sys.stdout is not None and _failure is None:
+            sys.stdout.flush()
+    except OSError as error:
+        _failure = error
 
 
 def out_json(schema: str, data: dict[str, Json]) -> None:
@@ -64,12 +75,7 @@ def finish() -> OSError | None:
 
     A reader that closed the pipe (`| head`) is no failure.
     """
-    global _failure
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError as error:
-        _failure = error
+    _flush()
     if _failure is None:
         return None
     _silence()

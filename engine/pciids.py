@@ -11,6 +11,25 @@ from steps.base import Host
 # Debian and Ubuntu keep it in misc, Fedora, Arch and openSUSE in hwdata.
 PLACES = ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids")
 
+# The classes that matter here, for a machine without pci.ids (PCI Code and ID Assignment Specification).
+_CLASSES = {
+    0x0106: "SATA controller",
+    0x0107: "Serial Attached SCSI controller",
+    0x0108: "Non-Volatile memory controller",
+    0x0200: "Ethernet controller",
+    0x0280: "Network controller",
+    0x0300: "VGA compatible controller",
+    0x0302: "3D controller",
+    0x0380: "Display controller",
+    0x0403: "Audio device",
+    0x0600: "Host bridge",
+    0x0601: "ISA bridge",
+    0x0604: "PCI bridge",
+    0x0806: "IOMMU",
+    0x0C03: "USB controller",
+    0x0C05: "SMBus",
+}
+
 _VENDOR = re.compile(r"^([0-9a-f]{4})  (.+)$", re.MULTILINE)
 _CLASS = re.compile(r"^C ([0-9a-f]{2})  (.+)$", re.MULTILINE)
 _INNER = re.compile(r"^\t([0-9a-f]{2,4})  (.+)$", re.MULTILINE)
@@ -44,7 +63,8 @@ class Names:
             if self._classes is None:
                 self._classes = _blocks(self.text, _CLASS)
             base, block = self._classes.get(f"{code >> 16:02x}", ("", ""))
-            self._kinds[code] = dict(_INNER.findall(block)).get(f"{code >> 8 & 0xFF:02x}") or base or None
+            found = dict(_INNER.findall(block)).get(f"{code >> 8 & 0xFF:02x}")
+            self._kinds[code] = found or _CLASSES.get(code >> 8) or base or None
         return self._kinds[code]
 
     def _all_vendors(self) -> Mapping[str, tuple[str, str]]:
@@ -55,13 +75,19 @@ class Names:
 
 
 def load(host: Host) -> Names:
-    """The names known on this host; none where there is no pci.ids."""
-    for place in PLACES:
-        try:
-            return Names(host.read(place).decode("utf-8", errors="replace"))
-        except OSError:
-            continue
+    """The names known on that host, else those known here (a mounted or simulated system may have none), else none."""
+    for read in (host.read, _read_here):
+        for place in PLACES:
+            try:
+                return Names(read(place).decode("utf-8", errors="replace"))
+            except OSError:
+                continue
     return Names()
+
+
+def _read_here(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read()
 
 
 def _blocks(text: str, head: re.Pattern[str]) -> Mapping[str, tuple[str, str]]:
