@@ -1,0 +1,193 @@
+"""What of the host hangs on a PCI function: disks in use, and the network's way out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steps.devices import framebuffers
+from steps.disks import disk_uses, pci_in_path
+from steps.nics import default_interfaces, network_uses
+from tests.support.memory_host import Link, MemoryHost, Node, completed
+
+SATA = "0000:00:11.0"
+NVME = "0000:01:00.0"
+USB = "0000:00:14.0"
+HEAD = b"Filename\tType\tSize\tUsed\tPriority\n"
+
+
+def disk(name: str, below: str, *partitions: str, number: int = 8) -> dict[str, Node]:
+    """A disk with its partitions, as /sys/block shows it."""
+    real = f"/sys/devices/{below}/block/{name}"
+    tree: dict[str, Node] = {f"/sys/block/{name}": Link(f"../{real.removeprefix('/sys/')}")}
+    tree[f"{real}/dev"] = f"{number}:0\n".encode()
+    for place, partition in enumerate(partitions, 1):
+        tree[f"{real}/{partition}/partition"] = f"{place}\n".encode()
+        tree[f"{real}/{partition}/dev"] = f"{number}:{place}\n".encode()
+    return tree
+
+
+def mount(number: str, source: str, target: str, type_: str = "ext4") -> bytes:
+    return f"28 1 {number} / {target} rw,relatime shared:1 - {type_} {source} rw\n".encode()
+
+
+SDA = disk("sda", f"pci0000:00/{SATA}/ata1/host0/target0:0:0/0:0:0:0", "sda1", "sda2")
+SDB = disk("sdb", f"pci0000:00/{USB}/usb1/1-1/1-1:1.0/host6/target6:0:0/6:0:0:0", "sdb1", number=9)
+
+
+def uses(tree: dict[str, Node]) -> dict[str, list[str]]:
+    host = MemoryHost(tree)
+    return {address: [f"{use.name} {use.what}" for use in found] for address, found in disk_uses(host).items()}
+
+
+def test_the_controller_of_the_root_disk_is_in_use() -> None:
+    tree = SDA | {"/proc/self/mountinfo": mount("8:1", "/dev/root", "/")}
+    assert uses(tree) == {SATA: ["sda1 on sda holds the file system mounted on /"]}
+
+
+def test_a_mounted_disk_behind_a_usb_controller_counts_for_that_controller() -> None:
+    tree = SDA | SDB | {"/proc/self/mountinfo": mount("9:1", "/dev/sdb1", "/media/a\\040b")}
+    assert uses(tree) == {USB: ["sdb1 on sdb holds the file system mounted on /media/a b"]}
+
+
+def test_swap_on_a_partition_counts() -> None:
+    assert uses(SDA | {"/proc/swaps": HEAD + b"/dev/sda2 partition 1 0 -2\n"}) == {
+        SATA: ["sda2 on sda holds swap in use"]
+    }
+
+
+def test_a_swap_file_counts_for_nothing_by_itself() -> None:
+    assert uses(SDA | {"/proc/swaps": HEAD + b"/swap.img file 1 0 -2\n"}) == {}
+
+
+def test_a_volume_on_raid_on_two_disks_counts_for_both_controllers() -> None:
+    tree = SDA | SDB
+    for name, below, number in (("dm-0", "md127", 253), ("md127", "sda2 sdb1", 9127)):
+        tree |= disk(name, "virtual", number=number)
+        tree |= {f"/sys/devices/virtual/block/{name}/slaves/{each}": None for each in below.split()}
+    tree |= {"/dev/mapper/vg-root": Link("../dm-0"), "/proc/self/mountinfo": mount("0:30", "/dev/mapper/vg-root", "/")}
+    found = uses(tree)
+    assert found[SATA] == ["dm-0 on sda holds the file system mounted on /"]
+    assert found[USB] == ["dm-0 on sdb holds the file system mounted on /"]
+
+
+def test_swap_in_a_volume_counts_through_its_name_in_mapper() -> None:
+    tree = SDA | disk("dm-1", "virtual", number=253) | {"/sys/devices/virtual/block/dm-1/slaves/sda2": None}
+    tree |= {"/dev/dm-1": None, "/proc/swaps": HEAD + b"/dev/dm-1 partition 1 0 -2\n"}
+    assert uses(tree)[SATA] == ["dm-1 on sda holds swap in use"]
+
+
+def test_every_disk_of_a_mounted_btrfs_counts() -> None:
+    tree = SDA | SDB | {"/sys/fs/btrfs/1234-abcd/devices/sdb1": None, "/sys/fs/btrfs/features": None}
+    assert uses(tree) == {USB: ["sdb1 on sdb belongs to the mounted btrfs 1234-abcd"]}
+
+
+def test_the_disks_of_a_zfs_pool_are_asked_of_zpool() -> None:
+    tree = SDA | {
+        "/proc/self/mountinfo": mount("0:40", "rpool/ROOT", "/", "zfs"),
+        "/dev/disk/by-id/x": Link("/dev/sda2"),
+    }
+    host = MemoryHost(tree, answers={"zpool": completed(("zpool",), "rpool\t1G\n\t/dev/disk/by-id/x\t1G\n")})
+    assert [use.what for use in disk_uses(host)[SATA]] == ["belongs to an imported ZFS pool"]
+
+
+def test_a_multipath_nvme_counts_for_its_controller() -> None:
+    subsystem = "/sys/devices/virtual/nvme-subsystem/nvme-subsys0"
+    tree: dict[str, Node] = {
+        "/sys/block/nvme0n1": Link("../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1"),
+        f"{subsystem}/nvme0n1/dev": b"259:0\n",
+        f"{subsystem}/nvme0n1/nvme0n1p1/partition": b"1\n",
+        f"{subsystem}/nvme0n1/nvme0n1p1/dev": b"259:1\n",
+        f"{subsystem}/nvme0": Link(f"../../../pci0000:00/{NVME}/nvme/nvme0"),
+        "/proc/self/mountinfo": mount("259:1", "/dev/nvme0n1p1", "/"),
+    }
+    assert list(uses(tree)) == [NVME]
+
+
+def test_without_mountinfo_the_old_list_of_mounts_is_read() -> None:
+    assert SATA in uses(SDA | {"/proc/mounts": b"/dev/sda1 / ext4 rw 0 0\nproc /proc proc rw 0 0\n"})
+
+
+def test_a_disk_that_nothing_uses_is_free() -> None:
+    assert uses(SDA | SDB | {"/proc/self/mountinfo": mount("0:5", "tmpfs", "/run", "tmpfs")}) == {}
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_rubbish_in_proc_is_no_traceback(mounts: bytes, swaps: bytes) -> None:
+    uses(SDA | {"/proc/self/mountinfo": mounts, "/proc/swaps": swaps})
+
+
+def test_the_addresses_in_a_path_are_the_function_and_the_bridges_above_it() -> None:
+    path = "/sys/devices/pci0000:00/0000:00:1c.0/10000:e1:00.0/nvme/nvme0"
+    assert pci_in_path(path) == ("0000:00:1c.0", "10000:e1:00.0")
+
+
+ROUTE = b"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+NIC = "0000:04:00.0"
+
+
+def route(name: str, destination: str = "00000000", mask: str = "00000000", flags: str = "0003") -> bytes:
+    return ROUTE + f"{name}\t{destination}\t0101A8C0\t{flags}\t0\t0\t100\t{mask}\t0\t0\t0\n".encode()
+
+
+def nic(name: str, address: str, state: str = "up") -> dict[str, Node]:
+    real = f"/sys/devices/pci0000:00/{address}/net/{name}"
+    return {
+        f"/sys/class/net/{name}": Link(f"../../devices/pci0000:00/{address}/net/{name}"),
+        f"{real}/operstate": f"{state}\n".encode(),
+        f"{real}/device": Link(f"../../../{address}"),
+    }
+
+
+def virtual(name: str, **files: bytes | None) -> dict[str, Node]:
+    tree: dict[str, Node] = {f"/sys/class/net/{name}": Link(f"../../devices/virtual/net/{name}")}
+    tree |= {f"/sys/devices/virtual/net/{name}/{key.replace('__', '/')}": value for key, value in files.items()}
+    return tree | {f"/sys/devices/virtual/net/{name}/operstate": b"up\n"}
+
+
+@pytest.mark.parametrize(
+    ("top", "tree"),
+    [
+        ("eth0", {}),
+        ("br0", virtual("br0", brif__eth0=None)),
+        ("bond0", virtual("bond0", bonding__slaves=b"eth0 eth1\n")),
+        ("vlan5", virtual("vlan5", lower_eth0=None)),
+        ("br0", virtual("br0", brif__vlan5=None) | virtual("vlan5", lower_eth0=None)),
+    ],
+)
+def test_the_card_of_the_default_route_is_found_below_bridges_bonds_and_vlans(top: str, tree: dict[str, Node]) -> None:
+    host = MemoryHost(nic("eth0", NIC) | nic("eth9", "0000:05:00.0") | tree | {"/proc/net/route": route(top)})
+    found = network_uses(host)
+    assert [use.via for use in found[NIC]] == [top]
+    assert [use.via for use in found["0000:05:00.0"]] == [None]
+
+
+def test_a_default_route_of_ipv6_alone_counts() -> None:
+    zero = "0" * 32
+    lines = (
+        f"{zero} 00 {zero} 00 fe80{'0' * 28} 00000400 00000001 00000000 00000003 eth0\n"
+        f"{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200 lo\n"
+    )
+    assert default_interfaces(MemoryHost({"/proc/net/ipv6_route": lines.encode()})) == ("eth0",)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [route("eth0", mask="00FFFFFF", destination="0001A8C0"), route("eth0", flags="0200"), ROUTE, b"", b"\xff\n\xff"],
+)
+def test_other_routes_are_no_default(table: bytes) -> None:
+    assert default_interfaces(MemoryHost({"/proc/net/route": table})) == ()
+
+
+def test_the_framebuffer_is_found_on_the_function_and_not_on_the_bridge_above_it() -> None:
+    iomem = (
+        b"00000000-00000000 : PCI Bus 0000:00\n"
+        b"  00000000-00000000 : 0000:00:01.0\n"
+        b"    00000000-00000000 : 0000:01:00.0\n"
+        b"      00000000-00000000 : efifb\n"
+        b"    00000000-00000000 : 0000:01:00.1\n"
+        b"  00000000-00000000 : nouveau\n"
+    )
+    assert framebuffers(MemoryHost({"/proc/iomem": iomem})) == {"0000:01:00.0": "efifb"}
+    assert framebuffers(MemoryHost({})) == {}
