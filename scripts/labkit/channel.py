@@ -40,8 +40,12 @@ class LineSocket:
         self._socket.close()
 
     def send(self, message: Json) -> None:
+        """Sends an object; the empty line before it ends what an earlier connection may have left half written."""
+        self._socket.settimeout(limit("command"))
         try:
-            self._socket.sendall(json.dumps(message).encode("ascii") + b"\n")
+            self._socket.sendall(b"\n" + json.dumps(message).encode("ascii") + b"\n")
+        except TimeoutError as error:
+            raise LabError("the machine takes no more data") from error
         except OSError as error:
             raise Gone("the machine is off") from error
 

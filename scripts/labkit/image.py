@@ -19,10 +19,27 @@ from .base import GUEST_PROGRAMS, LabError, cache_directory, limit, need_command
 from .machine import Machine, Shape
 
 SUITE = "bookworm"
-PACKAGES = (
-    "linux-image-amd64 grub-pc initramfs-tools zstd pciutils kmod python3 python3-venv qemu-system-x86 seabios"
-    " ipxe-qemu iproute2 systemd-sysv udev dbus sudo busybox procps strace"
-).split()
+PACKAGES = [
+    "linux-image-amd64",
+    "grub-pc",
+    "initramfs-tools",
+    "zstd",
+    "pciutils",
+    "kmod",
+    "python3",
+    "python3-venv",
+    "qemu-system-x86",
+    "seabios",
+    "ipxe-qemu",
+    "iproute2",
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "sudo",
+    "busybox",
+    "procps",
+    "strace",
+]
 DISK_MIB = 6144
 PARTITION_OFFSET = 1024 * 1024
 DISK_ID = "0x76667374"
@@ -55,10 +72,18 @@ FILES = {
         "[Install]\nWantedBy=multi-user.target\n"
     ),
 }
-MASKED_UNITS = (
-    "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service"
-    " fstrim.timer man-db.timer logrotate.timer getty@tty1.service systemd-pcrphase.service"
-).split()
+MASKED_UNITS = [
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "man-db.timer",
+    "logrotate.timer",
+    "getty@tty1.service",
+    "systemd-pcrphase.service",
+]
 FIRST_BOOT = (
     ["sed", "-i", "s/^MODULES=.*/MODULES=dep/; s/^COMPRESS=.*/COMPRESS=zstd/; s/^# *COMPRESSLEVEL=.*/COMPRESSLEVEL=1/",
      "/etc/initramfs-tools/initramfs.conf"],

@@ -1,1 +1,285 @@
-def main_job(*a, **k): raise NotImplementedError
+"""The main job on a real kernel: from `new` over a real reboot to `running`, back, and: is everything as before?
+
+vfiostate is used as its users use it: installed from wheels, by an ordinary account through sudo, by its command line.
+What is true is asked of the machine itself (see observe.py).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import bundle, compare, image, observe
+from .base import REPOSITORY, LabError, limit, need_commands, say
+from .channel import Agent, Gone, Ran
+from .machine import Machine, Shape, overlay
+from .report import Report
+
+# Address -> (id, native driver). A graphics card with its audio function, and a USB controller.
+DEVICES = {
+    "0000:01:00.0": ("1234:1111", "bochs-drm"),
+    "0000:01:00.1": ("8086:2668", "snd_hda_intel"),
+    "0000:02:00.0": ("1b36:000d", "xhci_hcd"),
+}
+# A guest under emulation within emulation: little memory, and no KVM in it.
+GUEST = ("--accel", "tcg", "--cpu", "qemu64", "--memory", "256")
+STATES = ("new", "checked", "modules_loaded", "stubbed", "rebooted", "bound", "running")
+REBOOT_FIRST = 3
+INSTALLED = "/opt/vfiostate"
+
+
+@dataclass
+class Lab:
+    """A run: the machine, the report, and the way to call vfiostate in it."""
+
+    machine: Machine
+    report: Report
+    stub: str
+
+    @property
+    def agent(self) -> Agent:
+        return self.machine.agent
+
+    def vfiostate(self, *words: str, timeout: str = "advance") -> Ran:
+        """Runs vfiostate through sudo, from an ordinary account."""
+        return self.agent.run(["runuser", "-u", "lab", "--", "sudo", "-n", "vfiostate", *words], timeout=limit(timeout))
+
+    def state(self) -> str:
+        """The state that `vfiostate status` tells."""
+        ran = self.vfiostate("status", "--json")
+        try:
+            return str(json.loads(ran.stdout)["state"])
+        except (ValueError, KeyError, TypeError):
+            raise LabError(f"status --json: {ran.rc}\n{ran.stdout}{ran.stderr}") from None
+
+    def drivers(self) -> dict[str, str]:
+        """The drivers that hold the devices now."""
+        found = observe.functions(self.agent)
+        return {address: found[address].driver if address in found else "gone" for address in DEVICES}
+
+
+def main_job(stub: str, shape: Shape, *, output: Path | None = None, keep: bool = False) -> int:
+    """The whole way and back; prints the table; 0 if every check held."""
+    need_commands(["qemu-system-x86_64", "qemu-img"])
+    report = Report(output or REPOSITORY / "build" / "lab" / f"{stub}-{shape.iommu}")
+    with report.phase("image"):
+        base = image.ensure_image()
+    work = Path(tempfile.mkdtemp(prefix="vfiostate-lab-"))
+    machine = Machine(work, overlay(base, work / "disk.qcow2"), shape, on_run=report.ran)
+    lab = Lab(machine, report, stub)
+    try:
+        way_there_and_back(lab)
+    except LabError as error:
+        report.check("the run came to its end", False, str(error))
+    finally:
+        finish(lab, keep)
+    print(report.table())
+    say(f"logs and transcripts: {report.directory}")
+    return 0 if report.passed else 1
+
+
+def way_there_and_back(lab: Lab) -> None:
+    """All phases, in order."""
+    boot(lab)
+    install(lab)
+    before = configure(lab)
+    if not advance_to_running(lab):
+        raise LabError(f"advance did not come to running: state {lab.state()}")
+    running(lab)
+    again_after_reboot(lab)
+    roll_back(lab)
+    as_before(lab, before)
+
+
+def boot(lab: Lab) -> None:
+    """The first boot, through GRUB, and that the machine is what the lab promises."""
+    with lab.report.phase("first boot"):
+        lab.machine.start()
+        observe.place_programs(lab.agent)
+        drivers = lab.drivers()
+        lab.report.equal("native drivers hold the devices", drivers, {a: native for a, (_, native) in DEVICES.items()})
+        groups = {function.group for function in observe.functions(lab.agent).values()} - {""}
+        lab.report.check("the kernel has IOMMU groups", len(groups) > 5, f"{len(groups)} groups")
+
+
+def make_bundle(scratch: Path) -> Path:
+    """The tar with vfiostate and what it needs."""
+    return bundle.make(scratch / "bundle")
+
+
+def install_over_agent(machine: Machine, tar: Path) -> None:
+    """What a user without network does: unpack, a virtual environment, pip."""
+    agent = machine.agent
+    agent.write("/run/bundle.tar", tar.read_bytes())
+    agent.sh("rm -rf /run/wheels && tar -C /run -xf /run/bundle.tar && rm /run/bundle.tar")
+    wheels = "/run/wheels"
+    agent.run(["python3", "-m", "venv", INSTALLED], timeout=limit("initramfs")).check()
+    agent.run(
+        [f"{INSTALLED}/bin/pip", "install", "--quiet", "--no-index", "--find-links", wheels, "--force-reinstall", "vfiostate"],
+        timeout=limit("initramfs"),
+    ).check()
+    agent.run(["ln", "-sf", f"{INSTALLED}/bin/vfiostate", "/usr/local/bin/vfiostate"]).check()
+    agent.sh(f"rm -rf {wheels}")
+
+
+def install(lab: Lab) -> None:
+    """vfiostate of this checkout, in the machine."""
+    with lab.report.phase("install vfiostate"), tempfile.TemporaryDirectory() as scratch:
+        install_over_agent(lab.machine, make_bundle(Path(scratch)))
+        version = lab.vfiostate("--version")
+        lab.report.check("installed from wheels, runs through sudo", version.rc == 0, (version.stdout + version.stderr).strip())
+
+
+def configure(lab: Lab) -> observe.Sight:
+    """`init` and `plan`, and what the machine was before the first `advance`."""
+    with lab.report.phase("init, plan"):
+        devices = [word for address, (ids, _) in DEVICES.items() for word in ("--device", f"{address}={ids}")]
+        done = lab.vfiostate("init", *devices, "--stub", lab.stub, *GUEST)
+        lab.report.check("init writes the configuration", done.rc == 0, done.stderr.strip() if done.rc else "")
+        plan = lab.vfiostate("plan", "--all")
+        lab.report.check("plan --all shows the whole way", plan.rc == 0, plan.stderr.strip() if plan.rc else "")
+    with lab.report.phase("look at every file, before"):
+        return observe.look(lab.agent)
+
+
+def advance_to_running(lab: Lab, phase: str = "advance", wanted: str = "running") -> bool:
+    """`advance` until the state is reached, through as many reboots as it asks for (one)."""
+    state = lab.state()
+    for _ in range(2 * len(STATES)):
+        with lab.report.phase(f"{phase}: from {state}"):
+            done = lab.vfiostate("advance")
+            if done.rc == REBOOT_FIRST:
+                lab.report.check("without a reboot it says so and exits 3", True, first_line(done))
+                reboot_by_advance(lab)
+                state = lab.state()
+                continue
+            reached = lab.state()
+            if not lab.report.check(f"{state} -> {reached}", done.rc == 0, "" if done.rc == 0 else told(done)):
+                return False
+            state = reached
+        if state == wanted:
+            return True
+    return lab.report.check(f"{wanted} is reached", False, f"still {state}")
+
+
+def told(ran: Ran) -> str:
+    """What a command that failed said last."""
+    return f"exit {ran.rc}\n" + "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-25:])
+
+
+def first_line(ran: Ran) -> str:
+    """The first line of what a command said."""
+    return next(iter((ran.stdout + ran.stderr).strip().splitlines()), "")
+
+
+def reboot_by_advance(lab: Lab) -> None:
+    """`advance --reboot`, the next boot, and what must be true then."""
+    old = lab.machine.boots[-1]
+    try:
+        lab.vfiostate("advance", "--reboot")
+    except Gone:
+        pass  # it rebooted before the answer came
+    new = lab.machine.come_back()
+    lab.report.check("advance --reboot boots anew", new != old, new)
+    words = observe.cmdline(lab.agent)
+    lab.report.check("setup token and stub ids in /proc/cmdline", "vfiostate.setup=" in words and f"{lab.stub}.ids=" in words, words)
+    lab.report.equal(f"every device is under {lab.stub} from boot on", lab.drivers(), dict.fromkeys(DEVICES, lab.stub))
+
+
+def running(lab: Lab, phase: str = "the guest") -> None:
+    """The guest, asked by vfiostate and past it."""
+    with lab.report.phase(phase):
+        lab.report.equal("every device is under vfio-pci", lab.drivers(), dict.fromkeys(DEVICES, "vfio-pci"))
+        status = lab.vfiostate("guest", "status", "--json")
+        lab.report.check("guest status --json", status.rc == 0, status.stdout.strip()[:400] or status.stderr.strip())
+        sockets = lab.agent.sh("ls /run/vfiostate/*.qmp").split()
+        ids = [ids for ids, _ in DEVICES.values()]
+        asked = lab.agent.run(["python3", f"{observe.PROGRAMS}/askqmp.py", sockets[0], "60", *ids]).check()
+        said = json.loads(asked.stdout)
+        lab.report.equal("QMP itself says running", said["status"]["status"], "running")
+        inside = {device["id"]: device["at"] for device in said["devices"] if device["id"] in ids}
+        lab.report.check("QMP itself shows the devices in the guest", set(inside) == set(ids), inside)
+        who = lab.agent.sh(
+            "for p in $(pidof qemu-system-x86_64); do stat -c %U /proc/$p; ls -l /proc/$p/fd | grep -o '/dev/vfio/[0-9]*' | sort -u;"
+            " grep Seccomp: /proc/$p/status; done"
+        ).split()
+        groups = {observe.functions(lab.agent)[address].group for address in DEVICES}
+        lab.report.check("QEMU holds the groups", {f"/dev/vfio/{group}" for group in groups} <= set(who), who)
+        lab.report.check("QEMU does not run as root, and in a sandbox", "root" not in who and who[-1:] == ["2"], who)
+
+
+def again_after_reboot(lab: Lab) -> None:
+    """A reboot takes runtime state away; `advance` says so and comes back by itself."""
+    with lab.report.phase("reboot while running"):
+        lab.machine.reboot()
+    if advance_to_running(lab, "after the reboot, advance"):
+        running(lab, "the guest again")
+
+
+def roll_back(lab: Lab) -> None:
+    """The way back over the reboot that ends it."""
+    with lab.report.phase("rollback"):
+        done = lab.vfiostate("rollback")
+        lab.report.check("rollback asks for the reboot that ends it", done.rc == REBOOT_FIRST, told(done))
+    with lab.report.phase("reboot"):
+        lab.machine.reboot()
+    with lab.report.phase("rollback, after the reboot"):
+        done = lab.vfiostate("rollback")
+        lab.report.check("rollback is finished", done.rc == 0, told(done))
+        lab.report.equal("state", lab.state(), "new")
+
+
+def as_before(lab: Lab, before: observe.Sight) -> None:
+    """The comparison with what was there before the first `advance`."""
+    with lab.report.phase("look at every file, after"):
+        after = observe.look(lab.agent)
+    with lab.report.phase("as before?"):
+        changed = compare.differences(before.files, after.files)
+        hashed = sum("sha256" in entry for entry in before.files.values())
+        lab.report.check(
+            "every file: content, mode, owner",
+            not changed,
+            "\n".join(changed[:40]) or f"{len(before.files)} paths, {hashed} by sha256",
+        )
+        for path, reason in (*compare.LEFT_OUT.items(), *compare.BY_CONTENTS.items()):
+            lab.report.save("left-out.txt", "".join(f"{p}: {r}\n" for p, r in compare.LEFT_OUT.items()) + f"{path}: {reason}\n")
+        changed = compare.differences(before.initramfs, after.initramfs)
+        lab.report.check("the initramfs' contents", not changed, "\n".join(changed[:20]) or f"{len(before.initramfs)} paths")
+        lab.report.equal("/proc/cmdline", after.cmdline, before.cmdline)
+        lab.report.equal("drivers, driver_override and groups of all PCI functions", odd(after), odd(before))
+        verify = lab.vfiostate("journal", "verify")
+        lab.report.check("journal verify", verify.rc == 0, told(verify) if verify.rc else first_line(verify))
+        left = lab.agent.sh("ls -d /run/vfiostate/* /etc/systemd/system/*vfio* /etc/modprobe.d/*vfio* 2>/dev/null; true").split()
+        lab.report.equal("nothing of ours is left running or installed", left, [])
+
+
+def odd(sight: observe.Sight) -> dict[str, tuple[str, str, str]]:
+    """The functions as plain values, for a short comparison."""
+    return {address: (one.driver, one.override, one.group) for address, one in sight.functions.items()}
+
+
+def finish(lab: Lab, keep: bool) -> None:
+    """Everything needed after a failure goes to the report's directory; the machine goes away, or stays."""
+    report, machine = lab.report, lab.machine
+    if machine.pid() is not None:
+        try:
+            report.save("journal.jsonl", lab.vfiostate("journal", "export").stdout)
+            report.save("journal.txt", lab.vfiostate("journal", "show").stdout)
+            report.save("kernel.log", lab.agent.sh("dmesg"))
+            report.save("system.log", lab.agent.sh("journalctl --no-pager -o short-precise"))
+        except LabError as error:
+            say(f"the last words could not be had: {error}")
+    report.write()
+    if machine.serial.exists():
+        shutil.copyfile(machine.serial, report.directory / "serial.log")
+    shutil.copyfile(machine.directory / "qemu.log", report.directory / "qemu.log")
+    if keep:
+        say(f"the machine stays: {machine.directory}, process {machine.pid()}")
+        return
+    machine.cut_power()
+    time.sleep(0.2)
+    shutil.rmtree(machine.directory, ignore_errors=True)
