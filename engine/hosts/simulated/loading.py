@@ -11,6 +11,13 @@ from engine.hosts.simulated.kmod import Index, Options
 from engine.hosts.simulated.machine import Machine
 from engine.hosts.simulated.parts import Module
 
+# What the CPU must have for a module to go in (its init answers EOPNOTSUPP without).
+NEEDS = {"kvm_amd": "svm", "kvm_intel": "vmx"}
+
+
+class UnsupportedError(LookupError):
+    """The module is there and this CPU has not what it needs; the text is the module's name."""
+
 
 def loaded(machine: Machine) -> tuple[str, ...]:
     """The modules in /proc/modules, the last one loaded first."""
@@ -34,9 +41,11 @@ def initialise(machine: Machine, name: str, arguments: Iterable[str]) -> None:
 
 
 def insert(machine: Machine, index: Index, name: str, arguments: Iterable[str]) -> None:
-    """Put one module in; one that is in, or built in, is left alone."""
+    """Put one module in; one that is in, or built in, is left alone. Raises UnsupportedError."""
     if name in loaded(machine) or name in index.builtin:
         return
+    if name in NEEDS and NEEDS[name] not in machine.description.cpu_flags:
+        raise UnsupportedError(name)
     machine.put(f"/sys/module/{name}/initstate", "live\n", 0o444)
     machine.put(f"/sys/module/{name}/refcnt", "0\n", 0o444)
     machine.put("/proc/modules", f"{name} 16384 0 - Live 0x0000000000000000\n" + machine.text("/proc/modules"), 0o444)
@@ -47,7 +56,7 @@ def insert(machine: Machine, index: Index, name: str, arguments: Iterable[str]) 
 def probe(machine: Machine, index: Index, options: Options, name: str, arguments: Iterable[str] = ()) -> None:
     """Load a module with all that has to come before it, as modprobe does. `arguments` are the module's own.
 
-    Raises LookupError for a module that this kernel has not.
+    Raises LookupError for a module that this kernel has not, UnsupportedError for one that this CPU does not do.
     """
     names = kmod.resolve(index, options, name)
     if not names:

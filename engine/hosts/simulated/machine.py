@@ -6,6 +6,7 @@ what a kernel keeps in memory and shows nowhere: the dynamic ids of its drivers,
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shutil
 from functools import cached_property
@@ -78,8 +79,7 @@ class Machine:
 
     def link_to(self, path: str, target: str) -> None:
         """Make a relative symlink at `path` that leads to the path `target`, as sysfs does."""
-        parts = self.tree.resolve(path.rpartition("/")[0]).strip("/").split("/")
-        self.link(path, "../" * len(parts) + self.tree.resolve(target).lstrip("/"))
+        self.link(path, posixpath.relpath(self.tree.resolve(target), self.tree.resolve(path.rpartition("/")[0])))
 
     def unlink(self, path: str) -> None:
         """Remove a file or symlink, if it is there."""

@@ -2,7 +2,8 @@
 
 A unit's or rc.local's script is not run (it would write to this host's /sys): its effect is worked out from what it
 names. A script called `vfiostate-bind` or `vfio-bind` unbinds and binds the PCI addresses in its arguments, or where it
-has none, those in its own text; `modprobe NAME` loads a module; anything else does nothing to the model.
+has none, those in its own text (`ADDRESS=VENDOR:DEVICE` there says which device is expected); `modprobe NAME` loads a
+module; anything else does nothing to the model.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from engine.hosts.simulated import drivers, initramfs, kmod, loading
 from engine.hosts.simulated.machine import Machine
 from engine.hosts.simulated.parts import Init
 
-ADDRESS = re.compile(r"\b[0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]\b")
+DEVICE = re.compile(r"\b([0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])\b(?:=([0-9a-f]{4}:[0-9a-f]{4}))?")
 BINDERS = ("vfiostate-bind", "vfio-bind")
 UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
@@ -87,7 +88,7 @@ def execute(machine: Machine, line: str) -> None:
     if name in BINDERS and (not words[0].startswith("/") or machine.exists(words[0])):
         text = machine.text(words[0])
         code = "\n".join(one for one in text.splitlines() if not one.lstrip().startswith("#"))
-        bind(machine, tuple(dict.fromkeys(ADDRESS.findall(" ".join(words[1:])) or ADDRESS.findall(code))))
+        bind(machine, dict(DEVICE.findall(" ".join(words[1:])) or DEVICE.findall(code)))
     elif name == "modprobe":
         index = kmod.read_index(machine, machine.release)
         for module in (word for word in words[1:] if not word.startswith("-")):
@@ -96,18 +97,23 @@ def execute(machine: Machine, line: str) -> None:
                     loading.probe(machine, index, kmod.root_options(machine), module)
 
 
-def bind(machine: Machine, addresses: Sequence[str]) -> None:
-    """What the binding script does: load vfio-pci, unbind every function, then bind every one."""
+def bind(machine: Machine, devices: Mapping[str, str]) -> None:
+    """What the binding script does: load vfio-pci, unbind every function, then bind every one. A function with another
+    id than the expected one (empty: any) is left alone, and so is one whose driver does not let go."""
     index = kmod.read_index(machine, machine.release)
     if index is None:
         return
     with contextlib.suppress(LookupError):
         loading.probe(machine, index, kmod.root_options(machine), "vfio_pci")
-    present = [one for one in addresses if one in drivers.addresses(machine)]
+    present = [one for one, wanted in devices.items() if _is_there(machine, one, wanted)]
     for address in present:
         if machine.exists(f"{drivers.DEVICES}/{address}/driver_override"):
             machine.put(f"{drivers.DEVICES}/{address}/driver_override", "vfio-pci\n")
         if drivers.driver_of(machine, address) not in (None, "vfio-pci"):
+            found = machine.description.function(address)
+            if found is not None and found.hangs:
+                machine.log(f"vfiostate-bind: writing {address} to unbind hangs")
+                continue
             drivers.release(machine, address)
     for address in present:
         if not machine.exists(f"{drivers.DEVICES}/{address}/driver_override"):
@@ -119,3 +125,14 @@ def bind(machine: Machine, addresses: Sequence[str]) -> None:
             if machine.exists(f"{drivers.DRIVERS}/vfio-pci"):
                 drivers.attach_driver(machine, "vfio-pci")
         drivers.attach_device(machine, address)
+
+
+def _is_there(machine: Machine, address: str, wanted: str) -> bool:
+    if address not in drivers.addresses(machine):
+        return False
+    numbers = [drivers.number(machine, address, key) for key in ("vendor", "device")]
+    found = ":".join(f"{number:04x}" for number in numbers)
+    if wanted in ("", found):
+        return True
+    machine.log(f"vfiostate-bind: {address} is {found}, expected {wanted}: left alone")
+    return False

@@ -118,7 +118,10 @@ def _load(machine: Machine, index: Index, options: Options, line: Line, name: st
     if index.release != machine.release:
         return f"ERROR: could not insert '{name}': Exec format error"
     arguments = () if "a" in line.flags else tuple(line.rest[1:])
-    loading.probe(machine, index, options, name, arguments)
+    try:
+        loading.probe(machine, index, options, name, arguments)
+    except loading.UnsupportedError as error:
+        return f"ERROR: could not insert '{error}': Operation not supported"
     return ""
 
 
