@@ -14,6 +14,9 @@ from steps.base import Finding, Severity
 from steps.config import Stub
 
 SETUP = "vfiostate.setup"
+# arch/x86/include/asm/setup.h: what is longer is cut off without a word.
+COMMAND_LINE_SIZE = 2048
+_IN_FRONT = 256
 
 # The kernel's isspace() knows the Latin-1 no-break space, so a UTF-8 letter that holds that byte ends a word too.
 _SPACES = b" \t\n\v\f\r\xa0"
@@ -144,6 +147,11 @@ def merge(in_force: Sequence[str], wanted: Wanted) -> Merged:
     if all_ids:
         want(f"{wanted.stub.value}.ids={','.join(all_ids)}", there is not None and set(all_ids) <= set(there))
     return Merged(tuple(tokens), tuple(adopted))
+
+
+def fits(words: Sequence[str], tokens: Sequence[str]) -> bool:
+    """Whether the kernel takes a command line with these tokens whole, with BOOT_IMAGE= and root= in front."""
+    return len(" ".join((*words, *tokens)).encode("utf-8", "surrogateescape")) + _IN_FRONT < COMMAND_LINE_SIZE
 
 
 def run_of(words: Sequence[str], setup: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

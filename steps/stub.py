@@ -144,6 +144,8 @@ def _findings(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
         found += facts.boot.findings
         found += cmdline.objections(facts.boot.in_force, facts.boot.where, vendor=facts.kernel.vendor)
         found += stub_checks.about_words(brief, facts.boot)
+        if not cmdline.fits(facts.boot.in_force, _merge(brief, facts).tokens):
+            found.append(stub_checks.too_long(facts.boot))
     if _wants_image(brief, facts):
         found += (*facts.image_findings, *(facts.initramfs.findings if facts.initramfs else ()))
         if facts.conf is not None and facts.conf != _conf_wanted(brief, facts):
@@ -199,15 +201,21 @@ def _notes(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[str, ...]:
     if facts.kernel.vendor == "intel" and not facts.kernel.needs_intel_iommu(facts.devices):
         notes.append(f"intel_iommu=on is not needed: {facts.kernel.why_not_needed()}")
     if facts.loader is not None and not facts.loader.can_stage and merged.tokens:
-        notes.append(
-            f"{facts.loader.name}: no trial boot; the new command line becomes the default, "
-            "and the recovery entries keep the old one"
-        )
+        notes.append(f"{facts.loader.name}: no trial boot; the new command line becomes the default, {_way_out(facts)}")
     return tuple(notes)
 
 
+def _way_out(facts: StubFacts) -> str:
+    entries = (facts.boot.entries or ()) if facts.boot else ()
+    kept = "and the recovery entries keep the old one"
+    return kept if any(entry.recovery for entry in entries) else "and there is no recovery entry that keeps the old one"
+
+
 def _remember(brief: Brief, facts: StubFacts, merged: Merged) -> Mapping[str, str]:
-    """What the way on and the way back need to know of the time before."""
+    """What the way on and the way back need to know of the time before.
+
+    `driver.ADDRESS` is the native driver (empty: none), `built_in.ADDRESS` one that wins every boot, `tokens` our run.
+    """
     boot_facts = facts.boot
     kept = {
         "release": facts.release,

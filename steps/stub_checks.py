@@ -220,6 +220,13 @@ def conf_differs() -> Finding:
     )
 
 
+def too_long(facts: BootFacts) -> Finding:
+    """The kernel would cut the command line off."""
+    message = f"With our words the command line is longer than the {cmdline.COMMAND_LINE_SIZE} bytes the kernel takes."
+    hint = f"Take words that are not needed out of {facts.where}, then try again."
+    return _refusal("command-line-too-long", message, (cmdline.shown(facts.in_force),), hint)
+
+
 def token_lost(facts: BootFacts) -> Finding:
     """The edit is done, and sh's value does not have the setup's token."""
     evidence = (f"sh computes {cmdline.shown(facts.words)!r}",)

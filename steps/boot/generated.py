@@ -37,7 +37,7 @@ def check(facts: BootFacts, tokens: Sequence[str]) -> tuple[Finding, ...]:
 
 
 def _lines(entries: Sequence[Entry]) -> tuple[str, ...]:
-    return tuple(f"{entry.title}: {cmdline.shown(entry.words)}" for entry in entries)
+    return tuple(f"{cmdline.shown((entry.title,))}: {cmdline.shown(entry.words)}" for entry in entries)
 
 
 def _refusal(code: str, message: str, evidence: tuple[str, ...], facts: BootFacts) -> Finding:

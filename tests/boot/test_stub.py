@@ -177,6 +177,7 @@ def test_a_kernel_that_grub_cfg_does_not_know_yet_is_the_one_that_will_boot() ->
         (DEFAULT, b'GRUB_CMDLINE_LINUX="iommu=off"\n', "iommu-off-on-command-line"),
         (DEFAULT, b'GRUB_CMDLINE_LINUX_DEFAULT="quiet --"\n', "command-line-ends"),
         (DEFAULT, b'GRUB_CMDLINE_LINUX_DEFAULT="vfiostate.setup=ffff00001111"\n', "foreign-setup-token"),
+        (DEFAULT, b'GRUB_CMDLINE_LINUX_DEFAULT="' + b"x=1 " * 500 + b'"\n', "command-line-too-long"),
         (DEFAULT, b"\0", "grub-default-binary"),
         (CONF, b"options vfio-pci disable_vga=1\n", "modprobe-conf-exists"),
         (MODULES, b"a\0b", "initramfs-modules-binary"),
