@@ -221,6 +221,8 @@ def inspect_file(path: Path, *, write: bool) -> bytes:
             raise NotAJournalError(
                 "There is no journal file there.", hint=NOT_OURS_HINT, evidence=(f"{path} is {what}",)
             )
+        # Closing this descriptor drops the POSIX locks that this process has on the file: open no journal a second
+        # time inside a transaction (https://www.sqlite.org/howtocorrupt.html, 2.2).
         with path.open("rb") as file:
             header = file.read(100)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -218,6 +220,18 @@ def test_where_there_is_no_journal_it_is_said_so(backend: Backend) -> None:
         with pytest.raises(JournalMissingError) as caught:
             Journal.open(backend.where, write=write)
         assert caught.value.hint
+
+
+def test_a_server_that_cannot_be_reached_is_named_without_its_password() -> None:
+    pytest.importorskip("psycopg")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers there
+        where = f"postgresql+psycopg://me:secret@127.0.0.1:{taken.getsockname()[1]}/journal"
+        for use in (Journal.create, functools.partial(Journal.open, write=False)):
+            with pytest.raises(JournalUnreadableError) as caught:
+                use(where)
+            assert "secret" not in str(caught.value.evidence)
+            assert "127.0.0.1" in caught.value.evidence[0]
 
 
 def test_a_database_with_other_tables_is_not_a_journal_and_stays_as_it_is(backend: Backend) -> None:
