@@ -61,9 +61,9 @@ def stop_guest(host: ChangeableHost, name: str, timeout: float) -> str:
     """
     if host.alive(name) is None:
         how = "it did not run"
-    elif _told(host, name, "system_powerdown") and _gone(host, name, timeout):
+    elif (heard := _told(host, name, "system_powerdown", min(ASK, timeout))) and _gone(host, name, timeout):
         how = "it shut itself down"
-    elif _told(host, name, "quit") and _gone(host, name, QUIT_WAIT):
+    elif heard is not None and _told(host, name, "quit", ASK) and _gone(host, name, QUIT_WAIT):
         how = f"it did not shut down within {timeout:g} s and was switched off"
     else:
         how = "it did not answer and was ended by a signal"
@@ -71,12 +71,15 @@ def stop_guest(host: ChangeableHost, name: str, timeout: float) -> str:
     return how
 
 
-def _told(host: ChangeableHost, name: str, command: str) -> bool:
+def _told(host: ChangeableHost, name: str, command: str, timeout: float) -> bool | None:
+    """Whether the guest took a command; None where it does not answer at all."""
     try:
-        host.qmp(name, command, timeout=ASK)
+        host.qmp(name, command, timeout=timeout)
     except ConnectionError:
         return host.alive(name) is None or command == "quit"
-    except (TimeoutError, ValueError):
+    except TimeoutError:
+        return None
+    except ValueError:
         return False
     return True
 

@@ -199,7 +199,7 @@ def _wrong(order: Order, seen: Seen) -> Iterator[Finding]:
     if seen.status != "running":
         hint = "`vfiostate guest stop` ends it"
         yield _refusal("guest-not-running", f"the guest {name} is {seen.status}, not running", hint, "query-status")
-    if missing := monitor.absent(order, seen):
+    elif missing := monitor.absent(order, seen):
         shown = ", ".join(sorted(seen.ids)) or "none with an id"
         message = f"the guest {name} runs, and does not show {', '.join(missing)}"
         hint = "`vfiostate guest stop` ends it (was it started with --install?), then advance again"
