@@ -23,6 +23,8 @@ from engine.hosts.simulated.parts import Init, Iommu, Kernel
 from journal.errors import VfiostateError
 from steps.boot import grub_cfg
 
+BOOTING = "/.booting"
+
 
 class Entry(StrEnum):
     """Which entry of the boot menu is taken."""
@@ -53,6 +55,9 @@ def reboot(machine: Machine, entry: Entry = Entry.DEFAULT, *, cmdline: str | Non
     chosen = choose(machine, entry)
     if cmdline is not None:
         chosen = replace(chosen, cmdline=cmdline)
+    # A crash from here on leaves a machine without a kernel: the next who opens it boots it again (see finish).
+    machine.put(BOOTING, entry.value)
+    machine.booting = True
     _power_down(machine)
     procfs.populate(machine, chosen.kernel.release, chosen.cmdline)
     iommu = iommu_on(machine, chosen)
@@ -65,9 +70,17 @@ def reboot(machine: Machine, entry: Entry = Entry.DEFAULT, *, cmdline: str | Non
     _root_phase(machine, index)
     if not {"single", "recovery", "rescue", "emergency"} & set(machine.cmdline):
         services.start_all(machine)
+    machine.booting = False
     effects.vfio_nodes(machine)
     effects.memory_map(machine)
+    machine.unlink(BOOTING)
     return chosen
+
+
+def finish(machine: Machine) -> None:
+    """Boot a machine whose last boot was cut short, as power coming back does."""
+    if machine.exists(BOOTING):
+        reboot(machine)
 
 
 # --- GRUB

@@ -39,8 +39,10 @@ def id_added(machine: Machine, driver: str, vendor: int, device: int, device_cla
 
 def _after(machine: Machine, address: str) -> None:
     _uevent(machine, address)
-    vfio_nodes(machine)
-    memory_map(machine)
+    _framebuffer_goes(machine, address)
+    if not machine.booting:
+        vfio_nodes(machine)
+        memory_map(machine)
 
 
 def _driver(machine: Machine, address: str) -> str | None:
@@ -97,13 +99,17 @@ def memory_map(machine: Machine) -> None:
     machine.put("/proc/iomem", "\n".join(lines) + "\n", 0o400)
 
 
+def _framebuffer_goes(machine: Machine, address: str) -> None:
+    """A graphics driver throws the firmware's framebuffer out (drm_aperture_remove_conflicting_framebuffers)."""
+    framebuffer, driver = machine.description.framebuffer, _driver(machine, address)
+    if framebuffer is not None and framebuffer[1] == address and driver is not None and driver not in STUBS:
+        machine.put("/.kernel/framebuffer-gone", "")
+
+
 def _holder(machine: Machine, address: str) -> str | None:
     driver = _driver(machine, address)
     framebuffer = machine.description.framebuffer
     if driver is not None and driver not in STUBS:
-        # A graphics driver throws the firmware's framebuffer out (drm_aperture_remove_conflicting_framebuffers).
-        if framebuffer is not None and framebuffer[1] == address:
-            machine.put("/.kernel/framebuffer-gone", "")
         return driver
     if framebuffer is not None and framebuffer[1] == address and not machine.exists("/.kernel/framebuffer-gone"):
         return framebuffer[0]

@@ -51,6 +51,7 @@ class SimulatedHost(FileTree):
                 hint=f"make one: vfiostate --simulate {directory} machine create",
             )
         self.machine = Machine(self.root)
+        boot.finish(self.machine)
 
     @classmethod
     def create(cls, directory: Path, found: Description) -> SimulatedHost:

@@ -27,6 +27,8 @@ class Machine:
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
         self.tree = FileTree(self.directory)
+        # While it boots, what depends on all bindings together is worked out once, at the end.
+        self.booting = False
 
     @cached_property
     def description(self) -> Description:
