@@ -52,8 +52,8 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "export",
         "write every event as a line of JSON",
         run_export,
-        text="Serial numbers, MAC and other addresses, UUIDs, host and user names are replaced; the hashes stay those of\n"
-        "the journal. With --complete everything stays, and the chain can be checked from the export alone.",
+        text="Serial numbers, MAC and other addresses, UUIDs, host and user names are replaced; the hashes stay those\n"
+        "of the journal. With --complete everything stays, and the chain can be checked from the export alone.",
         example="sudo vfiostate journal export > journal.jsonl",
     )
     export.add_argument("--complete", action="store_true", help="leave everything in")

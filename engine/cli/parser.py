@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "journal": "show, check or export the journal",
     "guest": "start, stop and look at the guest",
     "graph": "draw the state machine",
-    "capture": "describe this host as a machine that can be simulated",
+    "capture": "describe this machine in a file that can be simulated",
     "machine": "make and reboot the simulated machine of --simulate DIR",
 }
 

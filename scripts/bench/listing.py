@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The listing of a machine with 10,000 functions, per function, as a multiple of `lspci -nnk` on the same tree (budget 1).
+"""The listing of a machine with 10,000 functions, as a multiple of `lspci -nnk` on the same tree (budget 1).
 
 Both read the same sysfs tree: lspci through `-O sysfs.path=DIR`, ours as a host with its root there.
 """
@@ -73,7 +73,9 @@ def _make_function(root: Path, number: int) -> None:
 
 def _config(vendor: int, device: int, code: int) -> bytes:
     """A PCI configuration space with a type 0 header (PCI Local Bus Specification 3.0, 6.1)."""
-    head = struct.pack("<HHHHBBBBBBBB", vendor, device, 0x0006, 0x0010, 0xA1, 0, code >> 8 & 255, code >> 16, 0, 0, 0, 0)
+    head = struct.pack(
+        "<HHHHBBBBBBBB", vendor, device, 0x0006, 0x0010, 0xA1, 0, code >> 8 & 255, code >> 16, 0, 0, 0, 0
+    )
     return (head + b"\0" * 28 + struct.pack("<HH", 0x1043, 0x8508)).ljust(256, b"\0")
 
 
