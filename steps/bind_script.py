@@ -80,9 +80,10 @@ say() {
     fi
 }
 
-# put VALUE FILE: a write to sysfs may hang for ever when the device is in use, so a child does it.
+# put VALUE FILE: a write to sysfs may hang for ever when the device is in use, so a child does it. The child has
+# none of our files open: whoever waits for our output does not wait for it.
 put() {
-    (echo "$1" >"$2") 2>/dev/null &
+    (echo "$1" >"$2") </dev/null >/dev/null 2>&1 &
     child=$!
     tenths=0
     while kill -0 "$child" 2>/dev/null; do
@@ -131,15 +132,19 @@ if [ ! -d "$pci/drivers/vfio-pci" ]; then
 fi
 
 # All are unbound before any is bound: a group is given to vfio-pci as a whole.
+free=
 for device in $todo; do
     address=${device%%=*}
     driver=$(driver_of "$address")
-    if [ -n "$driver" ]; then
-        put "$address" "$pci/drivers/$driver/unbind" || say "$driver does not let go of $address"
+    if [ -z "$driver" ] || put "$address" "$pci/drivers/$driver/unbind"; then
+        free="$free $device"
+    else
+        # Its lock may be held by what hangs: every further write to it would hang too.
+        say "$driver does not let go of $address"
     fi
 done
 
-for device in $todo; do
+for device in $free; do
     address=${device%%=*}
     id=${device#*=}
     if [ -e "$pci/devices/$address/driver_override" ]; then
