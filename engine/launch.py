@@ -21,8 +21,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from steps.actions import StartProcess
+if TYPE_CHECKING:
+    from steps.actions import StartProcess
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/"}
 SOCKET_WAIT = 10.0

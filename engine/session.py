@@ -6,12 +6,12 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine import config as configuration
 from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
 from engine.scribe import Scribe
@@ -23,10 +23,15 @@ from journal.events import Draft, Kind, Origin
 from journal.images import Images
 from journal.store import Journal
 from steps.base import Brief, State
-from steps.config import Config
+
+if TYPE_CHECKING:
+    from steps.config import Config
 
 STATE_DIR = "/var/lib/vfiostate"
 LOCK = "/run/lock/vfiostate.lock"
+
+# The key, bare or quoted, not commented out.
+URL_KEY = re.compile(rb"""^[ \t]*["']?journal_url["']?[ \t]*=""", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -55,10 +60,14 @@ class Session:
     @property
     def config(self) -> Config:
         """The configuration that the present setup goes by: the journal's copy of it."""
+        from engine import config as configuration  # not for a `status`
+
         return configuration.decode(self.setup.config)
 
     def read_config(self) -> Config:
         """The configuration as the file says it now. Raises ConfigurationError."""
+        from engine import config as configuration  # not for a `status`
+
         return configuration.load(self.host, self.options.config)
 
     def brief(self) -> Brief:
@@ -68,6 +77,8 @@ class Session:
 
     def begin_setup(self, config: Config) -> Setup:
         """Start a new setup in the journal."""
+        from engine import config as configuration  # not for a `status`
+
         data: dict[str, Any] = {
             "config": configuration.encode(config),
             "config_sha256": configuration.sha256(config),
@@ -122,7 +133,7 @@ def _refuse_other_host(host: ChangeableHost, setup: Setup) -> None:
 
 def _open_journal(host: ChangeableHost, options: SessionOptions, *, write: bool, create: bool) -> Journal:
     place = host.local(f"{STATE_DIR}/journal.db")
-    url = _journal_url(host, options) or str(place)
+    url = journal_url(host, options) or str(place)
     try:
         return Journal.open(url, write=write)
     except JournalMissingError:
@@ -132,9 +143,18 @@ def _open_journal(host: ChangeableHost, options: SessionOptions, *, write: bool,
         return Journal.create(url)
 
 
-def _journal_url(host: ChangeableHost, options: SessionOptions) -> str | None:
-    if host.lstat(options.config) is None:
+def journal_url(host: ChangeableHost, options: SessionOptions) -> str | None:
+    """The journal's URL where the configuration sets one. Raises ConfigurationError.
+
+    A configuration without that key is not looked at further: a mistake in it keeps nobody from `status` or `rollback`.
+    """
+    try:
+        if not URL_KEY.search(host.read(options.config)):
+            return None
+    except OSError:
         return None
+    from engine import config as configuration  # not for a `status`
+
     return configuration.load(host, options.config).journal_url
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from journal.errors import Exit
-from steps.actions import Action
-from steps.config import Config
+
+# Twenty dataclasses, named here in annotations only: a `status` that reads must not pay for making them.
+if TYPE_CHECKING:
+    from steps.actions import Action
+    from steps.config import Config
 
 Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
 

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 
 from engine.cli.common import TYPE_CHECKING, add_command, add_json, session_options
-from journal.errors import ConfigurationError, Exit, JournalError, NotRootError
+from journal.errors import Exit, JournalError, NotRootError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,8 +70,7 @@ def _opened(args: argparse.Namespace) -> Iterator[tuple[ChangeableHost, Journal]
     """The journal for reading, damaged as it may be: nothing of it is folded into a setup."""
     import os
 
-    from engine.config import load
-    from engine.session import STATE_DIR
+    from engine.session import STATE_DIR, journal_url
     from engine.target import open_host
     from journal.store import Journal
 
@@ -79,15 +78,8 @@ def _opened(args: argparse.Namespace) -> Iterator[tuple[ChangeableHost, Journal]
     host = open_host(options)
     if options.simulate is None and os.geteuid() != 0:
         raise NotRootError("the journal belongs to root", hint="run it with sudo")
-    place = host.local(f"{STATE_DIR}/journal.db")
-    url = None
-    try:
-        url = load(host, options.config).journal_url if host.lstat(options.config) is not None else None
-    except ConfigurationError:
-        # A mistake in the configuration must not keep anybody from reading what was done.
-        if not place.exists():
-            raise
-    with Journal.open(url or str(place), write=False) as journal:
+    url = journal_url(host, options) or str(host.local(f"{STATE_DIR}/journal.db"))
+    with Journal.open(url, write=False) as journal:
         yield host, journal
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from steps.actions import StartProcess
 from steps.base import Completed, Host
+
+if TYPE_CHECKING:
+    from steps.actions import StartProcess
 
 
 @dataclass(frozen=True, slots=True)

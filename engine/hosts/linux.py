@@ -12,12 +12,15 @@ import syslog
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine import launch, signals
 from engine.hosts.base import OutcomeUnknown
 from engine.hosts.files import FileTree
-from steps.actions import StartProcess
 from steps.base import Completed, Json
+
+if TYPE_CHECKING:
+    from steps.actions import StartProcess
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # sudo's caller chooses neither the path nor the language of what commands print.
