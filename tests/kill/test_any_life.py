@@ -6,6 +6,7 @@ back leads to byte for byte what it was, or to the user's own edits and nothing 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -132,7 +133,7 @@ class AnyLife(RuleBasedStateMachine):
 
 TestAnyLife = pytest.mark.slow(AnyLife.TestCase)
 TestAnyLife.settings = settings(
-    max_examples=8,
+    max_examples=int(os.environ.get("VFIOSTATE_LIVES", "8")),
     stateful_step_count=10,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -22,9 +22,8 @@ MACHINES = {
         "--device=00:12.2",
         "--stub=pci-stub",
     ),
-    "debian12-lab": ("--device=01:00.0", "--device=01:00.1", "--device=02:00.0"),
+    "debian12-lab": ("--device=01:00.0", "--device=01:00.1", "--device=02:00.0", "--accel=tcg", "--cpu=qemu64"),
 }
-GUEST = ("--guest-accel", "tcg")
 
 
 def ok(result: Run, *codes: int) -> Run:
@@ -48,7 +47,7 @@ def stages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         ok(run(machine, "advance"))
         found[state] = copy(machine, base / state.value)
         if state is State.RUNNING:
-            ok(run(machine, "guest", "stop", "--force"))
+            ok(run(machine, "guest", "stop"))
     yield found
     shutil.rmtree(base)
 
@@ -76,7 +75,7 @@ def points_of(machine: Path, scratch: Path, *argv: str) -> int:
     """How many points a command passes on a machine when nothing kills it."""
     trial = copy(machine, scratch / "count")
     result = run(trial, *argv)
-    run(trial, "guest", "stop", "--force")
+    run(trial, "guest", "stop")
     shutil.rmtree(trial)
     assert result.code in (0, 3), result.output
     return len(result.points)
