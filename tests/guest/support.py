@@ -28,7 +28,7 @@ ARTICLE = Guest(
     firmware="/usr/share/qemu/bios.bin",
     disks=(Disk("/dev/sdc6", bootindex=2),),
     cdroms=(Cdrom("/srv/windows7.iso", bootindex=1), Cdrom("/srv/virtio-win-0.1-74.iso")),
-    networks=(Network("tap0", "br0", "52:54:00:26:7F:96"),),
+    networks=(Network("tap0", "br0", "52:54:00:26:7f:96"),),
     start_timeout=10.0,
     stop_timeout=5.0,
 )
@@ -87,9 +87,18 @@ def _template() -> tempfile.TemporaryDirectory[str]:
     return place
 
 
+def _copy(source: str, target: str) -> None:
+    """As shutil.copy2; sysfs has files that may only be written to, and nothing is in them."""
+    try:
+        shutil.copy2(source, target)
+    except PermissionError:
+        Path(target).touch()
+        shutil.copymode(source, target)
+
+
 def bound_machine(directory: Path, *, qemu: str = "1.5.0", faults: dict[str, Json] | None = None) -> SimulatedHost:
     """The article's machine with the devices under vfio-pci and KVM loaded."""
-    shutil.copytree(Path(_template().name) / "machine", directory, symlinks=True)
+    shutil.copytree(Path(_template().name) / "machine", directory, symlinks=True, copy_function=_copy)
     host = SimulatedHost(directory)
     found = dataclasses.replace(host.machine.description, qemu=qemu, faults={"qemu": faults or {}})
     host.machine.describe(found)

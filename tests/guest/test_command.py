@@ -50,7 +50,7 @@ def test_the_articles_guest_is_the_articles_guest(found: Capabilities) -> None:
     assert [split(value)[1].get("readonly") for value in values(argv, "-drive")] == [None, "on", "on"]
     tap = split(values(argv, "-netdev")[0])[1]
     assert (tap["ifname"], tap["script"], tap["downscript"]) == ("tap0", "no", "no")
-    assert devices(argv, "virtio-net-pci")[0]["mac"] == "52:54:00:26:7F:96"
+    assert devices(argv, "virtio-net-pci")[0]["mac"] == "52:54:00:26:7f:96"
 
 
 @pytest.mark.parametrize(("found", "port"), [(QEMU_1_5, "ioh3420"), (QEMU_7, "pcie-root-port")], ids=["1.5", "7.2"])
