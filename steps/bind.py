@@ -155,21 +155,25 @@ def _bind(function: Function) -> Iterator[WriteAttribute]:
 
 
 def _own_again(function: Function, brief: Brief) -> Iterator[WriteAttribute]:
-    """What our script did at this boot is made the journal's: the same value once more, for the sake of the way back.
+    """What our script did at this boot is made the journal's: the same write once more, for the sake of the way back.
 
-    In reverse: taken from vfio-pci, the override cleared, given to the stub driver that the command line names.
+    In reverse: taken from vfio-pci, the override (or the id) cleared, given to the stub that the command line names.
     """
-    if function.driver != VFIO or not _overridden(function):
+    stub_holds = brief.config.stub is Stub.VFIO_PCI
+    if function.driver != VFIO or (function.has_override and not _overridden(function)):
         return
+    if not function.has_override and stub_holds:
+        return  # The command line's ids bound it, and not the script.
     why = f"{function.address} was bound at boot; keep how it is given back"
-    clear = Write(_attribute(function), "\n")
-    if brief.config.stub is Stub.VFIO_PCI:
-        # The stub is vfio-pci itself: it keeps the device, only the override goes.
-        yield WriteAttribute(_attribute(function), VFIO, why, clear)
-        return
+    path, value, clear = _attribute(function), VFIO, Write(_attribute(function), "\n")
+    if not function.has_override:
+        path, value = f"{DRIVERS}/{VFIO}/new_id", f"{function.vendor} {function.device}"
+        clear = Write(f"{DRIVERS}/{VFIO}/remove_id", value)
     stub = Write(f"{DRIVERS}/{brief.config.stub.value}/bind", function.address)
-    for undo in (stub, clear, Write(f"{DRIVERS}/{VFIO}/unbind", function.address)):
-        yield WriteAttribute(_attribute(function), VFIO, why, undo)
+    release = Write(f"{DRIVERS}/{VFIO}/unbind", function.address)
+    # Where vfio-pci is the stub itself, it keeps the device and only the override goes.
+    for undo in (clear,) if stub_holds else (stub, clear, release):
+        yield WriteAttribute(path, value, why, undo, tolerate=("EEXIST",))
 
 
 def _notes(functions: tuple[Function, ...], facts: BindFacts, ours: bool) -> tuple[str, ...]:

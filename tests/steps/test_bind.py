@@ -175,6 +175,12 @@ def test_after_a_boot_that_our_unit_bound_the_journal_learns_the_way_back_anew()
         ("drivers/pci-stub/bind", GPU.address),
     ]
     assert found.findings == () and not any(isinstance(action, EditFile) for action in found.actions)
+    old = [replace(card, override=None) for card in held]
+    assert way_back(plan(host(*old, tree=installed(SYSTEMD, brief()))))[3:] == [
+        ("drivers/vfio-pci/unbind", GPU.address),
+        ("drivers/vfio-pci/remove_id", "10de 1200"),
+        ("drivers/pci-stub/bind", GPU.address),
+    ]
     told = brief(Stub.VFIO_PCI)
     again = plan(host(*held, tree=installed(SYSTEMD, told)), told)
     assert way_back(again) == [(AUDIO_OVERRIDE, "\n"), (OVERRIDE, "\n")]
@@ -296,3 +302,21 @@ def test_on_a_machine_the_step_comes_true_and_its_way_back_gives_every_device_to
     assert {function.driver for function in after.devices.configured(told.config)} == {"vfio-pci"}
     undo(simulated, done)
     assert (files(tmp_path / "machine"), [read_function(simulated, address) for address, _ in ids]) == before
+
+
+def test_after_a_reboot_that_bound_them_again_the_way_back_still_ends_at_the_stub(tmp_path: Path) -> None:
+    for name, ids in CASES:
+        simulated = machine(tmp_path / name, name)
+        told = brief(Stub.PCI_STUB, tuple(Device(address, id_) for address, id_ in ids))
+        assert simulated.run(("modprobe", "pci_stub"), timeout=60).ok
+        done = do(simulated, bind.STEP.plan(told, bind.STEP.probe(simulated, told)).actions)
+        simulated.reboot()
+        assert simulated.run(("modprobe", "pci_stub"), timeout=60).ok
+        again = bind.STEP.plan(told, bind.STEP.probe(simulated, told))
+        assert not any(isinstance(action, EditFile) for action in again.actions)
+        for _, id_ in ids:
+            simulated.write_attribute("/sys/bus/pci/drivers/pci-stub/new_id", id_.replace(":", " "), timeout=5)
+        undo(simulated, do(simulated, again.actions))
+        drivers = [read_function(simulated, address) for address, _ in ids]
+        assert {(each.driver, each.driver_override) for each in drivers if each} == {("pci-stub", None)}
+        assert done
