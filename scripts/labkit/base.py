@@ -13,7 +13,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 GUEST_PROGRAMS = Path(__file__).resolve().parent / "guest"
 
-# A limit is five times the nominal duration under emulation: late enough for a busy machine, early enough to be noticed.
+# A limit is five times the nominal duration under emulation: late enough for a busy machine, early enough to notice.
 SLACK = 5
 NOMINAL_SECONDS = {
     "boot": 45,

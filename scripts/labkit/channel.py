@@ -14,6 +14,7 @@ from pathlib import Path
 from .base import LabError, limit
 
 Json = dict[str, object]
+PIECE = 192 * 1024  # bytes
 
 
 class Gone(LabError):
@@ -191,6 +192,13 @@ class Agent:
     def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Writes a file in the machine, durably."""
         self.request("write", limit("command"), path=path, data=base64.b64encode(data).decode("ascii"), mode=mode)
+
+    def send(self, path: str, data: bytes) -> None:
+        """Writes a large file in the machine, in pieces: one line of megabytes would take the agent a minute."""
+        pieces = range(0, len(data), PIECE)
+        for number, start in enumerate(pieces):
+            self.write(f"{path}.{number:06}", data[start : start + PIECE])
+        self.sh(f"cat {path}.?????? >{path} && rm {path}.??????")
 
     def close(self) -> None:
         self._lines.close()

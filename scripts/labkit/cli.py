@@ -126,7 +126,8 @@ def start(machine: Machine, *, fresh: bool = False) -> None:
     machine.directory.mkdir(parents=True, exist_ok=True)
     if not machine.disk.exists():
         overlay(base, machine.disk)
-    shape_path(machine.directory.name).write_text(f"{machine.shape.iommu} {'twin' if machine.shape.twin else 'single'}\n")
+    cards = "twin" if machine.shape.twin else "single"
+    shape_path(machine.directory.name).write_text(f"{machine.shape.iommu} {cards}\n")
     say(f"starting machine {machine.directory.name}")
     machine.start()
 
@@ -137,9 +138,7 @@ def cmd_build(options: argparse.Namespace) -> int:
 
 
 def cmd_run(options: argparse.Namespace) -> int:
-    return scenario.main_job(
-        options.stub, Shape(options.iommu, options.twin), output=options.output, keep=options.keep
-    )
+    return scenario.main_job(options.stub, Shape(options.iommu, options.twin), output=options.output, keep=options.keep)
 
 
 def cmd_up(options: argparse.Namespace) -> int:

@@ -64,7 +64,8 @@ def short(value: object) -> str:
 
 def contents(manifest: Manifest, top: str) -> dict[str, Entry]:
     """A manifest of an unpacked archive with the paths in the archive, and without times."""
-    return {
-        path.removeprefix(top) or "/": {name: value for name, value in entry.items() if name not in ("mtime", "hardlinks")}
+    timeless = {
+        path: {name: value for name, value in entry.items() if name not in ("mtime", "hardlinks")}
         for path, entry in manifest.items()
     }
+    return {path.removeprefix(top) or "/": entry for path, entry in timeless.items()}

@@ -1,13 +1,15 @@
 """The lab's disk image: Debian from packages, without a loop device or a mount; cached under a key of what built it.
 
-A root file system is made by mmdebstrap, put on a partition by ``mke2fs -d``, and booted once by QEMU's own ``-kernel``;
+A root file system is made by mmdebstrap, put on a partition by ``mke2fs -d``, and booted once by QEMU's ``-kernel``;
 that boot runs the real ``update-initramfs``, ``grub-install`` and ``update-grub``. From then on it boots by itself.
 """
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import time
@@ -19,6 +21,7 @@ from .base import GUEST_PROGRAMS, LabError, cache_directory, limit, need_command
 from .machine import Machine, Shape
 
 SUITE = "bookworm"
+REVISION = 1  # one more whenever the functions below make another image of the same data
 PACKAGES = [
     "linux-image-amd64",
     "grub-pc",
@@ -96,11 +99,10 @@ FIRST_BOOT = (
 
 
 def recipe_key() -> str:
-    """Changes whenever anything changes that the image is made of, this module's text included."""
-    digest = hashlib.sha256()
-    for path in (Path(__file__), GUEST_PROGRAMS / "agent.py"):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    """Changes whenever anything changes that the image is made of; not with the layout of the source."""
+    agent = ast.dump(ast.parse((GUEST_PROGRAMS / "agent.py").read_text(encoding="utf-8")))
+    recipe = [REVISION, SUITE, PACKAGES, DISK_MIB, DISK_ID, str(FILE_SYSTEM), FILES, MASKED_UNITS, FIRST_BOOT, agent]
+    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 
 def image_path() -> Path:

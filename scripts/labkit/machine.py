@@ -6,6 +6,7 @@ takes up to ten times as long after much work, since it throws all translated co
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -171,10 +172,8 @@ class Machine:
 
     def reboot(self, argv: tuple[str, ...] = ("systemctl", "reboot")) -> str:
         """Reboots by a command in the machine and starts QEMU again; returns the new boot id."""
-        try:
+        with contextlib.suppress(Gone):
             self.agent.run(list(argv), timeout=limit("command")).check()
-        except Gone:
-            pass
         return self.come_back()
 
     def come_back(self) -> str:
@@ -185,10 +184,8 @@ class Machine:
 
     def power_off(self) -> None:
         """Shuts the machine down in order."""
-        try:
+        with contextlib.suppress(Gone):
             self.agent.run(["systemctl", "poweroff"], timeout=limit("command"))
-        except Gone:
-            pass
         if not self.wait_off(limit("shutdown")):
             raise LabError(f"the machine does not shut down\n{self.last_words()}")
 
@@ -205,7 +202,9 @@ class Machine:
     def __enter__(self) -> Machine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.cut_power()
 
 

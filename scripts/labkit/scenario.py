@@ -6,6 +6,7 @@ What is true is asked of the machine itself (see observe.py).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -30,6 +31,14 @@ GUEST = ("--accel", "tcg", "--cpu", "qemu64", "--memory", "256")
 STATES = ("new", "checked", "modules_loaded", "stubbed", "rebooted", "bound", "running")
 REBOOT_FIRST = 3
 INSTALLED = "/opt/vfiostate"
+WHO_RUNS_QEMU = """
+for p in $(pidof qemu-system-x86_64); do
+    stat -c %U /proc/$p
+    ls -l /proc/$p/fd | grep -o '/dev/vfio/[0-9]*' | sort -u
+    grep Seccomp: /proc/$p/status
+done
+"""
+LEFT_BEHIND = "ls -d /run/vfiostate/* /etc/systemd/system/*vfio* /etc/modprobe.d/*vfio* 2>/dev/null; true"
 
 
 @dataclass
@@ -114,14 +123,12 @@ def make_bundle(scratch: Path) -> Path:
 def install_over_agent(machine: Machine, tar: Path) -> None:
     """What a user without network does: unpack, a virtual environment, pip."""
     agent = machine.agent
-    agent.write("/run/bundle.tar", tar.read_bytes())
+    agent.send("/run/bundle.tar", tar.read_bytes())
     agent.sh("rm -rf /run/wheels && tar -C /run -xf /run/bundle.tar && rm /run/bundle.tar")
     wheels = "/run/wheels"
     agent.run(["python3", "-m", "venv", INSTALLED], timeout=limit("initramfs")).check()
-    agent.run(
-        [f"{INSTALLED}/bin/pip", "install", "--quiet", "--no-index", "--find-links", wheels, "--force-reinstall", "vfiostate"],
-        timeout=limit("initramfs"),
-    ).check()
+    pip = [f"{INSTALLED}/bin/pip", "install", "--quiet", "--no-index", "--find-links", wheels]
+    agent.run([*pip, "vfiostate"], timeout=limit("initramfs")).check()
     agent.run(["ln", "-sf", f"{INSTALLED}/bin/vfiostate", "/usr/local/bin/vfiostate"]).check()
     agent.sh(f"rm -rf {wheels}")
 
@@ -131,7 +138,7 @@ def install(lab: Lab) -> None:
     with lab.report.phase("install vfiostate"), tempfile.TemporaryDirectory() as scratch:
         install_over_agent(lab.machine, make_bundle(Path(scratch)))
         version = lab.vfiostate("--version")
-        lab.report.check("installed from wheels, runs through sudo", version.rc == 0, (version.stdout + version.stderr).strip())
+        lab.report.check("installed from wheels, runs through sudo", version.rc == 0, first_line(version))
 
 
 def configure(lab: Lab) -> observe.Sight:
@@ -179,14 +186,13 @@ def first_line(ran: Ran) -> str:
 def reboot_by_advance(lab: Lab) -> None:
     """`advance --reboot`, the next boot, and what must be true then."""
     old = lab.machine.boots[-1]
-    try:
+    with contextlib.suppress(Gone):  # it may reboot before the answer comes
         lab.vfiostate("advance", "--reboot")
-    except Gone:
-        pass  # it rebooted before the answer came
     new = lab.machine.come_back()
     lab.report.check("advance --reboot boots anew", new != old, new)
     words = observe.cmdline(lab.agent)
-    lab.report.check("setup token and stub ids in /proc/cmdline", "vfiostate.setup=" in words and f"{lab.stub}.ids=" in words, words)
+    ours = "vfiostate.setup=" in words and f"{lab.stub}.ids=" in words
+    lab.report.check("setup token and stub ids in /proc/cmdline", ours, words)
     lab.report.equal(f"every device is under {lab.stub} from boot on", lab.drivers(), dict.fromkeys(DEVICES, lab.stub))
 
 
@@ -203,10 +209,7 @@ def running(lab: Lab, phase: str = "the guest") -> None:
         lab.report.equal("QMP itself says running", said["status"]["status"], "running")
         inside = {device["id"]: device["at"] for device in said["devices"] if device["id"] in ids}
         lab.report.check("QMP itself shows the devices in the guest", set(inside) == set(ids), inside)
-        who = lab.agent.sh(
-            "for p in $(pidof qemu-system-x86_64); do stat -c %U /proc/$p; ls -l /proc/$p/fd | grep -o '/dev/vfio/[0-9]*' | sort -u;"
-            " grep Seccomp: /proc/$p/status; done"
-        ).split()
+        who = lab.agent.sh(WHO_RUNS_QEMU).split()
         groups = {observe.functions(lab.agent)[address].group for address in DEVICES}
         lab.report.check("QEMU holds the groups", {f"/dev/vfio/{group}" for group in groups} <= set(who), who)
         lab.report.check("QEMU does not run as root, and in a sandbox", "root" not in who and who[-1:] == ["2"], who)
@@ -245,15 +248,16 @@ def as_before(lab: Lab, before: observe.Sight) -> None:
             not changed,
             "\n".join(changed[:40]) or f"{len(before.files)} paths, {hashed} by sha256",
         )
-        for path, reason in (*compare.LEFT_OUT.items(), *compare.BY_CONTENTS.items()):
-            lab.report.save("left-out.txt", "".join(f"{p}: {r}\n" for p, r in compare.LEFT_OUT.items()) + f"{path}: {reason}\n")
+        left_out = compare.LEFT_OUT | compare.BY_CONTENTS
+        lab.report.save("left-out.txt", "".join(f"{path}: {reason}\n" for path, reason in left_out.items()))
         changed = compare.differences(before.initramfs, after.initramfs)
-        lab.report.check("the initramfs' contents", not changed, "\n".join(changed[:20]) or f"{len(before.initramfs)} paths")
+        found = "\n".join(changed[:20]) or f"{len(before.initramfs)} paths"
+        lab.report.check("the initramfs' contents", not changed, found)
         lab.report.equal("/proc/cmdline", after.cmdline, before.cmdline)
         lab.report.equal("drivers, driver_override and groups of all PCI functions", odd(after), odd(before))
         verify = lab.vfiostate("journal", "verify")
         lab.report.check("journal verify", verify.rc == 0, told(verify) if verify.rc else first_line(verify))
-        left = lab.agent.sh("ls -d /run/vfiostate/* /etc/systemd/system/*vfio* /etc/modprobe.d/*vfio* 2>/dev/null; true").split()
+        left = lab.agent.sh(LEFT_BEHIND).split()
         lab.report.equal("nothing of ours is left running or installed", left, [])
 
 

@@ -86,7 +86,7 @@ def answer(port, line):
     reply = {"id": request.get("id")}
     try:
         reply.update(OPERATIONS[request["op"]](request), ok=True)
-    except Exception as error:  # whatever it is, the other side must hear of it
+    except Exception as error:  # noqa: BLE001  whatever it is, the other side must hear of it
         reply.update(ok=False, error=f"{type(error).__name__}: {error}")
     send(port, json.dumps(reply).encode("ascii") + b"\n")
 
