@@ -9,6 +9,10 @@ from engine.hosts.simulated.parts import Disk, Interface, Mount
 from steps.base import Host
 
 ADDRESS = re.compile(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+# Mount points that every system has or may have; their names say nothing.
+SYSTEM = re.compile(
+    r"/|/(boot|boot/efi|efi|home|opt|root|srv|tmp|usr|usr/local|var|var/(cache|lib|log|tmp|lib/libvirt))"
+)
 
 
 def disks(host: Host) -> tuple[Disk, ...]:
@@ -33,12 +37,14 @@ def _plain(host: Host, path: str) -> str:
 
 
 def mounts(host: Host) -> tuple[Mount, ...]:
-    """The mounted file systems that lie on a block device."""
-    found = []
+    """The mounted file systems that lie on a block device; where people mounted theirs, they named them: numbered."""
+    found: list[Mount] = []
     for line in text_of(host, "/proc/mounts").splitlines():
         source, target, kind, *_ = [*line.split(), "", "", ""]
         if (source.startswith("/dev/") or kind == "zfs") and target.startswith("/") and ".." not in target:
-            found.append(Mount(_plain(host, source), target, kind))
+            others = sum(one.target.startswith("/mnt/") for one in found)
+            shown = target if SYSTEM.fullmatch(target) else f"/mnt/{others + 1}"
+            found.append(Mount(_plain(host, source), shown, kind))
     return tuple(found)
 
 

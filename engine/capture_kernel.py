@@ -56,7 +56,9 @@ def kernels(host: Host, functions: Iterable[Function]) -> tuple[Kernel, ...]:
     """The installed kernels, the running one and at most three more, each with the modules of these functions."""
     bootable = {name.removeprefix("vmlinuz-") for name in names_in(host, "/boot") if name.startswith("vmlinuz-")}
     found = [one for one in names_in(host, "/lib/modules") if one in bootable or one == host.release]
-    found = [one for one in found if host.lstat(f"/lib/modules/{one}/modules.dep") is not None]
+    found = [one for one in found if host.lstat(f"/lib/modules/{one}/modules.dep") is not None or one == host.release]
+    if host.release and host.release not in found:
+        found.append(host.release)
     others = [one for one in found if one != host.release][-(NEWEST - 1) :]
     chosen = [one for one in found if one == host.release or one in others]
     aliases = tuple(dict.fromkeys(one.modalias for one in functions))

@@ -116,7 +116,7 @@ def _any_of(words: Iterable[str], *, whole: bool) -> re.Pattern[str] | None:
         return None
     pattern = "|".join(re.escape(word) for word in found)
     # Digits and underscores may touch a name (alice_backup, alice2), letters may not (alice is not in malice).
-    return re.compile(rf"(?<![A-Za-z])(?:{pattern})(?![A-Za-z])" if whole else pattern, re.IGNORECASE)
+    return re.compile(rf"(?<![A-Za-z])(?:{pattern})(?:'?s)?(?![A-Za-z])" if whole else pattern, re.IGNORECASE)
 
 
 def for_host(host: Host) -> Redactor:
