@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pwd
 import shutil
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -64,6 +66,15 @@ def host(tmp_path: Path) -> Iterator[Host]:
     made.kill("test", timeout=5.0)
 
 
+def free_display() -> int:
+    """A VNC display that nobody uses: other tests run at the same time."""
+    for display in range(100 + os.getpid() % 1000, 60000):
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", 5900 + display))
+            return display
+    raise AssertionError("no port is free")
+
+
 @pytest.fixture
 def guest(tmp_path: Path) -> Guest:
     """A small guest with a disk of each kind and a CD; a comma in a path must not matter."""
@@ -85,7 +96,7 @@ def guest(tmp_path: Path) -> Guest:
         balloon=True,
         disks=(Disk(images[0], bootindex=2), Disk(images[1], interface=DiskInterface.SATA)),
         cdroms=(Cdrom(images[2], bootindex=1),),
-        vnc="127.0.0.1:97",
+        vnc=f"127.0.0.1:{free_display()}",
         boot_menu=True,
     )
 
@@ -119,7 +130,7 @@ def test_the_real_qemu_runs_without_root_under_a_filter_on_a_private_socket(host
     assert stat.S_IMODE((host.runtime / "test.qmp").lstat().st_mode) == 0o600
     assert stat.S_IMODE(host.runtime.lstat().st_mode) == 0o700
     listening = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
-    port = f":{5900 + 97:04X} "
+    port = f":{5900 + int(guest.vnc.rpartition(':')[2]):04X} "
     assert [line.split()[1] for line in listening.splitlines() if port in line.split("00000000:0000")[0]] == [
         f"0100007F{port.strip()}"
     ]
