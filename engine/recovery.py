@@ -48,13 +48,29 @@ def _ended(session: Session, deed: Deed) -> tuple[str, dict[str, str | None]]:
             return "done", now
         if now == {path: record["sha256"] for path, record in deed.before.items()}:
             return "not_done", now
-        raise _drift(session, deed, now)
+        return _told_apart(session, deed, now), dict(deed.planned)
     if kind == "start_process":
         return ("done" if host.alive(deed.action["name"]) else "not_done"), now
     if kind == "request_reboot":
         return ("done" if deed.boot != host.boot_id else "not_done"), now
     # A command or an attribute write may have gone any part of its way: it is undone whole, which bears that.
     return "unknown", now
+
+
+def _told_apart(session: Session, deed: Deed, now: dict[str, str | None]) -> str:
+    """Somebody edited the file after the run was cut short. An insertion shows by its marker whether it was made.
+
+    Raises DriftError where it does not.
+    """
+    inserted = deed.action.get("inserted", "").encode("utf-8", "surrogateescape")
+    (path,) = deed.planned
+    if inserted and now[path] is not None:
+        content = session.host.local(path).read_bytes()
+        if content.count(inserted) == 1:
+            return "done"
+        if session.setup.id.encode() not in content:
+            return "not_done"
+    raise _drift(session, deed, now)
 
 
 def _undo_ended(session: Session, undoing: Undoing) -> str:
