@@ -70,7 +70,8 @@ class Machine:
         if place.exists():
             place.chmod(0o600)
         place.write_text(content, encoding="utf-8")
-        place.chmod(mode)
+        # Write-only attributes (0200) stay readable for their owner, who may want to copy the machine.
+        place.chmod(mode | 0o400)
 
     def link(self, path: str, target: str) -> None:
         """Make a symlink at `path` with the text `target`, in the place of what is there."""
