@@ -32,6 +32,8 @@ class FileTree:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root.resolve()
+        # At / the kernel follows symlinks itself, and the same way.
+        self._whole = self.root == Path("/")
 
     # --- where things are
 
@@ -42,6 +44,14 @@ class FileTree:
     def local(self, path: str) -> Path:
         """Where a path of the host lies for us; symlinks on the way are followed, the last name is not."""
         return self._outside(self._walk(path, follow_last=False))
+
+    def _itself(self, path: str) -> str:
+        """Where a path lies for us; symlinks on the way are followed, the last name is not."""
+        return path if self._whole and path.startswith("/") else f"{self.root}{self._walk(path, follow_last=False)}"
+
+    def _real(self, path: str) -> str:
+        """Where the thing itself lies for us, symlinks followed."""
+        return path if self._whole and path.startswith("/") else f"{self.root}{self.resolve(path)}"
 
     def _outside(self, path: str) -> Path:
         return self.root / path.lstrip("/")
@@ -82,12 +92,13 @@ class FileTree:
 
     def read(self, path: str) -> bytes:
         """The content of a file, symlinks followed."""
-        return self._outside(self.resolve(path)).read_bytes()
+        with open(self._real(path), "rb") as stream:
+            return stream.read()
 
     def lstat(self, path: str) -> Stat | None:
         """What the path itself is, None where nothing is."""
         try:
-            found = os.lstat(self.local(path))
+            found = os.lstat(self._itself(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
         uid, gid = self.ids_inside(found.st_uid, found.st_gid)
@@ -95,11 +106,11 @@ class FileTree:
 
     def list(self, path: str) -> tuple[str, ...]:
         """The names in a directory, sorted."""
-        return tuple(sorted(os.listdir(self._outside(self.resolve(path)))))
+        return tuple(sorted(os.listdir(self._real(path))))
 
     def readlink(self, path: str) -> str:
         """The text of a symlink."""
-        return os.readlink(self.local(path))
+        return os.readlink(self._itself(path))
 
     def free(self, path: str) -> int:
         """Bytes that may still be written to the file system that holds `path` (or its nearest existing parent)."""
