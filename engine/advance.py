@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine import config as configuration
-from engine import images, restore, signals, undo
+from engine import effects, heads, images, restore, signals, undo
 from engine.codec import describe, finding_data
 from engine.effects import files_of
 from engine.machine import Lifecycle
@@ -175,7 +175,7 @@ def fire(session: Session, move: Move, data: dict[str, Any], step: State | None 
         event = session.scribe.now(
             session.scribe.note(kind, said, step=step.value if step else None, attempt=setup.attempts)
         )[0]
-        session.host.system_log(f"setup {setup.id}: {made.target.value}; journal head {event.seq} {event.hash}")
+        session.host.system_log(heads.line(setup.id, made.target.value, event.seq, event.hash))
 
     Lifecycle(setup.state, record).fire(move.trigger)
 
@@ -220,6 +220,14 @@ def take_step(session: Session, move: Move, *, reboot: bool) -> Outcome:
         return _conclude(session, step, move, plan)
     except VfiostateError as error:
         fail(session, move.target, number, error)
+        raise
+    except OSError as error:
+        known = effects.failure(error)
+        fail(session, move.target, number, known)
+        raise known from error
+    except Exception as error:
+        # A fault of ours leaves nothing half done either.
+        fail(session, move.target, number, VfiostateError(f"internal error: {type(error).__name__}: {error}"))
         raise
 
 

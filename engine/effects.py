@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from engine.codec import sha256
 from engine.hosts.base import Attributes, ChangeableHost, OutcomeUnknown
 from engine.images import fingerprint
 from engine.signals import InterruptedByUser
-from journal.errors import DriftError
+from journal.errors import DriftError, NotRootError, VfiostateError
 from steps.actions import (
     Action,
     EditFile,
@@ -75,9 +76,17 @@ def carry_out(host: ChangeableHost, action: Action, on_line: Callable[[str], Non
 
 def explain(error: OSError) -> str:
     """An operating system error in words: its name, its text and the file."""
-    name = errno.errorcode.get(error.errno or 0, "error")
+    if error.errno is None:
+        return str(error) or type(error).__name__
     where = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error} ({name}){where}"
+    return f"{error.strerror or error} ({errno.errorcode.get(error.errno, 'error')}){where}"
+
+
+def failure(error: OSError) -> VfiostateError:
+    """An operating system error that nobody further down knew more about, as the user is told it."""
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        return NotRootError(explain(error), hint="run it with sudo")
+    return VfiostateError(explain(error), hint="mend that, then run the command again")
 
 
 def _timeout(action: Action) -> float:

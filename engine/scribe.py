@@ -44,17 +44,27 @@ class Scribe:
         try:
             yield
         except VfiostateError as error:
-            if self.setup is not None and not error.journaled and not isinstance(error, JournalError):
-                finding: dict[str, object] = {
-                    "code": error.code,
-                    "severity": "refusal",
-                    "message": error.message,
-                    "evidence": list(error.evidence),
-                    "hint": error.hint,
-                }
-                self.now(self.note(Kind.STEP_REFUSED, {"findings": [finding]}, attempt=self.setup.attempts))
-                error.journaled = True
+            self._record(error)
             raise
+        except OSError as error:
+            from engine.effects import failure  # not for a `status`
+
+            known = failure(error)
+            self._record(known)
+            raise known from error
+
+    def _record(self, error: VfiostateError) -> None:
+        if self.setup is None or error.journaled or isinstance(error, JournalError):
+            return
+        finding: dict[str, object] = {
+            "code": error.code,
+            "severity": "refusal",
+            "message": error.message,
+            "evidence": list(error.evidence),
+            "hint": error.hint,
+        }
+        self.now(self.note(Kind.STEP_REFUSED, {"findings": [finding]}, attempt=self.setup.attempts))
+        error.journaled = True
 
     def flush(self) -> None:
         """Commit what waits, if anything does."""

@@ -138,6 +138,9 @@ def _decide_other(session: Session, deed: Deed, exact: bool) -> Decision:
             inverse = WriteAttribute(path, value, f"undo: {action.why}", action.undo, action.timeout)
             return _decide_runtime(session, deed, inverse)
         case StartProcess():
+            later = [each for each in session.setup.standing() if each.seq > deed.seq and each.action == deed.action]
+            if later:
+                return Decision(deed, Way.ALREADY_GONE, f"{action.name} was started anew since")
             if session.host.booted and session.host.alive(action.name):
                 stop = StopProcess(action.name, f"undo: {action.why}", action.timeout)
                 return Decision(deed, Way.INVERSE, describe(stop), action=stop)
@@ -177,12 +180,15 @@ def _gone_with_boot(deed: Deed) -> Decision:
     return Decision(deed, Way.KEEP, "it lasted only until the reboot")
 
 
-def undo(session: Session, decision: Decision) -> None:
-    """Carry out a decision: intent, effect, outcome. A runtime effect that cannot be undone is recorded as kept."""
+def undo(session: Session, decision: Decision) -> effects.Effect | None:
+    """Carry out a decision: intent, effect, outcome. A runtime effect that cannot be undone is recorded as kept.
+
+    Returns the effect of a command that was to make something anew and did not.
+    """
     deed = decision.deed
     if decision.way in (Way.KEEP, Way.ALREADY_GONE):
         _outcome(session, deed, None, RESULTS[decision.way], decision.detail)
-        return
+        return None
     session.reporter.action(f"take back: {decision.detail}")
     intent = _intent(session, decision)
     if decision.way in (Way.INVERSE, Way.REGENERATE):
@@ -193,7 +199,8 @@ def undo(session: Session, decision: Decision) -> None:
         else:
             result = RESULTS[decision.way] if effect.result == "done" else effect.result
             _outcome(session, deed, intent, result, effect.detail, effect)
-        return
+            return effect if effect.result != "done" else None
+        return None
     try:
         _write_back(session, decision)
     except OSError as error:
@@ -203,6 +210,7 @@ def undo(session: Session, decision: Decision) -> None:
             hint=f"mend it, then run the command again; {session.state_dir}/restore.sh does it without vfiostate",
         ) from error
     _outcome(session, deed, intent, RESULTS[decision.way], decision.detail)
+    return None
 
 
 def _write_back(session: Session, decision: Decision) -> None:
@@ -258,7 +266,11 @@ def _outcome(
 
 
 def take_back(session: Session, decisions: Sequence[Decision]) -> None:
-    """Carry all decisions out: newest first, and what has to be made anew last, each command once."""
+    """Carry all decisions out: newest first, and what has to be made anew last, each command once.
+
+    Raises ActionFailedError, after all the others, for a command that did not make anew what it was to make.
+    """
+    failed: list[tuple[RunCommand, effects.Effect]] = []
     later: dict[tuple[str, ...], list[Decision]] = {}
     for decision in decisions:
         if decision.way is Way.REGENERATE:
@@ -267,11 +279,19 @@ def take_back(session: Session, decisions: Sequence[Decision]) -> None:
         else:
             undo(session, decision)
     for same in later.values():
-        undo(session, same[0])
+        effect = undo(session, same[0])
+        if effect is not None and isinstance(same[0].action, RunCommand):
+            failed.append((same[0].action, effect))
         for decision in same[1:]:
             _outcome(
                 session, decision.deed, None, session.setup.deeds[same[0].deed.seq].undone or "failed", "as before"
             )
+    for action, effect in failed:
+        raise ActionFailedError(
+            f"{describe(action)}: {effect.detail}; what it makes is not yet as it was",
+            evidence=effect.output,
+            hint="mend what it names, then run the command again",
+        )
 
 
 def conflicts(decisions: Sequence[Decision]) -> list[Decision]:

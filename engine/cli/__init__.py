@@ -87,11 +87,9 @@ def _interrupted(number: int) -> int:
 
 def _from_system(error: OSError) -> VfiostateError:
     """An error of the system that nobody further down knew more about."""
-    where = f"{error.filename}: " if error.filename is not None else ""
-    message = f"{where}{error.strerror or error}"
-    if isinstance(error, PermissionError):
-        return NotRootError(message, hint="run it with sudo")
-    return VfiostateError(message)
+    from engine.effects import failure  # only when something went wrong
+
+    return failure(error)
 
 
 def _internal(error: Exception, verbose: int) -> int:

@@ -1,7 +1,7 @@
 """The faults that a description asks for: commands that fail, hang or print rubbish, disks that are full or read-only.
 
 `faults` in machine.json: `{"commands": {NAME: {"status": 1, "stdout": …, "stderr": …, "hangs": true, "matching": WORD,
-"times": N}}, "read_only": [PREFIX, …], "space": BYTES}`. The counts lie in DIR/.kernel and start anew with a boot.
+"lacking": WORD, "times": N}}, "read_only": [PREFIX, …], "space": BYTES}`. The counts lie in DIR/.kernel and start anew with a boot.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def command(machine: Machine, name: str, argv: Sequence[str]) -> Completed | Non
         return None
     one = commands.inner(name)
     if one.text("matching", "") and one.text("matching") not in argv:
+        return None
+    if one.text("lacking", "") and one.text("lacking") in argv:
         return None
     counter = f"/.kernel/faults/{name}"
     done = int(machine.text(counter, "0"))

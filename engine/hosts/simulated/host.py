@@ -163,15 +163,15 @@ class SimulatedHost(FileTree):
         # PATH leads nowhere: a script given to the machine's shell must not run this host's commands.
         if any(not word.startswith("-") for word in argv[1:]) or "-c" in argv:
             return base.answer(argv, stderr="sh: the simulated machine's sh reads standard input only\n", status=126)
-        return self._real(("/bin/sh", *argv[1:]), argv, stdin, timeout)
+        return self._spawn(("/bin/sh", *argv[1:]), argv, stdin, timeout)
 
     def _qemu(self, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
         said = qemu.answer(argv, parse_version(self.machine.description.qemu or ""))
         if said is not None:
             return base.answer(argv, said.stdout, stderr=said.stderr, status=said.status)
-        return self._real(self._qemu_argv(argv), argv, stdin, timeout)
+        return self._spawn(self._qemu_argv(argv), argv, stdin, timeout)
 
-    def _real(self, real: Sequence[str], argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
+    def _spawn(self, real: Sequence[str], argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
         environment = {"PATH": "/nonexistent", "LC_ALL": "C"}
         try:
             done = subprocess.run(
