@@ -80,7 +80,11 @@ def _add_guest(parser: argparse.ArgumentParser) -> None:
     )
     guest.add_argument("--cdrom", metavar="PATH", action="append", default=[], help="a CD image")
     guest.add_argument(
-        "--tap", metavar="TAP[,KEY=VALUE…]", action="append", default=[], help="keys: bridge, mac, model"
+        "--tap",
+        metavar="TAP[,KEY=VALUE…]",
+        action="append",
+        default=[],
+        help="a network card on this tap; keys: bridge, mac, model",
     )
     guest.add_argument("--vnc", metavar="DISPLAY", help="show the guest's own display on VNC, such as 127.0.0.1:0")
 

@@ -1,0 +1,71 @@
+"""The README and its kin say what the program does: whatever the program can contradict is checked here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from engine.cli.parser import build
+from engine.version import VERSION
+from steps.base import State
+from tests.project.reference import EXITS, README, commands, options, spelling, with_reference
+
+TOP = README.parent
+TEXT = README.read_text(encoding="utf-8")
+SCRIPTS = ("scripts/demo", "scripts/test", "scripts/environment.sh", "scripts/bench/run", ".ci/run")
+
+
+def test_the_reference_is_that_of_the_program() -> None:
+    assert with_reference(TEXT) == TEXT, "run: .venv/bin/python -m tests.project.reference"
+
+
+@pytest.mark.parametrize(("words", "parser"), [(words, parser) for words, _, parser in commands()])
+def test_every_command_and_option_is_in_the_readme(words: str, parser: object) -> None:
+    import argparse
+
+    assert isinstance(parser, argparse.ArgumentParser)
+    assert f"`{words}`" in TEXT
+    for action in options(parser):
+        assert spelling(action) in TEXT
+        assert action.help
+
+
+def test_every_state_and_exit_code_is_explained() -> None:
+    for state in State:
+        assert f"| `{state}` |" in TEXT
+    for code, meaning in EXITS.items():
+        assert f"| {int(code)} | {meaning} |" in TEXT
+
+
+def shown_commands() -> list[str]:
+    """Every call of the program in the README's blocks."""
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", TEXT, re.DOTALL)
+    lines = [line.removeprefix("$ ").partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return sorted({line.removeprefix("sudo ") for line in lines if re.match(r"(sudo )?vfiostate ", line)})
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_every_command_line_of_the_readme_is_understood(line: str) -> None:
+    build().parse_args(line.split()[1:])
+
+
+def test_every_file_the_readme_names_is_there() -> None:
+    for name in set(re.findall(r"\b(scripts/[a-z/]+|\.ci/run|[A-Z]+\.md|LICENSE)\b", TEXT)):
+        assert (TOP / name).exists(), name
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project.get("version", VERSION) == VERSION
+    assert f"## {VERSION}\n" in (TOP / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_scripts_are_posix_shell(name: str) -> None:
+    assert subprocess.run(["sh", "-n", str(TOP / name)], check=False).returncode == 0
+    if not name.endswith(".sh"):
+        assert Path(TOP, name).stat().st_mode & 0o111, f"{name} is not executable"
