@@ -110,6 +110,7 @@ def run_show(args: argparse.Namespace) -> int:
 def run_verify(args: argparse.Namespace) -> int:
     """Check it."""
     from engine.console import out_json
+    from engine.heads import remembered
     from engine.session import STATE_DIR
     from engine.states import LEGAL
     from journal.audit import audit
@@ -117,12 +118,22 @@ def run_verify(args: argparse.Namespace) -> int:
 
     with _opened(args) as (host, journal):
         place = host.local(f"{STATE_DIR}/images")
-        found = audit(journal, set(LEGAL), images=Images(place) if place.is_dir() else None)
+        images = Images(place) if place.is_dir() else None
+        known = remembered(host, _setups(journal))
+        found = audit(journal, set(LEGAL), images=images, known=known)
     if args.json:
         out_json("vfiostate.journal-verify/1", found.as_json())
     else:
         _show_audit(found)
     return Exit.DONE if found.ok else Exit.DAMAGED
+
+
+def _setups(journal: Journal) -> set[str]:
+    """The setups that the journal tells of, as far as it can be read."""
+    found: set[str] = set()
+    with contextlib.suppress(JournalError):
+        found.update(event.setup for event in journal.events())
+    return found
 
 
 def _show_audit(found: Audit) -> None:
