@@ -10,7 +10,7 @@ set -eu
 TOP=$(CDPATH= cd -- "$(dirname -- "$0")" && while [ ! -e pyproject.toml ] && [ "$PWD" != / ]; do cd ..; done; pwd)
 VENV=$TOP/.venv
 
-say() { printf '%s\n' "$*" >&2; }
+say() { printf "%s\n" "$@" >&2; }
 
 die() {
     say "$@"
