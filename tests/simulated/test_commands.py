@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
-from engine.hosts.simulated import initramfs
+from engine.hosts.base import OutcomeUnknown
+from engine.hosts.simulated import drivers, initramfs
 from engine.hosts.simulated.host import SimulatedHost
 from journal.events import Json
 from steps.actions import StartProcess
@@ -124,6 +127,24 @@ def test_the_initramfs_carries_what_was_asked_for_and_its_modprobe_files(lab: Si
     assert third != second and initramfs.parse(third) == initramfs.parse(second)
 
 
+def test_modules_dep_packs_what_holds_a_device_at_that_moment(lab: SimulatedHost) -> None:
+    image = "/boot/initrd.img-6.1.0-56-amd64"
+    lab.machine.put("/etc/initramfs-tools/conf.d/dep", "MODULES=dep\n")
+    lab.run(["update-initramfs", "-u"], timeout=5)
+    assert "bochs.ko" in lab.query(["lsinitramfs", image]).text
+    lab.write_attribute("/sys/bus/pci/drivers/bochs-drm/unbind", "0000:01:00.0", timeout=5)
+    lab.run(["update-initramfs", "-u"], timeout=5)
+    assert "bochs.ko" not in lab.query(["lsinitramfs", image]).text
+
+
+def test_update_grub_writes_in_place_and_says_the_same_twice(lab: SimulatedHost) -> None:
+    place = lab.machine.path("/boot/grub/grub.cfg")
+    lab.run(["update-grub"], timeout=5)
+    before = (place.read_bytes(), place.stat().st_ino, place.stat().st_mode)
+    lab.run(["update-grub"], timeout=5)
+    assert (place.read_bytes(), place.stat().st_ino, place.stat().st_mode) == before
+
+
 def test_an_initramfs_that_is_not_there_cannot_be_updated(lab: SimulatedHost) -> None:
     done = lab.run(["update-initramfs", "-u", "-k", "5.0.0"], timeout=5)
     assert done.status == 1 and b"does not exist. Cannot update." in done.stdout
@@ -197,6 +218,26 @@ def test_faults_are_what_the_description_says(lab: SimulatedHost) -> None:
     assert host.free("/etc") == 40
     with pytest.raises(OSError, match="No space"):
         host.write_file("/etc/modules", b"x" * 60, mine)
+
+
+def test_a_device_that_a_guest_has_is_not_let_go(lab: SimulatedHost) -> None:
+    usb, unbind = "0000:02:00.0", "/sys/bus/pci/drivers/vfio-pci/unbind"
+    lab.run(["modprobe", "vfio-pci"], timeout=5)
+    lab.write_attribute(f"/sys/bus/pci/devices/{usb}/driver_override", "vfio-pci", timeout=5)
+    lab.write_attribute("/sys/bus/pci/drivers/xhci_hcd/unbind", usb, timeout=5)
+    lab.write_attribute("/sys/bus/pci/drivers_probe", usb, timeout=5)
+    place = lab.machine.path("/run") / "vfiostate"
+    place.mkdir(mode=0o700)
+    # As QEMU's command line looks to the model, in a process that only waits.
+    words = (sys.executable, "-c", "input()", str(lab.root), "-device", f"vfio-pci,host={usb},id=hd0")
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as guest:
+        (place / "guest.pid").write_text(f"{guest.pid} 1\n")
+        with pytest.raises(OutcomeUnknown):
+            lab.write_attribute(unbind, usb, timeout=5)
+        assert b"in use" in lab.run(["modprobe", "-r", "vfio_pci"], timeout=5).stdout
+        guest.kill()
+    lab.write_attribute(unbind, usb, timeout=5)
+    assert drivers.driver_of(lab.machine, usb) is None
 
 
 def test_only_qemu_can_be_started(lab: SimulatedHost) -> None:

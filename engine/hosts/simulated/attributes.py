@@ -9,7 +9,7 @@ import errno
 import re
 
 from engine.hosts.base import OutcomeUnknown
-from engine.hosts.simulated import drivers
+from engine.hosts.simulated import drivers, guests
 from engine.hosts.simulated.drivers import DEVICES, DRIVERS, DynamicId, failure
 from engine.hosts.simulated.machine import Machine
 
@@ -85,6 +85,10 @@ def _unbind(machine: Machine, driver: str, value: str, path: str) -> None:
     if found is not None and found.hangs and driver not in ("vfio-pci", "pci-stub"):
         machine.log(f"INFO: task tee:{4711} blocked for more than 120 seconds.")
         raise OutcomeUnknown(f"the write of {address} to {path} did not return")
+    if driver == "vfio-pci" and guests.hold(machine, address):
+        # Seen on 6.1: the write waits, beyond the reach of signals, until the guest has ended.
+        machine.log(f"vfio-pci {address}: Relaying device request to user (#0)")
+        raise OutcomeUnknown(f"a guest has {address}: the write to {path} waits until it ends")
     drivers.release(machine, address)
 
 

@@ -14,7 +14,7 @@ import signal
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from engine.hosts.simulated import drivers, effects, initramfs, kmod, loading, net, procfs, services, sysfs
+from engine.hosts.simulated import drivers, effects, guests, initramfs, kmod, loading, net, procfs, services, sysfs
 from engine.hosts.simulated.grub import CONFIG
 from engine.hosts.simulated.initramfs import Archive
 from engine.hosts.simulated.kmod import Index, Options
@@ -143,12 +143,9 @@ def _stuck(what: str) -> DoesNotBootError:
 
 
 def _power_down(machine: Machine) -> None:
-    for name in machine.names("/run/vfiostate"):
-        if name.endswith(".pid"):
-            with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
-                pid = int(machine.text(f"/run/vfiostate/{name}").split()[0])
-                if str(machine.directory).encode() in _command_line(pid):
-                    os.kill(pid, signal.SIGKILL)
+    for pid in guests.running(machine):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
     for directory in ("/sys", "/proc", "/dev/vfio", "/.kernel", "/tmp"):
         machine.remove_tree(directory)
     for name in machine.names("/run"):
@@ -157,14 +154,6 @@ def _power_down(machine: Machine) -> None:
             machine.remove_tree(f"/run/{name}")
             machine.unlink(f"/run/{name}")
     machine.put("/var/log/kern.log", "")
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            return stream.read()
-    except OSError:
-        return b""
 
 
 def iommu_on(machine: Machine, chosen: Chosen) -> bool:

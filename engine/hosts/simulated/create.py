@@ -147,11 +147,11 @@ def _first_boot(machine: Machine) -> None:
     for kernel in found.kernels:
         index = kmod.read_index(machine, kernel.release)
         assert index is not None
-        # MODULES=dep looks at what runs; at installation time that is nothing yet, so the whole is taken.
-        content = initramfs.render(initramfs.generate(machine, index))
+        content = initramfs.render(initramfs.generate(machine, index, installing=True))
         machine.path(f"/boot/initrd.img-{kernel.release}").write_bytes(content)
     try:
-        machine.put(grub.CONFIG, grub.configuration(machine), 0o444)
+        # GRUB 2.00 gave it 0444; since 2.06 it is written in place, as the installer's umask made it.
+        machine.put(grub.CONFIG, grub.configuration(machine), 0o600 if found.usrmerge else 0o444)
     except grub.SettingsError as error:
         raise ConfigurationError(
             f"sh cannot read the /etc/default/grub of the description: {error}", hint="repair it in the description"

@@ -1,7 +1,8 @@
 """The faults that a description asks for: commands that fail, hang or print rubbish, disks that are full or read-only.
 
 `faults` in machine.json: `{"commands": {NAME: {"status": 1, "stdout": …, "stderr": …, "hangs": true, "matching": WORD,
-"lacking": WORD, "times": N}}, "read_only": [PREFIX, …], "space": BYTES}`. The counts lie in DIR/.kernel and start anew with a boot.
+"lacking": WORD, "times": N}}, "read_only": [PREFIX, …], "space": BYTES}`. The counts lie in DIR/.kernel and start anew
+with a boot.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.hosts.simulated import kmod, loading
+from engine.hosts.simulated import drivers, kmod
 from engine.hosts.simulated.kmod import Index
 from engine.hosts.simulated.machine import Machine
 
@@ -63,15 +63,21 @@ def module_lines(text: str) -> tuple[str, ...]:
     return tuple(line for line in lines if line and not line.startswith(";"))
 
 
-def generate(machine: Machine, index: Index) -> Archive:
-    """What mkinitramfs would pack for a kernel on this machine, now."""
+def generate(machine: Machine, index: Index, *, installing: bool = False) -> Archive:
+    """What mkinitramfs would pack for a kernel on this machine, now; `installing`: no device has its driver yet.
+
+    With MODULES=dep that is what holds a device at this moment: a card on a stub leaves its native driver out.
+    """
     prefix = "usr/lib/modules" if machine.description.usrmerge else "lib/modules"
     options = kmod.root_options(machine)
     wanted = module_lines(machine.text("/etc/initramfs-tools/modules"))
     setting = _setting(machine)
+    held = {
+        drivers.registered(machine).get(drivers.driver_of(machine, one) or "") for one in drivers.addresses(machine)
+    }
     names: list[str] = []
     for name, file in index.files.items():
-        if file.startswith(MOST) and (setting != "dep" or name in loading.loaded(machine)):
+        if file.startswith(MOST) and (setting != "dep" or installing or name in held):
             names.append(name)
     names.extend(kmod.normal(line.split()[0]) for line in wanted)
     order = [one for name in names for one in kmod.loading_order(index, options, name)]
@@ -80,7 +86,8 @@ def generate(machine: Machine, index: Index) -> Archive:
         for name in machine.names(directory):
             if name.endswith(".conf"):
                 files[f"{directory.lstrip('/')}/{name}"] = machine.text(f"{directory}/{name}")
-    files["conf/modules"] = "".join(line + "\n" for line in wanted)
+    if wanted:
+        files["conf/modules"] = "".join(line + " \n" for line in wanted)
     for name in ("init", "bin/busybox", "sbin/modprobe", "scripts/init-top/udev"):
         files[name] = ""
     return Archive(index.release, dict(sorted(files.items())))

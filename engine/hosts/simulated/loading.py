@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from engine.hosts.simulated import drivers, effects, kmod
+from engine.hosts.simulated import drivers, effects, guests, kmod
 from engine.hosts.simulated.drivers import failure
 from engine.hosts.simulated.kmod import Index, Options
 from engine.hosts.simulated.machine import Machine
@@ -34,6 +34,8 @@ def initialise(machine: Machine, name: str, arguments: Iterable[str]) -> None:
     given = dict(one.partition("=")[::2] for one in arguments)
     for parameter in found.parameters or drivers.KNOWN_PARAMETERS.get(name, ()):
         machine.put(f"/sys/module/{name}/parameters/{parameter}", given.get(parameter, "N") + "\n")
+    if name == "vfio":
+        machine.log("VFIO - User Level meta-driver version: 0.3")
     ids = drivers.parse_ids(given.get("ids", ""))
     for driver in drivers.default_drivers(name, found.drivers):
         drivers.register(machine, driver, name, ids)
@@ -45,6 +47,7 @@ def insert(machine: Machine, index: Index, name: str, arguments: Iterable[str]) 
     if name in loaded(machine) or name in index.builtin:
         return
     if name in NEEDS and NEEDS[name] not in machine.description.cpu_flags:
+        machine.log(f"kvm: no hardware support for '{name}'")
         raise UnsupportedError(name)
     machine.put(f"/sys/module/{name}/initstate", "live\n", 0o444)
     machine.put(f"/sys/module/{name}/refcnt", "0\n", 0o444)
@@ -73,7 +76,8 @@ def remove(machine: Machine, index: Index, name: str) -> None:
     """Take a module out, and then what nobody needs any more. Raises OSError: ENOENT, EBUSY."""
     if name not in loaded(machine):
         raise failure(errno.ENOENT, name)
-    if any(name in index.depends.get(one, ()) for one in loaded(machine)):
+    in_use = name == "vfio_pci" and any(guests.hold(machine, one) for one in drivers.addresses(machine))
+    if in_use or any(name in index.depends.get(one, ()) for one in loaded(machine)):
         raise failure(errno.EBUSY, name)
     for driver, module in drivers.registered(machine).items():
         if module == name:
