@@ -10,6 +10,7 @@ from journal.events import Kind
 from tests.badinput.support import (
     At,
     broken_command,
+    events,
     faults,
     last,
     remove_command,
@@ -19,7 +20,7 @@ from tests.badinput.support import (
     unchanged,
 )
 
-RUBBISH = "\xff\x1b[2J\x07\0" + "\u202e" + "x" * 5000 + "\n"
+RUBBISH = "\xff\x1b[2J\x07\u202e" + "x" * 3000 + "\n"
 # The commands that a step runs to change the host, and the state in which that step comes next.
 # (`-n`: modprobe is also asked what it would do.)
 CHANGING = {"modprobe": "checked", "update-grub": "modules_loaded", "update-initramfs": "modules_loaded"}
@@ -74,7 +75,7 @@ def test_a_missing_command_is_told_before_anything_is_changed(new: Path, name: s
         remove_command(new, "grub-mkconfig")
     with unchanged(new):
         answer = run(new, "advance").is_(5).with_hint()
-    assert {"update-initramfs": "initramfs generator", "systemctl": "rc.local"}.get(name, name) in answer.text
+    assert {"update-initramfs": "initramfs generator"}.get(name, name) in answer.text
     assert last(new, Kind.STEP_REFUSED).data["findings"]
 
 
@@ -107,7 +108,7 @@ def test_the_way_back_waits_for_a_command_that_fails_and_then_finishes(at: At) -
     broken_command(machine, "update-grub", status=3, stderr="no space for it\n")
     answer = run(machine, "rollback")
     answer.is_(1, "update-grub", "exit status 3", "no space for it").with_hint()
-    assert "3" in str(last(machine, Kind.OUTCOME).data["detail"])
+    assert "exit status 3" in [event.data["detail"] for event in events(machine) if event.kind is Kind.OUTCOME]
     faults(machine)
     roll_back(machine)
     assert (machine / "etc/default/grub").read_text().endswith("GRUB_BADRAM=0\n")

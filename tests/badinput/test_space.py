@@ -56,12 +56,13 @@ def test_a_disk_that_is_full_at_any_write_takes_the_step_back(at: At, tmp_path: 
     writes = 0
     while True:
         machine = at(stage)
-        with unchanged(machine):
-            answer = run(machine, "advance", prepare=lambda fails=writes: _full_at(fails))  # type: ignore[misc]
-            if answer.code == 0:
-                break
-            assert "No space left on device" in answer.text, answer.text
-            answer.with_hint()
+        before = manifest(machine)
+        answer = run(machine, "advance", prepare=lambda fails=writes: _full_at(fails))  # type: ignore[misc]
+        if answer.code == 0:
+            break
+        assert manifest(machine) == before
+        assert "No space left on device" in answer.text, answer.text
+        answer.with_hint()
         assert state(machine) == stage
         if writes:
             assert "No space left" in str(last(machine, Kind.STEP_REFUSED, Kind.STEP_FAILED).data)
