@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from . import mirror
@@ -46,7 +46,7 @@ PACKAGES = [
 DISK_MIB = 6144
 PARTITION_OFFSET = 1024 * 1024
 DISK_ID = "0x76667374"
-FILE_SYSTEM = uuid.UUID("6c616200-7666-4973-8000-76666c616273")
+FILE_SYSTEM = "6c616200-7666-4973-8000-76666c616273"
 
 # Configuration of the lab's image, in place before vfiostate ever sees it. MODULES=dep and a low compression level are
 # why an initramfs takes 70 s under emulation and not 600; the serial console is where a boot that fails is read.
@@ -101,7 +101,7 @@ FIRST_BOOT = (
 def recipe_key() -> str:
     """Changes whenever anything changes that the image is made of; not with the layout of the source."""
     agent = ast.dump(ast.parse((GUEST_PROGRAMS / "agent.py").read_text(encoding="utf-8")))
-    recipe = [REVISION, SUITE, PACKAGES, DISK_MIB, DISK_ID, str(FILE_SYSTEM), FILES, MASKED_UNITS, FIRST_BOOT, agent]
+    recipe = [REVISION, SUITE, PACKAGES, DISK_MIB, DISK_ID, FILE_SYSTEM, FILES, MASKED_UNITS, FIRST_BOOT, agent]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 
@@ -146,7 +146,7 @@ def build(path: Path) -> None:
     say(f"image {path} {path.stat().st_size // 2**20} MiB")
 
 
-def timed(what: str, function, *arguments) -> None:  # type: ignore[no-untyped-def]
+def timed(what: str, function: Callable[..., None], *arguments: Path) -> None:
     """Runs one part of the build and says how long it took."""
     started = time.monotonic()
     say(f"{what} …")
@@ -186,7 +186,7 @@ def configure(root: Path) -> None:
     for leftover in (root / "etc/apt/sources.list.d").glob("*"):
         leftover.unlink()
     (root / "etc/apt/sources.list").write_text("# the lab's machine has no network\n")
-    chroot = ["chroot", root]
+    chroot = ["chroot", str(root)]
     run([*chroot, "useradd", "--create-home", "--shell", "/bin/bash", "lab"])
     run([*chroot, "systemctl", "enable", "lab-agent.service"])
     run([*chroot, "systemctl", "mask", *MASKED_UNITS])
