@@ -139,5 +139,5 @@ class DriverCore(RuleBasedStateMachine):
 
 TestDriverCore = DriverCore.TestCase
 TestDriverCore.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=10, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
