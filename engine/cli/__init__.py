@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -37,12 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end(ended.code if isinstance(ended.code, int) else Exit.USAGE)
     import signal  # not for --help
 
+    # Whoever called, through sudo or not, does not choose the modes of files that commands and we make for the system.
+    umask = os.umask(0o022)
     before = {number: signal.signal(number, _end_by_signal) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         return _end(_guarded(args))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.umask(umask)
 
 
 def _guarded(args: argparse.Namespace) -> int:

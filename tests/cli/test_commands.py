@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -263,3 +264,19 @@ def test_a_second_run_at_the_same_time_is_told_who_works(run: Run, machine: Path
         answer = run("advance")
     assert answer.code == Exit.LOCKED
     assert run("status").code == 0
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o077, 0o000])
+def test_the_callers_umask_decides_nothing(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        simulated = ["--simulate", str(tmp_path / "m")]
+        assert main([*simulated, "machine", "create"]) == 0
+        assert main([*simulated, *INIT]) == 0
+        assert main([*simulated, "advance"]) == 0
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert (tmp_path / "m/etc/vfiostate.toml").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "m/etc").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "m/var/lib/vfiostate").stat().st_mode & 0o777 == 0o700
