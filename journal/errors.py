@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum
 
-# As typing.TYPE_CHECKING, without the import: these errors are loaded by `vfiostate --help`, whose start-up is measured.
+# As typing.TYPE_CHECKING, without the import: `vfiostate --help` loads these errors, and its start-up is measured.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar
