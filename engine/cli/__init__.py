@@ -11,7 +11,7 @@ from types import FrameType
 from engine import console
 from engine.cli.common import TYPE_CHECKING
 from engine.cli.parser import build, command_of
-from journal.errors import Exit, NotRootError, VfiostateError
+from journal.errors import Exit, VfiostateError
 
 if TYPE_CHECKING:
     import argparse

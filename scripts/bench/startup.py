@@ -18,6 +18,8 @@ from statistics import median
 
 ROUNDS = 25
 BUDGETS = {"help": 2.5, "status": 1.2}
+# What the console script does that an installation makes.
+PROGRAM = ("-c", "import sys; from engine.cli import main; sys.exit(main())")
 TOP = Path(__file__).resolve().parents[2]
 
 
@@ -46,8 +48,8 @@ def prepare(python: Interpreter, directory: Path) -> list[str]:
     """A host with a setup in its journal; how `status` is asked about it."""
     machine = str(directory / "machine")
     for command in (["machine", "create"], ["init", "--device", "03:00.0", "--device", "03:00.1"], ["advance"]):
-        python.seconds("-m", "engine", "--simulate", machine, *command)
-    return ["-m", "engine", "--root" if os.geteuid() == 0 else "--simulate", machine, "status"]
+        python.seconds(*PROGRAM, "--simulate", machine, *command)
+    return [*PROGRAM, "--root" if os.geteuid() == 0 else "--simulate", machine, "status"]
 
 
 def main() -> int:
@@ -57,7 +59,7 @@ def main() -> int:
         python = Interpreter(Path(name))
         series = {
             "bare": ["-c", "pass"],
-            "help": ["-m", "engine", "--help"],
+            "help": [*PROGRAM, "--help"],
             "sqlalchemy": ["-c", "import sqlalchemy"],
             "status": prepare(python, Path(name)),
         }
