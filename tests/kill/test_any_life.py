@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -136,5 +136,7 @@ TestAnyLife.settings = settings(
     max_examples=int(os.environ.get("VFIOSTATE_LIVES", "8")),
     stateful_step_count=10,
     deadline=None,
+    # A life takes a second: shrinking one that fails would take many minutes, and its steps tell enough.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
