@@ -19,6 +19,7 @@ NOMINAL_SECONDS = {
     "boot": 45,
     "first boot": 90,
     "command": 60,
+    "install": 90,
     "initramfs": 120,
     "advance": 200,
     "shutdown": 30,

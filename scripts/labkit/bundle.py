@@ -11,9 +11,11 @@ import tarfile
 import tomllib
 from pathlib import Path
 
-from .base import REPOSITORY, LabError, cache_directory, run, say
+from .base import REPOSITORY, LabError, cache_directory, limit, run, say
+from .channel import Agent
 
 PYTHON = "3.11"  # Debian 12's, in the lab's image
+INSTALLED = "/opt/vfiostate"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
 
 
@@ -29,6 +31,17 @@ def make(scratch: Path) -> Path:
     with tarfile.open(target, "w") as tar:
         tar.add(wheels, arcname="wheels")
     return target
+
+
+def install(agent: Agent, tar: Path) -> None:
+    """What a user without network does in the machine: unpack, a virtual environment, pip, a link on the PATH."""
+    agent.send("/run/bundle.tar", tar.read_bytes())
+    agent.sh("rm -rf /run/wheels && tar -C /run -xf /run/bundle.tar && rm /run/bundle.tar")
+    agent.run(["python3", "-m", "venv", INSTALLED], timeout=limit("install")).check()
+    install_command = [f"{INSTALLED}/bin/pip", "install", "--quiet", "--no-index", "--find-links", "/run/wheels"]
+    agent.run([*install_command, "vfiostate"], timeout=limit("install")).check()
+    agent.run(["ln", "-sf", f"{INSTALLED}/bin/vfiostate", "/usr/local/bin/vfiostate"]).check()
+    agent.sh("rm -rf /run/wheels")
 
 
 def copy_checkout(target: Path) -> Path:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import image, scenario
+from . import bundle, image, scenario
 from .base import LabError, cache_directory, limit, need_commands, say
 from .machine import Machine, Shape, overlay
 
@@ -150,9 +150,9 @@ def cmd_up(options: argparse.Namespace) -> int:
         machine.cut_power()
     if options.vfiostate:
         with tempfile.TemporaryDirectory() as scratch:
-            bundle_path = scenario.make_bundle(Path(scratch))
+            tar = bundle.make(Path(scratch))
             start(machine, fresh=options.fresh)
-            scenario.install_over_agent(machine, bundle_path)
+            bundle.install(machine.agent, tar)
         return 0
     start(machine, fresh=options.fresh)
     return 0

@@ -24,12 +24,6 @@ LEFT_OUT = {
     "/var/cache": "caches of others",
     "/var/lib/systemd": "the system's random seed, clock and timers change with every boot",
 }
-BY_CONTENTS = {"/boot/initrd.img-": "rebuilt, and the generator writes the present time into it: compared by contents"}
-
-
-def by_contents(path: str) -> bool:
-    """Whether the file is one whose bytes differ with every build of the same contents."""
-    return any(path.startswith(prefix) for prefix in BY_CONTENTS)
 
 
 def differences(before: Manifest, after: Manifest) -> list[str]:
@@ -40,18 +34,16 @@ def differences(before: Manifest, after: Manifest) -> list[str]:
             found.append(f"{path}: is gone")
         elif path not in before:
             found.append(f"{path}: is new ({after[path].get('kind')})")
-        elif changed := changed_fields(path, before[path], after[path]):
+        elif changed := changed_fields(before[path], after[path]):
             found.append(f"{path}: {', '.join(changed)}")
     return found
 
 
-def changed_fields(path: str, before: Entry, after: Entry) -> list[str]:
+def changed_fields(before: Entry, after: Entry) -> list[str]:
     """What of one path differs, as `mode 0o644 -> 0o600`."""
-    passed_over = {"sha256", "size"} if by_contents(path) else set()
-    names = sorted((before.keys() | after.keys()) - passed_over)
     return [
         f"{name} {short(before.get(name))} -> {short(after.get(name))}"
-        for name in names
+        for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
 
@@ -60,12 +52,3 @@ def short(value: object) -> str:
     """A value in a few characters."""
     text = "absent" if value is None else str(value)
     return text if len(text) <= 20 else text[:12] + "…"
-
-
-def contents(manifest: Manifest, top: str) -> dict[str, Entry]:
-    """A manifest of an unpacked archive with the paths in the archive, and without times."""
-    timeless = {
-        path: {name: value for name, value in entry.items() if name not in ("mtime", "hardlinks")}
-        for path, entry in manifest.items()
-    }
-    return {path.removeprefix(top) or "/": entry for path, entry in timeless.items()}

@@ -24,12 +24,11 @@ class Function:
 
 @dataclass(frozen=True)
 class Sight:
-    """The machine at one moment: command line, devices, files, and what the initramfs holds."""
+    """The machine at one moment: command line, devices and files."""
 
     cmdline: str
     functions: Mapping[str, Function]
     files: compare.Manifest
-    initramfs: compare.Manifest
 
 
 def place_programs(agent: Agent) -> None:
@@ -62,21 +61,7 @@ def files(agent: Agent) -> compare.Manifest:
     argv = ["python3", f"{PROGRAMS}/manifest.py"]
     for option, names in (("--hash", compare.HASHED), ("--look", compare.LOOKED_AT), ("--skip", compare.LEFT_OUT)):
         argv += [word for name in names for word in (option, name)]
-    return manifest(agent, argv)
-
-
-def initramfs(agent: Agent) -> compare.Manifest:
-    """What the running kernel's initramfs holds, file by file."""
-    top = "/run/lab-initramfs"
-    agent.sh(f"rm -rf {top} && unmkinitramfs /boot/initrd.img-$(uname -r) {top}", timeout=limit("initramfs"))
-    found = manifest(agent, ["python3", f"{PROGRAMS}/manifest.py", "--hash", top])
-    agent.sh(f"rm -rf {top}")
-    return compare.contents(found, top)
-
-
-def manifest(agent: Agent, argv: list[str]) -> compare.Manifest:
-    """Runs manifest.py in the machine, past the transcript: it is long."""
-    agent.sh(f"{' '.join(argv)} >/run/lab-manifest", timeout=limit("initramfs"))
+    agent.sh(f"{' '.join(argv)} >/run/lab-manifest", timeout=limit("initramfs"))  # past the transcript: it is long
     found = json.loads(agent.read("/run/lab-manifest"))
     agent.sh("rm /run/lab-manifest")
     assert isinstance(found, dict)
@@ -85,4 +70,4 @@ def manifest(agent: Agent, argv: list[str]) -> compare.Manifest:
 
 def look(agent: Agent) -> Sight:
     """Everything at once."""
-    return Sight(cmdline(agent), functions(agent), files(agent), initramfs(agent))
+    return Sight(cmdline(agent), functions(agent), files(agent))

@@ -6,6 +6,8 @@ One JSON object per line in both directions. A request carries an ``id`` and an 
 request has its own thread, so that a ping is answered while a long command runs.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 import os
@@ -13,17 +15,20 @@ import signal
 import subprocess
 import threading
 import time
+from typing import Any
 
 PORT = "/dev/virtio-ports/org.vfiostate.lab"
 write_lock = threading.Lock()
 
 
-def boot_id():
+def boot_id() -> str:
+    """The kernel's name of this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 
 
-def run(request):
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Runs an argument list in its own session; kills all of it when the time is over."""
     started = time.monotonic()
     env = dict(os.environ, **request.get("env", {}))
     process = subprocess.Popen(
@@ -54,12 +59,14 @@ def run(request):
     }
 
 
-def read(request):
+def read(request: dict[str, Any]) -> dict[str, Any]:
+    """A file's content."""
     with open(request["path"], "rb") as file:
         return {"data": base64.b64encode(file.read()).decode("ascii")}
 
 
-def write(request):
+def write(request: dict[str, Any]) -> dict[str, Any]:
+    """Writes a file in place and durably."""
     data = base64.b64decode(request["data"])
     with open(request["path"], "wb") as file:
         file.write(data)
@@ -70,7 +77,8 @@ def write(request):
     return {"written": len(data)}
 
 
-def ping(_request):
+def ping(_request: dict[str, Any]) -> dict[str, Any]:
+    """That the agent is there, and in which boot."""
     with open("/proc/uptime", encoding="ascii") as file:
         return {"boot_id": boot_id(), "uptime": float(file.read().split()[0])}
 
@@ -78,12 +86,13 @@ def ping(_request):
 OPERATIONS = {"ping": ping, "run": run, "read": read, "write": write}
 
 
-def answer(port, line):
+def answer(port: int, line: bytes) -> None:
+    """Does what one line asks for and sends the answer."""
     try:
         request = json.loads(line)
     except ValueError:
         return  # the rest of a line whose reader went away
-    reply = {"id": request.get("id")}
+    reply: dict[str, Any] = {"id": request.get("id")}
     try:
         reply.update(OPERATIONS[request["op"]](request), ok=True)
     except Exception as error:  # noqa: BLE001  whatever it is, the other side must hear of it
@@ -91,7 +100,8 @@ def answer(port, line):
     send(port, json.dumps(reply).encode("ascii") + b"\n")
 
 
-def send(port, data):
+def send(port: int, data: bytes) -> None:
+    """Writes a whole answer; answers of different threads do not mix."""
     with write_lock:
         view = memoryview(data)
         while view:
@@ -101,7 +111,8 @@ def send(port, data):
                 return  # nobody listens any more
 
 
-def main():
+def main() -> None:
+    """Reads requests for ever."""
     port = os.open(PORT, os.O_RDWR)
     pending = b""
     while True:

@@ -6,13 +6,18 @@ Devices behind a root port appear only after the guest's firmware has numbered t
 are there or the time is over.
 """
 
+from __future__ import annotations
+
 import json
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 
-def walk(devices):
+def walk(devices: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every device, those behind bridges too."""
     for device in devices:
         yield {
             "id": f"{device['id']['vendor']:04x}:{device['id']['device']:04x}",
@@ -23,7 +28,8 @@ def walk(devices):
         yield from walk(device.get("pci_bridge", {}).get("devices", []))
 
 
-def main():
+def main() -> None:
+    """Asks, and writes the answers to standard output."""
     path, seconds, wanted = sys.argv[1], float(sys.argv[2]), set(sys.argv[3:])
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(30)
@@ -31,7 +37,7 @@ def main():
     lines = connection.makefile("rw")
     lines.readline()
 
-    def ask(command):
+    def ask(command: str) -> Any:
         lines.write(json.dumps({"execute": command}) + "\n")
         lines.flush()
         while True:

@@ -6,12 +6,15 @@ usage: manifest.py [--hash DIR]... [--look DIR]... [--skip PATH]...
 /usr under emulation would take minutes). ``--skip`` paths, and what lies below them, are left out.
 """
 
+from __future__ import annotations
+
 import argparse
 import hashlib
 import json
 import os
 import stat
 import sys
+from typing import Any
 
 KINDS = {
     stat.S_IFREG: "file",
@@ -24,7 +27,8 @@ KINDS = {
 }
 
 
-def sha256(path):
+def sha256(path: str) -> str:
+    """A file's digest."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -32,7 +36,8 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def xattrs(path):
+def xattrs(path: str) -> dict[str, str]:
+    """Extended attributes by name, in hexadecimal; none where the file system has none."""
     try:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError:
@@ -40,10 +45,16 @@ def xattrs(path):
     return {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in sorted(names)}
 
 
-def describe(path, hashed):
+def describe(path: str, hashed: bool) -> dict[str, Any]:
+    """One path's entry."""
     info = os.lstat(path)
     kind = KINDS[stat.S_IFMT(info.st_mode)]
-    entry = {"kind": kind, "mode": oct(stat.S_IMODE(info.st_mode)), "uid": info.st_uid, "gid": info.st_gid}
+    entry: dict[str, Any] = {
+        "kind": kind,
+        "mode": oct(stat.S_IMODE(info.st_mode)),
+        "uid": info.st_uid,
+        "gid": info.st_gid,
+    }
     if kind == "link":
         entry["target"] = os.readlink(path)
     elif kind == "file":
@@ -58,7 +69,8 @@ def describe(path, hashed):
     return entry
 
 
-def walk(top, hashed, skip, entries):
+def walk(top: str, hashed: bool, skip: set[str], entries: dict[str, dict[str, Any]]) -> None:
+    """Adds a tree, other file systems mounted in it left out."""
     top = os.path.realpath(top)
     if top in skip or not os.path.lexists(top):
         return
@@ -76,12 +88,13 @@ def walk(top, hashed, skip, entries):
             entries[path] = describe(path, hashed)
 
 
-def main():
+def main() -> None:
+    """Writes the manifest to standard output."""
     parser = argparse.ArgumentParser()
     for option in ("--hash", "--look", "--skip"):
         parser.add_argument(option, action="append", default=[])
     options = parser.parse_args()
-    entries = {}
+    entries: dict[str, dict[str, Any]] = {}
     skip = {os.path.realpath(path) for path in options.skip}
     for top in options.hash:
         walk(top, True, skip, entries)
