@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from engine import signals, undo
 from engine.advance import finish_rollback, fire, refuse_conflicts, token_running
+from engine.decide import Decision, decide
 from engine.recovery import recover
 from engine.session import Session
 from engine.states import Move
@@ -25,6 +26,9 @@ class RollbackResult:
     said: tuple[str, ...] = ()
 
 
+NOTHING = RollbackResult(Exit.DONE, State.NEW, said=("nothing is set up: there is nothing to take back",))
+
+
 def rollback(session: Session, to: State = State.NEW) -> RollbackResult:
     """Go back to a state. Raises DriftError, having changed nothing, where only the user can decide."""
     with session.scribe.witness():
@@ -32,6 +36,8 @@ def rollback(session: Session, to: State = State.NEW) -> RollbackResult:
 
 
 def _rollback(session: Session, to: State) -> RollbackResult:
+    if session.scribe.setup is None:
+        return NOTHING
     setup = session.setup
     if setup.finished or (setup.rolled_back and setup.state is State.NEW and not setup.standing()):
         return _finished_already(session)
@@ -39,7 +45,7 @@ def _rollback(session: Session, to: State) -> RollbackResult:
         raise UsageError(f"`{to.value}` lies ahead of `{setup.state.value}`", hint="`vfiostate advance` goes there")
     recover(session)
     deeds = [deed for deed in setup.standing() if deed.target.rank > to.rank]
-    decisions = undo.decide(session, deeds)
+    decisions = decide(session, deeds)
     refuse_conflicts(session, decisions)
     with signals.held():
         return _go_back(session, to, decisions)
@@ -47,12 +53,12 @@ def _rollback(session: Session, to: State) -> RollbackResult:
 
 def _finished_already(session: Session) -> RollbackResult:
     if session.setup.finished:
-        return RollbackResult(Exit.DONE, State.NEW, said=("nothing is set up: there is nothing to take back",))
+        return NOTHING
     finish_rollback(session)
     return _compared(session, State.NEW, ["the running kernel is without our command line: the rollback is finished"])
 
 
-def _go_back(session: Session, to: State, decisions: list[undo.Decision]) -> RollbackResult:
+def _go_back(session: Session, to: State, decisions: list[Decision]) -> RollbackResult:
     setup, scribe = session.setup, session.scribe
     start = setup.state
     scribe.now(scribe.note(Kind.ROLLBACK_STARTED, {"from": start.value, "to": to.value}))
