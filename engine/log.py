@@ -1,6 +1,7 @@
-"""The log, for reading along (never the record): structlog on stderr, configured once.
+"""The log, for reading along (never the record): structlog on stderr, where -v asks for it.
 
 Human lines on a terminal, JSON elsewhere; with a priority prefix where stderr is systemd's journal (sd-daemon(3)).
+structlog is imported when the log is asked for: without -v nobody waits for it.
 """
 
 from __future__ import annotations
@@ -8,20 +9,46 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import MutableMapping
-from typing import Any
-
-import structlog
+from typing import TYPE_CHECKING
 
 from engine.console import is_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
+
+    from structlog.types import FilteringBoundLogger, Processor
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
+_logger: FilteringBoundLogger | None = None
 
-def configure(verbose: int = 0) -> None:
-    """Set structlog up: warnings only, with -v information, with -vv everything."""
-    processors: list[structlog.types.Processor] = [
+
+def info(event: str, **fields: object) -> None:
+    """Log what -v shows: what is done to the host and recorded of it."""
+    if _logger is not None:
+        _logger.info(event, **fields)
+
+
+def debug(event: str, **fields: object) -> None:
+    """Log what -vv shows: what the host is asked."""
+    if _logger is not None:
+        _logger.debug(event, **fields)
+
+
+def error(event: str, fault: BaseException) -> None:
+    """Log a fault with its traceback."""
+    if _logger is not None:
+        _logger.error(event, exc_info=fault)
+
+
+def configure(verbose: int) -> None:
+    """Begin to log: with -v what is done, with -vv everything."""
+    global _logger
+    import structlog
+
+    processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -31,8 +58,7 @@ def configure(verbose: int = 0) -> None:
         processors.append(structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR")))
     else:
         processors.append(structlog.processors.JSONRenderer(default=str))
-    if to_systemd(os.environ.get("JOURNAL_STREAM"), sys.stderr.fileno() if has_descriptor() else -1):
-        processors.insert(-1, _note_priority)
+    if to_systemd(os.environ.get("JOURNAL_STREAM"), _descriptor()):
         processors.append(_prefix)
     structlog.configure(
         processors=processors,
@@ -40,14 +66,7 @@ def configure(verbose: int = 0) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-
-
-def has_descriptor() -> bool:
-    """Whether stderr is a real file: not closed, not replaced by something in memory."""
-    try:
-        return sys.stderr is not None and sys.stderr.fileno() >= 0
-    except (OSError, ValueError):
-        return False
+    _logger = structlog.get_logger() if verbose else None
 
 
 def to_systemd(variable: str | None, descriptor: int) -> bool:
@@ -58,9 +77,12 @@ def to_systemd(variable: str | None, descriptor: int) -> bool:
     return variable == f"{found.st_dev}:{found.st_ino}"
 
 
-def _note_priority(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event["priority"] = _PRIORITIES.get(str(event.get("level")), 6)
-    return event
+def _descriptor() -> int:
+    """That of stderr, -1 where it is closed or no real file."""
+    try:
+        return sys.stderr.fileno() if sys.stderr is not None else -1
+    except (OSError, ValueError):
+        return -1
 
 
 def _prefix(logger: object, method: str, rendered: str | MutableMapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
+from engine import log
 from engine.setup import Setup, fold_into
 from journal.errors import JournalError, VfiostateError
 from journal.events import Draft, Event, Kind, Origin
@@ -36,6 +37,7 @@ class Scribe:
         self._waiting.clear()
         for event in events:
             fold_into(self.setups, event)
+            log.info("journaled", seq=event.seq, kind=event.kind.value, setup=event.setup, step=event.step)
         return events[len(events) - len(drafts) :]
 
     @contextlib.contextmanager

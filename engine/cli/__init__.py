@@ -105,9 +105,9 @@ def _internal(error: Exception, verbose: int) -> int:
     console.err(f"vfiostate: internal error: {type(error).__name__}: {what} ({where})")
     console.err("  -> this is a fault of vfiostate; please report it with the output of the same command with -v")
     if verbose:
-        import structlog
+        from engine import log
 
-        structlog.get_logger().error("internal error", exc_info=error)
+        log.error("internal error", error)
     return Exit.FAILED
 
 

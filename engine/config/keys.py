@@ -78,7 +78,7 @@ _GUEST = {
     "binary": Key("The QEMU to run: a command on the fixed PATH or an absolute path."),
     "accel": Key("QEMU's accelerator; tcg emulates and is slow."),
     "machine": Key("QEMU's machine type.", check=checks.name),
-    "cpu": Key("QEMU's CPU model, with flags; `host` becomes `max` under tcg."),
+    "cpu": Key("QEMU's CPU model, with flags; `host` needs kvm: under tcg the best that QEMU emulates is taken."),
     "memory": Key("Memory in MiB.", check=checks.between(16, 16 * 1024 * 1024, "MiB")),
     "sockets": Key("CPU sockets.", check=checks.between(1, 64)),
     "cores": Key("Cores per socket.", check=checks.between(1, 1024)),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import launch, signals
+from engine import launch, log, signals
 from engine.hosts.base import OutcomeUnknown
 from engine.hosts.files import FileTree
 from steps.base import Completed, Json
@@ -75,6 +75,7 @@ class LinuxHost(FileTree):
             return Completed(tuple(argv), 127, b"", f"{argv[0]}: not found".encode())
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"{argv[0]} gave no answer within {timeout:g} s") from error
+        log.debug("asked", argv=list(argv), status=done.returncode)
         return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
 
     def _inside(self, argv: Sequence[str]) -> list[str]:
@@ -98,6 +99,7 @@ class LinuxHost(FileTree):
             return Completed(tuple(argv), 127, b"", f"{argv[0]}: not found".encode())
         with process:
             output = _follow(process, time.monotonic() + timeout, on_line)
+        log.info("ran", argv=list(argv), status=process.returncode)
         return Completed(tuple(argv), process.returncode, output, b"")
 
     def write_attribute(self, path: str, value: str, *, timeout: float) -> None:
