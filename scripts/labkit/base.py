@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,12 @@ HOST_COMMANDS = {
     "qemu-img": "qemu-utils",
     "mke2fs": "e2fsprogs",
     "sfdisk": "fdisk",
+}
+
+# What these commands need besides, and a package manager may have left out as only recommended.
+FILES_OF = {
+    "mmdebstrap": {"/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring"},
+    "pip": {f"{sysconfig.get_path('stdlib')}/ensurepip/__init__.py": "python3-venv"},
 }
 
 
@@ -89,9 +96,10 @@ def run(argv: Sequence[str | Path], *, timeout: float = 1800, log: Path | None =
 def need_commands(names: Sequence[str]) -> None:
     """Sees that the commands are there; installs their packages as root, otherwise says the one command that does."""
     search = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    packages = sorted({HOST_COMMANDS[name] for name in names if not shutil.which(name, path=search)})
-    if "qemu-system-x86_64" in names and not Path("/usr/share/seabios/vgabios-bochs-display.bin").exists():
-        packages.append("seabios")
+    missing = {HOST_COMMANDS[name] for name in names if name in HOST_COMMANDS and not shutil.which(name, path=search)}
+    for name in names:
+        missing |= {package for path, package in FILES_OF.get(name, {}).items() if not Path(path).exists()}
+    packages = sorted(missing)
     if not packages:
         return
     command = ["apt-get", "-o", "DPkg::Lock::Timeout=600", "install", "-y", "--no-install-recommends", *packages]

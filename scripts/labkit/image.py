@@ -44,6 +44,7 @@ PACKAGES = [
     "strace",
 ]
 DISK_MIB = 6144
+SPACE_NEEDED = 5 << 30  # bytes, while it is built; the finished image has 300 MiB
 PARTITION_OFFSET = 1024 * 1024
 DISK_ID = "0x76667374"
 FILE_SYSTEM = "6c616200-7666-4973-8000-76666c616273"
@@ -129,6 +130,11 @@ def build(path: Path) -> None:
     """Builds the image at this path; what is half done lies in a directory beside it and is removed."""
     if os.geteuid() != 0:
         raise LabError("building the image needs root (files of every owner, device nodes): sudo scripts/lab build")
+    if (free := shutil.disk_usage(cache_directory()).free) < SPACE_NEEDED:
+        raise LabError(
+            f"{cache_directory()} has {free >> 30} GiB free, building the image takes {SPACE_NEEDED >> 30} GiB\n"
+            "  another place: VFIOSTATE_LAB_CACHE=DIR scripts/lab build"
+        )
     need_commands(["mmdebstrap", "qemu-system-x86_64", "qemu-img", "mke2fs", "sfdisk"])
     work = path.with_suffix(".building")
     shutil.rmtree(work, ignore_errors=True)
