@@ -13,6 +13,7 @@ from engine.codec import sha256
 from engine.hosts.base import Attributes, ChangeableHost, OutcomeUnknown
 from engine.images import fingerprint
 from engine.signals import InterruptedByUser
+from engine.stopping import stop_guest
 from journal.errors import DriftError, NotRootError, VfiostateError
 from steps.actions import (
     Action,
@@ -108,8 +109,6 @@ def _carry_out(host: ChangeableHost, action: Action, on_line: Callable[[str], No
         case StartProcess():
             return Effect("done", f"pid {host.start(action)}")
         case StopProcess():
-            from engine.guest import stop_guest  # asyncio and qemu.qmp are needed only where a guest is spoken to
-
             return Effect("done", stop_guest(host, action.name, action.timeout))
         case RequestReboot():
             host.request_reboot()

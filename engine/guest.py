@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import signals
+from engine.advance import Outcome, advance, fire, notice_config, prepare
 from engine.hosts.base import ChangeableHost
+from engine.stopping import QUIT_WAIT
 from journal.errors import ActionFailedError, ConfigurationError, RefusedError
 from journal.events import Kind
 from steps.actions import StopProcess
@@ -20,12 +20,8 @@ from steps.guest.monitor import PciFunction, Seen, Silence
 from steps.run import RUNNER, RunStep
 
 if TYPE_CHECKING:
-    from engine.advance import Outcome
     from engine.session import Session
 
-ASK = 10.0
-QUIT_WAIT = 10.0
-POLL = 0.1
 # Actions on a guest that belong to no attempt of a step.
 NO_ATTEMPT = 0
 
@@ -54,50 +50,8 @@ def guest_of(config: Config) -> Guest:
     return config.guest
 
 
-def stop_guest(host: ChangeableHost, name: str, timeout: float) -> str:
-    """End a guest: by its power button, after `timeout` seconds by QEMU's quit, then by signals. Returns how it ended.
-
-    Raises TimeoutError when nothing ends it, InterruptedByUser (the guest goes on) when a signal came meanwhile.
-    """
-    if host.alive(name) is None:
-        how = "it did not run"
-    elif (heard := _told(host, name, "system_powerdown", min(ASK, timeout))) and _gone(host, name, timeout):
-        how = "it shut itself down"
-    elif heard is not None and _told(host, name, "quit", ASK) and _gone(host, name, QUIT_WAIT):
-        how = f"it did not shut down within {timeout:g} s and was switched off"
-    else:
-        how = "it did not answer and was ended by a signal"
-    host.kill(name, timeout=QUIT_WAIT)  # what has ended leaves files and device nodes to give back
-    return how
-
-
-def _told(host: ChangeableHost, name: str, command: str, timeout: float) -> bool | None:
-    """Whether the guest took a command; None where it does not answer at all."""
-    try:
-        host.qmp(name, command, timeout=timeout)
-    except ConnectionError:
-        return host.alive(name) is None or command == "quit"
-    except TimeoutError:
-        return None
-    except ValueError:
-        return False
-    return True
-
-
-def _gone(host: ChangeableHost, name: str, timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
-    while host.alive(name) is not None:
-        if time.monotonic() > deadline:
-            return False
-        signals.check()
-        time.sleep(POLL)
-    return True
-
-
 def start(session: Session) -> Outcome:
     """Start the guest with its devices: the step to `running`. Raises RefusedError before `bound`."""
-    from engine.advance import advance  # it imports us, by way of the actions
-
     guest_of(session.config if session.scribe.setup is not None else session.read_config())
     state = session.setup.state if session.scribe.setup is not None else State.NEW
     if state.rank < State.BOUND.rank:
@@ -113,7 +67,6 @@ def start_install(session: Session) -> tuple[Finding, ...]:
 
     Raises RefusedError with all that stands against it, ActionFailedError when it does not come up.
     """
-    from engine.advance import notice_config, prepare
     from engine.perform import perform
     from engine.recovery import recover
 
@@ -163,7 +116,6 @@ def _record(session: Session, what: str, detail: str) -> None:
 
 def stop(session: Session) -> str:
     """Stop the guest, journaled; from `running` this leads back to `bound`. How it ended, in words."""
-    from engine.advance import fire
     from engine.perform import perform
     from engine.recovery import recover
     from engine.states import Move

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from engine import launch
-from engine.guest import stop_guest
 from engine.hosts.linux import LinuxHost
 from engine.hosts.simulated.qemu_guest import build
 from engine.qmp import query_qmp
+from engine.stopping import stop_guest
 from steps.actions import StartProcess
 from steps.base import Json
 from steps.config import Accel, Cdrom, Disk, DiskInterface, Guest

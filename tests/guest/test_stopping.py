@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.guest import shown, stop_guest
+from engine.guest import shown
 from engine.hosts.simulated import SimulatedHost
+from engine.stopping import stop_guest
 from steps.actions import StartProcess
 from steps.run import RunStep
 from tests.guest.support import bound_machine, brief
