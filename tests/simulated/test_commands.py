@@ -229,8 +229,10 @@ def test_a_device_that_a_guest_has_is_not_let_go(lab: SimulatedHost) -> None:
     place = lab.machine.path("/run") / "vfiostate"
     place.mkdir(mode=0o700)
     # As QEMU's command line looks to the model, in a process that only waits.
-    words = (sys.executable, "-c", "input()", str(lab.root), "-device", f"vfio-pci,host={usb},id=hd0")
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as guest:
+    words = (sys.executable, "-c", "input(1)", str(lab.root), "-device", f"vfio-pci,host={usb},id=hd0")
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guest:
+        # Only once it runs does /proc show its command line.
+        assert guest.stdout is not None and guest.stdout.read(1) == b"1"
         (place / "guest.pid").write_text(f"{guest.pid} 1\n")
         with pytest.raises(OutcomeUnknown):
             lab.write_attribute(unbind, usb, timeout=5)
