@@ -9,6 +9,7 @@ from typing import Any
 from engine import config as configuration
 from engine import effects, heads, images, restore, signals, undo
 from engine.codec import describe, finding_data
+from engine.decide import Decision, conflicts, decide
 from engine.effects import files_of
 from engine.machine import Lifecycle
 from engine.perform import perform
@@ -311,14 +312,14 @@ def fail(session: Session, target: State, attempt: int, error: VfiostateError) -
 def take_back(session: Session, attempt: int) -> None:
     """Undo what an attempt did, newest first. Raises DriftError, having changed nothing, where the user must decide."""
     deeds = [deed for deed in session.setup.standing() if deed.attempt == attempt]
-    decisions = undo.decide(session, deeds)
+    decisions = decide(session, deeds)
     refuse_conflicts(session, decisions)
     undo.take_back(session, decisions)
 
 
-def refuse_conflicts(session: Session, decisions: Sequence[undo.Decision]) -> None:
+def refuse_conflicts(session: Session, decisions: Sequence[Decision]) -> None:
     """Stop before anything is changed when a file cannot be told apart; the journal keeps the difference."""
-    found = undo.conflicts(decisions)
+    found = conflicts(decisions)
     if not found:
         return
     findings = [

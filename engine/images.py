@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import stat
@@ -29,6 +30,9 @@ def fingerprint(host: ChangeableHost, path: str) -> str | None:
         return GONE
     if stat.S_ISLNK(mode):
         return f"link:{os.readlink(place)}"
+    if not stat.S_ISREG(mode):
+        # A pipe would be waited for.
+        raise OSError(errno.EINVAL, "is not a regular file", path)
     with open(place, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -67,9 +71,14 @@ def attributes_of(record: Mapping[str, Any]) -> Attributes:
 
 
 def put_back(
-    host: ChangeableHost, images: Images, blob: Callable[[str], bytes], path: str, record: Mapping[str, Any]
+    host: ChangeableHost,
+    images: Images,
+    blob: Callable[[str], bytes],
+    path: str,
+    record: Mapping[str, Any],
+    attributes: Attributes | None = None,
 ) -> None:
-    """Make a path what it was, durably: content, mode, owner, attributes, or absent."""
+    """Make a path what it was, durably: content, mode, owner, attributes (or these `attributes`), or absent."""
     sha: str | None = record["sha256"]
     if sha is GONE:
         if host.lstat(path) is not None:
@@ -78,9 +87,9 @@ def put_back(
         restore_link(host.local(path), sha.removeprefix("link:"))
     elif record["where"] == "image":
         images.check(sha)
-        host.put_file(path, images.path(sha), attributes_of(record))
+        host.put_file(path, images.path(sha), attributes or attributes_of(record))
     else:
-        host.write_file(path, blob(sha), attributes_of(record))
+        host.write_file(path, blob(sha), attributes or attributes_of(record))
 
 
 def restore_link(place: Path, target: str) -> None:

@@ -26,10 +26,15 @@ class Inverse:
 @dataclass(frozen=True, slots=True)
 class Regenerate:
     """The products are put back byte for byte while they still are what the command made of files that are back as
-    they were; otherwise this command makes them anew, once, after all files are back."""
+    they were; otherwise this command makes them anew, once, after all files are back.
+
+    `kin` is a pattern of file names (fnmatch): what matches and was not there then was made since of our files, such as
+    the initramfs of a kernel that was installed meanwhile, and is made anew too.
+    """
 
     argv: tuple[str, ...]
     timeout: float = 3600.0
+    kin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

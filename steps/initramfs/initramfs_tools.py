@@ -64,7 +64,8 @@ class InitramfsTools:
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
         """Rebuild the images of all kernels, so that booting another one is no surprise."""
         why = "rebuild the initramfs of every kernel"
-        return (RunCommand(REBUILD, why, Regenerate(REBUILD), produces=facts.products, timeout=3600.0),)
+        undo = Regenerate(REBUILD, kin="/boot/initrd.img-*")
+        return (RunCommand(REBUILD, why, undo, produces=facts.products, timeout=3600.0),)
 
 
 GENERATORS: tuple[Generator, ...] = (InitramfsTools(),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ RUBBISH = "\xff\x1b[2J\x07\u202e" + "x" * 3000 + "\n"
 # The commands that a step runs to change the host, and the state in which that step comes next.
 # (`-n`: modprobe is also asked what it would do.)
 CHANGING = {"modprobe": "checked", "update-grub": "modules_loaded", "update-initramfs": "modules_loaded"}
-FAILURES = {
+FAILURES: dict[str, dict[str, Any]] = {
     "fails": {"status": 7, "stderr": "E: the reason\n"},
     "hangs": {"hangs": True},
     "is killed": {"status": -9},

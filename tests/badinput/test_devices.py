@@ -58,7 +58,7 @@ def test_another_card_in_the_slot_is_told_by_its_id(at: At, stage: str) -> None:
         ("01:00.0=12345:1", 64, "12345:1"),
         ("01:00.0=", 64, "id"),
         ("01:00.0\n02:00.0", 64, "address"),
-        ("０１:00.0", 64, "address"),
+        ("\uff10\uff11:00.0", 64, "address"),
         ("../../etc", 64, "../../etc"),
     ],
 )

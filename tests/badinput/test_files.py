@@ -1,4 +1,4 @@
-"""Files that are missing, unreadable, binary, of Windows, or no files: refused before anything is changed, or survived."""
+"""Files that are missing, unreadable, binary, of Windows, or no files: refused before any change, or survived."""
 
 from __future__ import annotations
 

@@ -1,0 +1,212 @@
+"""How each deed of a way back will be undone: decided for all of them before anything is changed. Reads only."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from engine import effects, images
+from engine.codec import decode, describe, sha256
+from engine.setup import Deed
+from steps.actions import (
+    Action,
+    Inverse,
+    Regenerate,
+    RunCommand,
+    StartProcess,
+    StopProcess,
+    Write,
+    WriteAttribute,
+)
+from steps.base import FileKind
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+
+class Way(StrEnum):
+    """How a deed is undone."""
+
+    RESTORE = "restore"
+    MERGE = "merge"
+    ALREADY_GONE = "already_gone"
+    KEEP = "kept"
+    INVERSE = "inverse"
+    REGENERATE = "regenerate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What will be done about a deed, and why; `content` is the merged file, `action` what undoes a runtime effect,
+    `restore` the files that are put back after it."""
+
+    deed: Deed
+    way: Way
+    detail: str = ""
+    content: bytes = b""
+    action: Action | None = None
+    diff: Sequence[str] = ()
+    hint: str = ""
+    restore: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _View:
+    """Files as they will be when the decisions so far are carried out: path -> content, None for absent."""
+
+    session: Session
+    files: dict[str, bytes | None] = field(default_factory=dict)
+
+    def content(self, path: str) -> bytes | None:
+        """What the file holds at this point of the way back."""
+        if path not in self.files:
+            if images.fingerprint(self.session.host, path) is None:
+                return None
+            return self.session.host.local(path).read_bytes()
+        return self.files[path]
+
+
+def decide(session: Session, deeds: Sequence[Deed]) -> list[Decision]:
+    """How each deed will be undone, in the order given (newest first). Reads only."""
+    view = _View(session)
+    edits = [_decide_edit(view, deed) for deed in deeds if deed.planned]
+    inexact = {decision.deed.target for decision in edits if decision.way in (Way.MERGE, Way.CONFLICT)}
+    inexact |= {deed.target for deed in session.setup.deeds.values() if deed.undone == "merged"}
+    by_seq = {decision.deed.seq: decision for decision in edits}
+    return [by_seq.get(deed.seq) or _decide_other(session, deed, deed.target not in inexact) for deed in deeds]
+
+
+def _decide_edit(view: _View, deed: Deed) -> Decision:
+    ((path, record),) = deed.before.items()
+    if (found := view.session.host.lstat(path)) is not None and found.kind is not FileKind.FILE:
+        return _decide_special(view, deed, path, found.kind)
+    now = view.content(path)
+    was_sha, ours = record["sha256"], deed.planned[path]
+    now_sha = None if now is None else sha256(now)
+    if now_sha == was_sha:
+        return Decision(deed, Way.ALREADY_GONE, f"{path} is as it was")
+    if now_sha == ours:
+        view.files[path] = None if was_sha is None else view.session.journal.blob(was_sha)
+        return Decision(deed, Way.RESTORE, path)
+    if now is None:
+        return Decision(deed, Way.ALREADY_GONE, f"{path} was removed by somebody else")
+    return _decide_changed(view, deed, path, now)
+
+
+def _decide_special(view: _View, deed: Deed, path: str, kind: FileKind) -> Decision:
+    """Something else is in the place of our file. What lies behind a symlink is the user's arrangement."""
+    what = {FileKind.SYMLINK: "symbolic link", FileKind.DIRECTORY: "directory"}.get(kind, "special file")
+    behind = b""
+    with contextlib.suppress(OSError):
+        behind = view.session.host.read(path) if kind is FileKind.SYMLINK else b""
+    if kind is FileKind.SYMLINK and view.session.setup.id.encode() not in behind:
+        return Decision(deed, Way.ALREADY_GONE, f"{path} is a symbolic link now, and nothing of ours is behind it")
+    return Decision(
+        deed,
+        Way.CONFLICT,
+        f"{path} was a file and is a {what} now",
+        hint=f"put the file itself back to {path}, or take what is ours out of it by hand, then roll back again",
+    )
+
+
+def _decide_changed(view: _View, deed: Deed, path: str, now: bytes) -> Decision:
+    inserted = deed.action.get("inserted", "").encode("utf-8", "surrogateescape")
+    ours = deed.planned[path]
+    left = view.session.journal.blob(ours) if ours else b""
+    diff = effects.difference(path, left, now)
+    if inserted and now.count(inserted) == 1:
+        content = now.replace(inserted, b"")
+        view.files[path] = content
+        return Decision(
+            deed, Way.MERGE, f"{path} was changed since; only what is ours is taken out", content, diff=diff
+        )
+    if inserted and view.session.setup.id.encode() not in now:
+        return Decision(deed, Way.ALREADY_GONE, f"nothing of ours is in {path} any more", diff=diff)
+    return Decision(
+        deed,
+        Way.CONFLICT,
+        f"{path} was changed since, and what is ours cannot be told apart from what is not",
+        diff=diff,
+        hint=f"take what is ours out of {path} by hand (or move the file away), then roll back again",
+    )
+
+
+def _decide_other(session: Session, deed: Deed, exact: bool) -> Decision:
+    action = decode(deed.action, session.journal.blob)
+    match action:
+        case RunCommand(undo=Regenerate() as undo):
+            return _decide_products(session, deed, undo, exact)
+        case RunCommand(undo=Inverse(argv, timeout)):
+            return _decide_inverse(session, deed, RunCommand(argv, f"undo: {action.why}", action.undo, (), timeout))
+        case RunCommand() | StopProcess():
+            return Decision(deed, Way.KEEP, getattr(getattr(action, "undo", None), "reason", "what ran is gone"))
+        case WriteAttribute(undo=Write(path, value)):
+            inverse = WriteAttribute(path, value, f"undo: {action.why}", action.undo, action.timeout)
+            return _decide_runtime(session, deed, inverse)
+        case StartProcess():
+            later = [each for each in session.setup.standing() if each.seq > deed.seq and each.action == deed.action]
+            if later:
+                return Decision(deed, Way.ALREADY_GONE, f"{action.name} was started anew since")
+            if session.host.booted and session.host.alive(action.name):
+                stop = StopProcess(action.name, f"undo: {action.why}", action.timeout)
+                return Decision(deed, Way.INVERSE, describe(stop), action=stop)
+            return Decision(deed, Way.ALREADY_GONE, f"{action.name} does not run")
+        case _:
+            return Decision(deed, Way.KEEP, getattr(getattr(action, "undo", None), "reason", "cannot be undone"))
+
+
+def _decide_products(session: Session, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
+    now = {path: images.fingerprint(session.host, path) for path in deed.before}
+    kin = _came_since(session, deed, undo)
+    if not kin and now == {path: record["sha256"] for path, record in deed.before.items()}:
+        return Decision(deed, Way.ALREADY_GONE, "what it makes is as it was")
+    if not kin and exact and now == dict(deed.after):
+        return Decision(deed, Way.RESTORE, ", ".join(deed.before))
+    why = f"{', '.join(kin)} was made since" if kin else "it was made anew since by others"
+    if not kin and now == dict(deed.after):
+        why = "what it was made of was changed since"
+    run = RunCommand(undo.argv, why, undo, tuple(deed.before), undo.timeout)
+    restore = tuple(path for path, found in now.items() if exact and found == deed.after.get(path))
+    return Decision(deed, Way.REGENERATE, why, action=run, restore=restore)
+
+
+def _came_since(session: Session, deed: Deed, undo: Regenerate) -> list[str]:
+    """What the command makes too, and what was not there when it ran."""
+    folder, _, pattern = undo.kin.rpartition("/")
+    if not pattern:
+        return []
+    try:
+        names = fnmatch.filter(session.host.list(folder or "/"), pattern)
+    except OSError:
+        return []
+    return [path for path in (f"{folder}/{name}" for name in names) if path not in deed.before]
+
+
+def _decide_inverse(session: Session, deed: Deed, inverse: RunCommand) -> Decision:
+    if not session.host.booted:
+        return Decision(deed, Way.RESTORE, ", ".join(deed.before)) if deed.before else _gone_with_boot(deed)
+    if not deed.before:
+        return _decide_runtime(session, deed, inverse)
+    return Decision(deed, Way.INVERSE, describe(inverse), action=inverse)
+
+
+def _decide_runtime(session: Session, deed: Deed, inverse: Action) -> Decision:
+    if not session.host.booted or deed.boot != session.host.boot_id:
+        return _gone_with_boot(deed)
+    if deed.result == "failed":
+        return Decision(deed, Way.KEEP, "it had failed: nothing to undo")
+    return Decision(deed, Way.INVERSE, describe(inverse), action=inverse)
+
+
+def _gone_with_boot(deed: Deed) -> Decision:
+    return Decision(deed, Way.KEEP, "it lasted only until the reboot")
+
+
+def conflicts(decisions: Sequence[Decision]) -> list[Decision]:
+    """The decisions that only the user can take."""
+    return [decision for decision in decisions if decision.way is Way.CONFLICT]

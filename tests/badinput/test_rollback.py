@@ -1,0 +1,256 @@
+"""The way back when the host is not as it was left: untouched, changed elsewhere, not to be told apart."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from engine.hosts.simulated import SimulatedHost
+from journal.events import Kind
+from steps.base import State
+from tests.badinput.support import (
+    CONFIG,
+    GRUB,
+    At,
+    copy,
+    events,
+    last,
+    manifest,
+    roll_back,
+    run,
+    state,
+    unchanged,
+)
+
+CFG = "boot/grub/grub.cfg"
+CONF = "etc/modprobe.d/vfiostate.conf"
+UNIT = "etc/systemd/system/vfiostate-bind.service"
+SCRIPT = "usr/local/sbin/vfiostate-bind"
+NEWER = "6.1.0-99-amd64"
+WAYS_BACK = [(there, to) for to, there in itertools.combinations([one.value for one in State], 2)]
+
+
+def _rebooted_and_back(machine: Path) -> None:
+    run(machine, "machine", "reboot").is_(0)
+    roll_back(machine)
+    run(machine, "journal", "verify").is_(0)
+
+
+@pytest.mark.parametrize(("there", "to"), WAYS_BACK)
+def test_from_every_state_to_every_earlier_one_the_files_are_as_they_were_then(
+    stages: dict[State, Path], at: At, there: str, to: str
+) -> None:
+    machine = at(there)
+    answer = run(machine, "rollback", "--to", to)
+    assert answer.code in (0, 3), answer.text
+    # A reboot is a state of the host and leaves no file behind.
+    assert manifest(machine) == manifest(stages[State(to)])
+    assert "differs" not in answer.out
+    run(machine, "machine", "reboot").is_(0)
+    if to == "new":
+        run(machine, "rollback").is_(0)
+    assert state(machine) == to
+    run(machine, "journal", "verify").is_(0)
+
+
+@pytest.mark.parametrize("to", ["bound", "running"])
+def test_a_state_that_lies_ahead_is_no_way_back(loaded: Path, to: str) -> None:
+    with unchanged(loaded):
+        run(loaded, "rollback", "--to", to).is_(64, f"`{to}` lies ahead").with_hint()
+
+
+def test_an_edit_of_the_user_elsewhere_in_the_file_is_kept_and_ours_taken_out(at: At) -> None:
+    machine = at("stubbed")
+    original = (at("new") / GRUB).read_bytes()
+    place = machine / GRUB
+    place.write_bytes(place.read_bytes().replace(b"GRUB_TIMEOUT=5", b"GRUB_TIMEOUT=9") + b"GRUB_GFXMODE=640x480\n")
+    run(machine, "status").is_(4, "/etc/default/grub")
+    answer = run(machine, "rollback").is_(0)
+    assert place.read_bytes() == original.replace(b"GRUB_TIMEOUT=5", b"GRUB_TIMEOUT=9") + b"GRUB_GFXMODE=640x480\n"
+    assert "/etc/default/grub" in answer.out and "differs" in answer.out
+    merged = [event for event in events(machine) if event.kind is Kind.OUTCOME and event.data["result"] == "merged"]
+    assert len(merged) == 1
+    intent = next(event for event in events(machine) if event.seq == merged[0].data["intent"])
+    assert "+GRUB_GFXMODE=640x480" in str(intent.data["diff"])
+    assert "merged" in run(machine, "journal", "show").out
+    assert b"vfiostate" not in (machine / CFG).read_bytes()
+
+
+@pytest.mark.parametrize("file", [GRUB, "etc/modules", CONF, SCRIPT, UNIT])
+def test_what_cannot_be_told_apart_stops_the_way_back_before_anything_is_changed(at: At, file: str) -> None:
+    machine = at("bound")
+    place = machine / file
+    content = place.read_bytes()
+    # What is ours, twice: which of the two did we write?
+    place.write_bytes(content + b"# mine\n" + content)
+    with unchanged(machine):
+        answer = run(machine, "rollback").is_(4, f"/{file}", "by hand").with_hint()
+    assert "# mine" in answer.err
+    assert f"/{file}" in str(last(machine, Kind.ROLLBACK_STOPPED).data)
+    assert state(machine) == "bound"
+    place.write_bytes(content)
+    _rebooted_and_back(machine)
+
+
+def test_ours_changed_by_the_user_beyond_telling_is_left_to_the_user(at: At) -> None:
+    machine = at("stubbed")
+    place = machine / GRUB
+    place.write_bytes(place.read_bytes().replace(b"vfio-pci.ids=", b"pci=nomsi vfio-pci.ids="))
+    with unchanged(machine):
+        run(machine, "rollback").is_(4, "/etc/default/grub").with_hint()
+    assert state(machine) == "stubbed"
+
+
+def test_ours_taken_out_by_the_user_is_not_missed(at: At) -> None:
+    machine = at("stubbed")
+    original = (at("new") / GRUB).read_bytes()
+    (machine / GRUB).write_bytes(original + b"# mine\n")
+    run(machine, "rollback").is_(0)
+    assert (machine / GRUB).read_bytes() == original + b"# mine\n"
+    assert b"vfiostate" not in (machine / CFG).read_bytes()
+
+
+@pytest.mark.parametrize("file", [GRUB, "etc/modules", CONF, SCRIPT, UNIT, "etc/initramfs-tools/modules"])
+def test_a_file_that_the_user_removed_stays_removed(at: At, file: str) -> None:
+    machine = at("bound")
+    (machine / file).unlink()
+    answer = run(machine, "rollback")
+    assert answer.code in (0, 3), answer.text
+    _rebooted_and_back(machine)
+    assert not (machine / file).exists()
+    assert b"vfiostate" not in (machine / CFG).read_bytes()
+
+
+@pytest.mark.parametrize("target", ["/etc/elsewhere", "elsewhere", "/tmp/vfiostate-test-outside", "nowhere"])
+def test_a_symlink_in_the_place_of_our_file_is_the_users_decision(at: At, tmp_path: Path, target: str) -> None:
+    machine = at("stubbed")
+    place = machine / GRUB
+    content = place.read_bytes()
+    place.unlink()
+    if "else" in target:
+        ((machine / "etc/elsewhere") if target.startswith("/") else place.with_name("elsewhere")).write_bytes(content)
+    place.symlink_to(target)
+    answer = run(machine, "rollback")
+    assert place.is_symlink() and os.readlink(place) == target
+    if "else" in target:
+        answer.is_(4, "/etc/default/grub", "symbolic link").with_hint()
+        assert state(machine) == "stubbed"
+    else:
+        # Nothing of ours is behind it, and what lies outside of the machine is not the machine's.
+        assert answer.code in (0, 3), answer.text
+
+
+@pytest.mark.parametrize("file", [GRUB, "etc/modules"])
+def test_a_mode_that_the_user_gave_is_kept_and_told(at: At, file: str) -> None:
+    machine = at("stubbed")
+    original = (at("new") / file).read_bytes()
+    (machine / file).chmod(0o600)
+    answer = run(machine, "rollback").is_(0)
+    assert (machine / file).read_bytes() == original
+    assert stat.S_IMODE((machine / file).stat().st_mode) == 0o600
+    assert f"differs:   /{file}: mode" in answer.out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_owner_that_the_user_gave_is_kept_and_told(at: At) -> None:
+    machine = at("stubbed")
+    os.chown(machine / GRUB, 1234, 4321)
+    answer = run(machine, "rollback").is_(0)
+    found = (machine / GRUB).stat()
+    assert (found.st_uid, found.st_gid) == (1234, 4321)
+    assert "/etc/default/grub: uid, gid" in answer.out
+
+
+def test_a_kernel_installed_meanwhile_keeps_nothing_of_ours(at: At) -> None:
+    machine = at("stubbed")
+    untouched = copy(at("new"), machine.with_name("untouched"))
+    for one in (machine, untouched):
+        run(one, "machine", "install-kernel", NEWER).is_(0)
+    image = f"boot/initrd.img-{NEWER}"
+    assert b"vfiostate.conf" in (machine / image).read_bytes()
+    assert b"vfiostate" in (machine / CFG).read_bytes()
+    _rebooted_and_back(machine)
+    assert b"vfiostate" not in (machine / image).read_bytes()
+    old = "boot/initrd.img-6.1.0-56-amd64"
+    assert (machine / old).read_bytes() == (untouched / old).read_bytes()
+    ours, theirs = manifest(machine), manifest(untouched)
+    # When an image was made is part of it.
+    del ours[image], theirs[image]
+    assert ours == theirs
+
+
+def test_what_was_there_before_us_is_adopted_and_never_removed(new: Path) -> None:
+    with (new / "etc/modules").open("a") as stream:
+        stream.write("vfio\nvfio_pci\nvfio_iommu_type1\n")
+    place = new / GRUB
+    place.write_bytes(place.read_bytes().replace(b'"quiet"', b'"quiet intel_iommu=on vfio-pci.ids=1234:1111"'))
+    assert b"1234:1111" in place.read_bytes()
+    assert SimulatedHost(new).run(["update-grub"], timeout=60).ok
+    run(new, "machine", "reboot").is_(0)
+    before = manifest(new)
+    run(new, "advance", "--until", "stubbed").is_(0)
+    run(new, "machine", "reboot").is_(0)
+    run(new, "advance", "--until", "bound").is_(0)
+    assert run(new, "rollback").code in (0, 3)
+    _rebooted_and_back(new)
+    after = manifest(new)
+    for name in (GRUB, "etc/modules", *before):
+        if not name.startswith("boot/"):
+            assert after[name] == before[name], name
+    assert b"vfio-pci.ids=1234:1111" in (new / CFG).read_bytes()
+    assert b"vfiostate" not in (new / CFG).read_bytes()
+
+
+def test_the_way_back_twice_is_once(at: At) -> None:
+    machine = at("rebooted")
+    before = manifest(at("new"))
+    run(machine, "rollback").is_(3).with_hint()
+    with unchanged(machine):
+        run(machine, "rollback").is_(3).with_hint()
+        run(machine, "advance").is_(3, "finished by the next boot").with_hint()
+        run(machine, "advance", "--until", "running").is_(3)
+        run(machine, "status").is_(0, "reboot")
+    run(machine, "machine", "reboot").is_(0)
+    run(machine, "rollback").is_(0)
+    with unchanged(machine):
+        run(machine, "rollback").is_(0, "nothing to take back")
+    assert manifest(machine) == before
+    run(machine, "advance").is_(0)
+    assert state(machine) == "checked"
+
+
+def test_without_a_setup_there_is_nothing_to_take_back(new: Path) -> None:
+    with unchanged(new):
+        run(new, "rollback").is_(1, "no journal").with_hint()
+
+
+def test_the_configuration_may_be_gone_on_the_way_back(at: At) -> None:
+    machine = at("bound")
+    (machine / CONFIG).unlink()
+    before = manifest(at("new"))
+    assert run(machine, "rollback").code == 3
+    _rebooted_and_back(machine)
+    assert manifest(machine) == {name: what for name, what in before.items() if name != CONFIG}
+
+
+@pytest.mark.parametrize("there", [one.value for one in State if one.rank >= State.MODULES_LOADED.rank])
+def test_the_script_brings_every_file_back_without_us_and_the_journal_bears_it(at: At, there: str) -> None:
+    machine = at(there)
+    before = manifest(at("new"))
+    script = machine / "var/lib/vfiostate/restore.sh"
+    # From the first change to a file on; the script needs no more than POSIX.
+    done = subprocess.run(
+        [shutil.which("dash") or "sh", str(script)], capture_output=True, check=False, env={"PATH": "/usr/bin:/bin"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert manifest(machine) == before
+    run(machine, "machine", "reboot").is_(0)
+    roll_back(machine)
+    assert manifest(machine) == before
+    run(machine, "journal", "verify").is_(0)
