@@ -6,7 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.advance import Outcome, advance, fire, notice_config, prepare
+from engine.advance import advance, notice_config, prepare
+from engine.attempt import NO_ATTEMPT, Outcome, fire
 from engine.hosts.base import ChangeableHost
 from engine.stopping import QUIT_WAIT
 from journal.errors import ActionFailedError, ConfigurationError, RefusedError
@@ -21,9 +22,6 @@ from steps.run import RUNNER, RunStep
 
 if TYPE_CHECKING:
     from engine.session import Session
-
-# Actions on a guest that belong to no attempt of a step.
-NO_ATTEMPT = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from engine.codec import describe, encode
 from engine.effects import Effect
 from journal.errors import ActionFailedError, DriftError
 from journal.events import Draft, Json, Kind
-from steps.actions import Action, EditFile
+from steps.actions import Action, EditFile, WriteAttribute
 from steps.base import State
 
 if TYPE_CHECKING:
@@ -99,6 +99,13 @@ def _outcome(session: Session, target: State, attempt: int, seq: int, effect: Ef
 
 def _failure(session: Session, action: Action, effect: Effect) -> Exception:
     signals.check()
+    if effect.result == "unknown" and isinstance(action, WriteAttribute):
+        return ActionFailedError(
+            f"{describe(action)}: {effect.detail}",
+            evidence=(f"{action.path}: no answer within {action.timeout:g} s",),
+            hint="something still uses the device (`dmesg` names the task): end it, or reboot; then `vfiostate advance`"
+            " tries again",
+        )
     return ActionFailedError(
         f"{describe(action)}: {effect.detail}",
         evidence=effect.output,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine import signals, undo
-from engine.advance import finish_rollback, fire, refuse_conflicts, token_running
+from engine.attempt import fire
 from engine.decide import Decision, decide
+from engine.ending import finish_rollback, token_running
 from engine.recovery import recover
 from engine.session import Session
 from engine.states import Move
@@ -46,7 +47,7 @@ def _rollback(session: Session, to: State) -> RollbackResult:
     recover(session)
     deeds = [deed for deed in setup.standing() if deed.target.rank > to.rank]
     decisions = decide(session, deeds)
-    refuse_conflicts(session, decisions)
+    undo.refuse_conflicts(session, decisions)
     with signals.held():
         return _go_back(session, to, decisions)
 

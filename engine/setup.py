@@ -51,6 +51,7 @@ class Attempt:
     target: State
     number: int
     actions: int
+    remember: Mapping[str, str] = field(default_factory=dict)
     failed: bool = False
 
 
@@ -132,7 +133,7 @@ def _config_changed(setup: Setup, event: Event) -> None:
 def _step_started(setup: Setup, event: Event) -> None:
     data: Mapping[str, Any] = event.data
     setup.attempts = event.attempt
-    setup.attempt = Attempt(State(event.step or ""), event.attempt, data["actions"])
+    setup.attempt = Attempt(State(event.step or ""), event.attempt, data["actions"], data.get("remember", {}))
 
 
 def _failed(setup: Setup, event: Event) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine import effects, images
-from engine.codec import describe, encode, sha256
-from engine.decide import Decision, Way
+from engine.codec import describe, encode, finding_data, sha256
+from engine.decide import Decision, Way, conflicts
 from engine.hosts.base import Attributes
 from engine.setup import Deed
-from journal.errors import ActionFailedError
+from journal.errors import ActionFailedError, DriftError, Exit
 from journal.events import Kind
 from steps.actions import RunCommand
+from steps.base import Finding, Severity
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -179,3 +180,18 @@ def compare(session: Session, deeds: Sequence[Deed]) -> tuple[list[str], list[di
         else:
             as_before.append(path)
     return as_before, differs
+
+
+def refuse_conflicts(session: Session, decisions: Sequence[Decision]) -> None:
+    """Stop before anything is changed when a file cannot be told apart; the journal keeps the difference."""
+    found = conflicts(decisions)
+    if not found:
+        return
+    findings = [
+        finding_data(Finding("cannot-tell-apart", Severity.REFUSAL, one.detail, tuple(one.diff), one.hint, Exit.DRIFT))
+        for one in found
+    ]
+    session.scribe.now(session.scribe.note(Kind.ROLLBACK_STOPPED, {"findings": list(findings)}))
+    error = DriftError(found[0].detail, evidence=tuple(found[0].diff), hint=found[0].hint)
+    error.journaled = True
+    raise error

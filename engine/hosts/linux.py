@@ -8,7 +8,6 @@ import platform
 import shutil
 import signal
 import subprocess
-import syslog
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -151,6 +150,8 @@ class LinuxHost(FileTree):
     def system_log(self, text: str) -> None:
         """One line to the system's log."""
         if self.booted:
+            import syslog  # needed once in a step, not by what only reads
+
             syslog.openlog("vfiostate", 0, syslog.LOG_AUTHPRIV)
             syslog.syslog(syslog.LOG_NOTICE, text)
 

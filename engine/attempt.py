@@ -1,0 +1,176 @@
+"""One step, whole or not at all: probed, planned, carried out, verified, and only then taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine import effects, heads, images, restore, signals, undo
+from engine.codec import describe, finding_data
+from engine.decide import decide
+from engine.effects import files_of
+from engine.machine import Lifecycle
+from engine.perform import perform
+from engine.session import Session
+from engine.setup import Setup
+from engine.space import refuse_full
+from engine.states import Move
+from engine.ways import step_to
+from journal.errors import ActionFailedError, Exit, VfiostateError
+from journal.events import Kind
+from steps.actions import RequestReboot
+from steps.base import Finding, Plan, Severity, State, Step
+
+# Actions that belong to no attempt of a step, and are not taken back with one.
+NO_ATTEMPT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: the exit code, the state the setup is in now, and what the user should know."""
+
+    exit: Exit
+    state: State
+    findings: tuple[Finding, ...] = ()
+    said: tuple[str, ...] = ()
+
+
+def fire(session: Session, move: Move, data: dict[str, Any], step: State | None = None) -> None:
+    """Make a move of the machine; its event is durable before the state changes."""
+    setup = session.setup
+    kind = Kind.HOST_REBOOTED if move.trigger == "host_rebooted" else Kind.TRANSITION
+
+    def record(made: Move) -> None:
+        said = {"from": made.source.value, "to": made.target.value, "trigger": made.trigger} | data
+        event = session.scribe.now(
+            session.scribe.note(kind, said, step=step.value if step else None, attempt=setup.attempts)
+        )[0]
+        session.host.system_log(heads.line(setup.id, made.target.value, event.seq, event.hash))
+
+    Lifecycle(setup.state, record).fire(move.trigger)
+
+
+def take_step(session: Session, move: Move, *, reboot: bool) -> Outcome:
+    """One step, whole or not at all."""
+    step = step_to(move.target)
+    session.reporter.step(move.target.value)
+    plan = step.plan(session.brief(), _probe(session, step))
+    attempt = session.setup.attempt
+    if attempt is not None and attempt.actions and attempt.target is move.target and complete(session.setup):
+        # Cut short after the last action: what is missing is the verification and the transition.
+        return _conclude(session, step, move, Plan(notes=plan.notes, remember=attempt.remember), verify=True)
+    refusals = [finding for finding in plan.findings if finding.severity is Severity.REFUSAL]
+    if refusals:
+        return _refused(session, move, plan, refusals, reboot)
+    number = session.setup.attempts + 1
+    try:
+        _start(session, move, plan, number)
+        perform(session, move.target, number, plan.actions)
+        return _conclude(session, step, move, plan, verify=bool(plan.actions))
+    except VfiostateError as error:
+        fail(session, move.target, number, error)
+        raise
+    except OSError as error:
+        known = effects.failure(error)
+        fail(session, move.target, number, known)
+        raise known from error
+    except Exception as error:
+        # A fault of ours leaves nothing half done either.
+        fail(session, move.target, number, VfiostateError(f"internal error: {type(error).__name__}: {error}"))
+        raise
+
+
+def _probe(session: Session, step: Step[Any]) -> Any:
+    return step.probe(session.host, session.brief())
+
+
+def _refused(session: Session, move: Move, plan: Plan, refusals: Sequence[Finding], reboot: bool) -> Outcome:
+    scribe = session.scribe
+    scribe.now(
+        scribe.note(
+            Kind.STEP_REFUSED,
+            {"findings": [finding_data(finding) for finding in plan.findings]},
+            step=move.target.value,
+            attempt=session.setup.attempts,
+        )
+    )
+    state = session.setup.state
+    reboot_only = all(finding.exit is Exit.REBOOT for finding in refusals)
+    if reboot_only and reboot:
+        action = RequestReboot("the new kernel command line takes effect at the next boot")
+        perform(session, move.target, NO_ATTEMPT, [action])
+        scribe.flush()
+        return Outcome(Exit.REBOOT, state, said=("the host was asked to reboot; then `vfiostate advance`",))
+    exit_code = next((finding.exit for finding in refusals if finding.exit is not Exit.REBOOT), Exit.REBOOT)
+    return Outcome(exit_code, state, plan.findings)
+
+
+def _start(session: Session, move: Move, plan: Plan, number: int) -> None:
+    """Space, restore.sh, and the event that the step begins: all before its first effect."""
+    refuse_full(session, plan.actions)
+    planned = []
+    for path in dict.fromkeys(path for action in plan.actions for path in files_of(action)):
+        planned.append((path, *images.take(session.host, session.images, path)))
+    restore.write(session, planned)
+    data: dict[str, object] = {
+        "actions": len(plan.actions),
+        "plan": [describe(action) for action in plan.actions],
+        "notes": list(plan.notes),
+        "findings": [finding_data(finding) for finding in plan.findings],
+        "remember": dict(plan.remember),
+    }
+    session.scribe.later(session.scribe.note(Kind.STEP_STARTED, data, step=move.target.value, attempt=number))
+
+
+def _conclude(session: Session, step: Step[Any], move: Move, plan: Plan, *, verify: bool) -> Outcome:
+    found = step.verify(session.brief(), _probe(session, step)) if verify else ()
+    refusals = [finding for finding in found if finding.severity is Severity.REFUSAL]
+    if refusals:
+        first = refusals[0]
+        raise StepNotVerifiedError(first)
+    fire(session, move, {"remember": dict(plan.remember), "notes": list(plan.notes)}, move.target)
+    return Outcome(Exit.DONE, move.target, (*plan.findings, *found), plan.notes)
+
+
+class StepNotVerifiedError(ActionFailedError):
+    """Every action was carried out, and the host still is not as it should be."""
+
+    code = "not-verified"
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message, hint=finding.hint, evidence=finding.evidence)
+
+
+def fail(session: Session, target: State, attempt: int, error: VfiostateError) -> None:
+    """Record why a step failed and take back what it did. Signals wait meanwhile."""
+    with signals.held():
+        session.scribe.now(
+            session.scribe.note(
+                Kind.STEP_FAILED,
+                {"code": error.code, "message": error.message, "evidence": list(error.evidence), "hint": error.hint},
+                step=target.value,
+                attempt=attempt,
+            )
+        )
+        error.journaled = True
+        take_back(session, attempt)
+
+
+def take_back(session: Session, attempt: int) -> None:
+    """Undo what an attempt did, newest first. Raises DriftError, having changed nothing, where the user must decide."""
+    deeds = [deed for deed in session.setup.standing() if deed.attempt == attempt]
+    decisions = decide(session, deeds)
+    undo.refuse_conflicts(session, decisions)
+    undo.take_back(session, decisions)
+
+
+def complete(setup: Setup) -> bool:
+    """Whether every action that the attempt planned was carried out: only its verification is missing then."""
+    assert setup.attempt is not None
+    deeds = [deed for deed in setup.deeds.values() if deed.attempt == setup.attempt.number]
+    return (
+        not setup.attempt.failed
+        and len(deeds) == setup.attempt.actions
+        and all(deed.result == "done" for deed in deeds)
+    )

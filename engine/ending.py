@@ -1,0 +1,39 @@
+"""The end of a rollback: called finished only when the running kernel is without our command line."""
+
+from __future__ import annotations
+
+from engine import undo
+from engine.session import Session
+from engine.setup import Setup
+from journal.errors import RebootNeededError
+from journal.events import Kind
+from steps.base import State
+
+
+def finish_rollback(session: Session) -> None:
+    """Call a rollback finished, unless the running kernel still has our command line. Raises RebootNeededError then."""
+    if token_running(session, session.setup):
+        raise RebootNeededError(
+            "the rollback is finished by the next boot: the running kernel still has vfiostate's command line",
+            evidence=("/proc/cmdline",),
+            hint="reboot, then run the command again",
+        )
+    deeds = list(session.setup.deeds.values())
+    as_before, differs = undo.compare(session, deeds)
+    session.scribe.now(
+        session.scribe.note(
+            Kind.ROLLBACK_FINISHED, {"to": State.NEW.value, "as_before": as_before, "differs": list(differs)}
+        )
+    )
+    # Nothing is left to restore; a script that did would take away what the user edits from now on. A crash before
+    # this line leaves it lying; the next setup replaces it.
+    script = f"{session.state_dir}/restore.sh"
+    if session.host.lstat(script) is not None:
+        session.host.remove_file(script)
+
+
+def token_running(session: Session, setup: Setup) -> bool:
+    """Whether the running kernel was booted with the setup's token."""
+    if not session.host.booted:
+        return False
+    return f"vfiostate.setup={setup.id}" in session.host.read("/proc/cmdline").decode(errors="replace").split()
