@@ -21,8 +21,9 @@ from typing import Any
 
 # Loaded once, so that each child starts with them: a fork costs milliseconds, these imports most of a second.
 PRELOADED = (
-    "asyncio engine.advance engine.cli engine.cli.machine engine.cli.status engine.guest engine.hosts.simulated engine.rollback engine.status qemu.qmp "
-    "sqlalchemy.dialects.sqlite steps.bind steps.check steps.modules steps.reboot steps.run steps.stub"
+    "asyncio engine.advance engine.cli engine.cli.machine engine.cli.status engine.guest engine.hosts.simulated "
+    "engine.rollback engine.status qemu.qmp sqlalchemy.dialects.sqlite steps.bind steps.check steps.modules "
+    "steps.reboot steps.run steps.stub"
 ).split()
 for _module in PRELOADED:
     importlib.import_module(_module)
