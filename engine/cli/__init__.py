@@ -27,6 +27,8 @@ class Ended(BaseException):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (sys.argv by default). Returns the exit code and raises nothing."""
+    if argv is None and sys.getfilesystemencoding() != "utf-8":
+        _again_in_utf8()
     console.prepare()
     # Most of a short run is importing, which makes many objects and hardly any cycle: collecting among them in vain
     # takes a tenth of the time. A long run still collects.
@@ -47,6 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
         os.umask(umask)
+
+
+def _again_in_utf8() -> None:
+    """Begin anew with an interpreter to which names of files are UTF-8, as the configuration writes them.
+
+    Another locale would take them for other bytes on the disk. What is said stays in the locale's own characters.
+    """
+    import os
+
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    os.environ.setdefault("PYTHONIOENCODING", f"{encoding}:backslashreplace")
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _guarded(args: argparse.Namespace) -> int:

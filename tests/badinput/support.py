@@ -99,7 +99,7 @@ def _content(stream: int) -> str:
         return opened.read().decode("utf-8", "replace")
 
 
-def start(*argv: str, prepare: Callable[[], None] | None = None) -> Running:
+def start(*argv: str, prepare: Callable[[], object] | None = None) -> Running:
     """Begin a run of the program; `prepare` is called in the child before it."""
     streams = (os.memfd_create("out"), os.memfd_create("err"))
     began = time.monotonic()
@@ -109,7 +109,7 @@ def start(*argv: str, prepare: Callable[[], None] | None = None) -> Running:
     return Running(child, streams, began)
 
 
-def _child(argv: Sequence[str], streams: tuple[int, int], prepare: Callable[[], None] | None) -> NoReturn:
+def _child(argv: Sequence[str], streams: tuple[int, int], prepare: Callable[[], object] | None) -> NoReturn:
     code = CHILD_FAILED
     try:
         for number, stream in enumerate(streams, 1):
@@ -126,7 +126,7 @@ def _child(argv: Sequence[str], streams: tuple[int, int], prepare: Callable[[], 
         os._exit(code)
 
 
-def run(machine: Path, *argv: str, prepare: Callable[[], None] | None = None) -> Answer:
+def run(machine: Path, *argv: str, prepare: Callable[[], object] | None = None) -> Answer:
     """`vfiostate --simulate MACHINE ARGV`, to its end."""
     return start("--simulate", str(machine), *argv, prepare=prepare).end()
 

@@ -1,0 +1,152 @@
+"""A journal that is damaged, of another version, of another host, or none: one answer for each, no byte written."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from journal.events import Kind
+from tests.badinput.support import JOURNAL, At, events, last, manifest, roll_back, run, unchanged, without_rights
+
+COMMANDS: tuple[tuple[str, ...], ...] = (
+    ("status",),
+    ("status", "--json"),
+    ("plan",),
+    ("advance",),
+    ("rollback",),
+    ("journal", "show"),
+    ("journal", "verify"),
+    ("journal", "export"),
+    ("guest", "stop"),
+    ("guest", "start"),
+)
+
+
+def _sql(place: Path, *statements: str) -> None:
+    with sqlite3.connect(place) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f'DROP TRIGGER "{name}"')
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def _overwrite(place: Path, at: float, what: bytes) -> None:
+    content = bytearray(place.read_bytes())
+    start = int(len(content) * at)
+    content[start : start + len(what)] = what
+    place.write_bytes(content)
+
+
+def _another_database(place: Path) -> None:
+    place.unlink()
+    _sql(place, "CREATE TABLE mine (a)")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "another file": lambda place: place.write_bytes(b"hello\n" * 1000),
+    "an empty file": lambda place: place.write_bytes(b""),
+    "cut in half": lambda place: os.truncate(place, place.stat().st_size // 2),
+    "overwritten": lambda place: _overwrite(place, 0.3, b"\xff" * (place.stat().st_size // 2)),
+    "another database": _another_database,
+    "newer": lambda place: _sql(place, "PRAGMA user_version = 99"),
+    "a row edited": lambda place: _sql(place, "UPDATE events SET body = replace(body, '}', ' }') WHERE seq = 7"),
+    "a row deleted": lambda place: _sql(place, "DELETE FROM events WHERE seq = 7"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_journal_stops_every_command_and_is_not_written_to(at: At, what: str) -> None:
+    machine = at("stubbed")
+    place = machine / JOURNAL
+    DAMAGE[what](place)
+    content = place.read_bytes()
+    with unchanged(machine):
+        for argv in COMMANDS:
+            answer = run(machine, *argv)
+            assert answer.code == 6, (argv, answer.code, answer.text)
+            assert "journal" in answer.text, (argv, answer.text)
+            if argv[-1] != "verify":
+                answer.with_hint()
+            assert place.read_bytes() == content, argv
+    assert not [name for name in os.listdir(place.parent) if name.startswith("journal.db-")]
+
+
+@pytest.mark.parametrize("argv", [("status",), ("advance",), ("rollback",), ("journal", "verify")])
+def test_a_journal_that_cannot_be_read_is_told_from_a_damaged_one(at: At, argv: tuple[str, ...]) -> None:
+    machine = at("stubbed")
+    (machine / JOURNAL).chmod(0)
+    answer = run(machine, *argv, prepare=without_rights).is_(6, "journal").with_hint()
+    assert "is damaged" not in answer.text
+
+
+def test_a_directory_in_the_place_of_the_journal_is_told(at: At) -> None:
+    machine = at("stubbed")
+    (machine / JOURNAL).unlink()
+    (machine / JOURNAL).mkdir()
+    for argv in COMMANDS:
+        run(machine, *argv).is_(6, "journal")
+
+
+def test_the_journal_of_another_host_is_not_gone_by(at: At) -> None:
+    machine = at("stubbed")
+    place = machine / "etc/machine-id"
+    original = place.read_bytes()
+    place.chmod(0o644)
+    for other in (b"0" * 32 + b"\n", None):
+        place.unlink()
+        if other is not None:
+            place.write_bytes(other)
+        content = (machine / JOURNAL).read_bytes()
+        with unchanged(machine):
+            for argv in (("advance",), ("rollback",)):
+                run(machine, *argv).is_(5, "another host").with_hint()
+        assert (machine / JOURNAL).read_bytes() == content
+        place.write_bytes(original)
+    place.chmod(0o444)
+    run(machine, "rollback").is_(0)
+
+
+@pytest.mark.parametrize("back", [timedelta(days=4000), timedelta(hours=1)])
+def test_a_clock_that_jumps_back_changes_nothing_but_the_times(at: At, back: timedelta) -> None:
+    machine = at("modules_loaded")
+
+    def earlier() -> None:
+        from journal import store
+
+        store.Journal.__init__.__defaults__ = (lambda: datetime.now(UTC) - back,)
+        for name in ("open", "create"):
+            method = getattr(store.Journal, name).__func__
+            method.__kwdefaults__ = {**method.__kwdefaults__, "clock": lambda: datetime.now(UTC) - back}
+
+    before = manifest(at("new"))
+    run(machine, "advance", prepare=earlier).is_(0)
+    assert events(machine)[-1].at < events(machine)[0].at
+    for argv in (("status",), ("journal", "show"), ("journal", "verify"), ("journal", "export")):
+        run(machine, *argv, prepare=earlier).is_(0)
+    run(machine, "machine", "reboot").is_(0)
+    run(machine, "advance", "--until", "bound", prepare=earlier).is_(0)
+    roll_back(machine)
+    assert manifest(machine) == before
+    run(machine, "journal", "verify").is_(0)
+
+
+def test_a_refusal_is_in_the_journal_with_its_evidence_once(loaded: Path) -> None:
+    (loaded / "etc/default/grub").unlink()
+    before = len(events(loaded))
+    run(loaded, "advance").is_(5)
+    found = events(loaded)[before:]
+    assert [event.kind for event in found] == [Kind.STEP_REFUSED]
+    findings = found[0].data["findings"]
+    assert isinstance(findings, list)
+    assert all(isinstance(one, dict) and one["message"] and one["hint"] for one in findings)
+    assert "default/grub" in run(loaded, "journal", "show").out
+    exported = [json.loads(line) for line in run(loaded, "journal", "export").out.splitlines()]
+    assert exported[-1]["seq"] == found[0].seq
+    assert last(loaded, Kind.STEP_REFUSED).seq == found[0].seq
