@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from engine import launch, log, signals
 from engine.hosts.base import OutcomeUnknown
@@ -65,17 +66,22 @@ class LinuxHost(FileTree):
         return None
 
     def query(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
-        """Run a command that only reads."""
+        """Run a command that only reads, in a session of its own as `run` does."""
         try:
-            done = subprocess.run(
-                self._inside(argv), input=stdin, capture_output=True, timeout=timeout, env=ENVIRONMENT, check=False
+            process = subprocess.Popen(
+                self._inside(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=ENVIRONMENT,
+                start_new_session=True,
             )
         except FileNotFoundError:
             return Completed(tuple(argv), 127, b"", f"{argv[0]}: not found".encode())
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"{argv[0]} gave no answer within {timeout:g} s") from error
-        log.debug("asked", argv=list(argv), status=done.returncode)
-        return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
+        with process:
+            out, err = _communicate(process, stdin, timeout, argv[0])
+        log.debug("asked", argv=list(argv), status=process.returncode)
+        return Completed(tuple(argv), process.returncode, out, err)
 
     def _inside(self, argv: Sequence[str]) -> list[str]:
         if self.booted:
@@ -106,7 +112,7 @@ class LinuxHost(FileTree):
         place = os.fspath(self.local(path))
         child = os.fork()
         if child == 0:
-            os._exit(_write_once(place, value))
+            _write_and_exit(place, value)
         deadline = time.monotonic() + timeout
         while True:
             pid, status = os.waitpid(child, os.WNOHANG)
@@ -178,15 +184,42 @@ def _follow(process: subprocess.Popen[bytes], deadline: float, on_line: Callable
                 raise TimeoutError
             time.sleep(TICK if not chunk else 0)
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
         raise
 
 
-def _write_once(place: str, value: str) -> int:
+def _communicate(process: subprocess.Popen[bytes], stdin: bytes, timeout: float, name: str) -> tuple[bytes, bytes]:
+    """Feed a command and gather what it says. Kills it and its children after `timeout` s or when a signal came."""
+    deadline = time.monotonic() + timeout
+    given: bytes | None = stdin
     try:
-        descriptor = os.open(place, os.O_WRONLY | os.O_CLOEXEC)
-        os.write(descriptor, value.encode())
+        while True:
+            try:
+                return process.communicate(given, timeout=TICK)
+            except subprocess.TimeoutExpired:
+                given = None
+            signals.check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{name} gave no answer within {timeout:g} s")
+    except BaseException:
+        _kill(process)
+        raise
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """The command and all that it started: one that is left would keep our pipes open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _write_and_exit(place: str, value: str) -> NoReturn:
+    """Write, and exit with the errno. The child may hang for ever: it keeps neither our lock nor our pipes open."""
+    code = errno.EIO
+    try:
+        os.closerange(0, os.sysconf("SC_OPEN_MAX"))
+        os.write(os.open(place, os.O_WRONLY), value.encode())
+        code = 0
     except OSError as error:
-        return error.errno or 1
-    return 0
+        code = error.errno or errno.EIO
+    finally:
+        os._exit(code)

@@ -125,8 +125,8 @@ def test_what_only_reads_ends_at_once(at: At, argv: tuple[str, ...], number: sig
         def sleeping(*args: Any, **kwargs: Any) -> Any:
             time.sleep(30)
 
-        Journal.open = sleeping  # type: ignore[method-assign,assignment]
-        SimulatedHost.list = sleeping  # type: ignore[method-assign,assignment]
+        Journal.open = sleeping  # type: ignore[method-assign]
+        SimulatedHost.list = sleeping  # type: ignore[method-assign]
 
     running = start("--simulate", str(machine), *argv, prepare=slow)
     time.sleep(0.5)

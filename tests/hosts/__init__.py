@@ -1,0 +1,1 @@
+"""What every host promises, and what only a Linux host does."""
