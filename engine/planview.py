@@ -40,9 +40,21 @@ def plan_lines(host: Host, one: Preview) -> Iterator[str]:
     for action in one.plan.actions:
         yield f"  {clean(_command(action) or describe(action))}"
         yield f"      why: {clean(action.why)}"
+        if given := rights(action):
+            yield f"      rights: {clean(given)}"
         yield f"      undone: {clean(undoing(action))}"
         for line in diff(host, action):
             yield f"      {_painted(line)}"
+
+
+def rights(action: Action) -> str | None:
+    """What a process is started with that is not everybody's: account, device nodes, memory it may lock (MiB)."""
+    if not isinstance(action, StartProcess):
+        return None
+    said = [f"runs as {action.user}" if action.user else "runs as whoever runs vfiostate"]
+    said += [f"owns {' '.join(action.devices)} while it runs"] if action.devices else []
+    said += [f"may lock {action.memlock >> 20} MiB of memory"] if action.memlock is not None else []
+    return "; ".join(said)
 
 
 def undoing(action: Action) -> str:
@@ -87,7 +99,13 @@ def diff(host: Host, action: Action) -> list[str]:
 def action_json(host: Host, plan: Plan) -> list[Json]:
     """A plan's actions for --json."""
     return [
-        {"what": describe(action), "why": action.why, "undone": undoing(action), "diff": list(diff(host, action))}
+        {
+            "what": describe(action),
+            "why": action.why,
+            "rights": rights(action),
+            "undone": undoing(action),
+            "diff": list(diff(host, action)),
+        }
         for action in plan.actions
     ]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from steps import bind_service, devices, groups, guards
+from steps import bind_service, cmdline, devices, groups, guards
 from steps.actions import Action, Keep, RunCommand, Write, WriteAttribute
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.bind_service import ServiceFacts
@@ -25,17 +25,20 @@ NODES = "/dev/vfio"
 _GUARDS = frozenset(
     {"device-absent", "device-id", "device-twice", "no-devices", "bridge", "disk-in-use", "default-route"}
 )
+# Said once, before: a firmware's framebuffer stays on a card whose native driver never came.
+_WARNINGS = frozenset({"framebuffer"})
 
 
 @dataclass(frozen=True, slots=True)
 class BindFacts:
-    """What the step read: the devices, whether the driver vfio-pci is there, the nodes in /dev/vfio, and what is
-    installed to bind at boot."""
+    """What the step read: the devices, whether the driver vfio-pci is there, the nodes in /dev/vfio, what is installed
+    to bind at boot, and the running kernel's command line."""
 
     devices: DeviceFacts
     driver: bool
     nodes: tuple[str, ...]
     service: ServiceFacts
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class BindStep:
         except FileNotFoundError:
             nodes = ()
         found = devices.read_devices(host, brief.config)
-        return BindFacts(found, host.lstat(f"{DRIVERS}/{VFIO}") is not None, nodes, bind_service.read(host))
+        driver = host.lstat(f"{DRIVERS}/{VFIO}") is not None
+        return BindFacts(found, driver, nodes, bind_service.read(host), _words(host))
 
     def plan(self, brief: Brief, facts: BindFacts) -> Plan:
         """Unbind all, bind all, then make it permanent."""
@@ -95,13 +99,21 @@ class BindStep:
 STEP = BindStep()
 
 
-def _guarded(brief: Brief, facts: BindFacts) -> tuple[Finding, ...]:
-    return tuple(found for found in guards.findings(brief.config, facts.devices) if found.code in _GUARDS)
+def _words(host: Host) -> tuple[str, ...]:
+    try:
+        return cmdline.split(host.read("/proc/cmdline"))
+    except FileNotFoundError:
+        return ()
+
+
+def _guarded(brief: Brief, facts: BindFacts, codes: frozenset[str] = _GUARDS) -> tuple[Finding, ...]:
+    return tuple(found for found in guards.findings(brief.config, facts.devices) if found.code in codes)
 
 
 def _findings(brief: Brief, facts: BindFacts) -> tuple[Finding, ...]:
     config = brief.config
-    found = [*_guarded(brief, facts), *groups.findings(config, facts.devices)]
+    found = [*_guarded(brief, facts, _GUARDS | _WARNINGS), *groups.findings(config, facts.devices)]
+    found += _tokens_missing(brief, facts)
     found += bind_service.in_the_way(brief.setup, config.devices, config.unbind_timeout, facts.service)
     ours = bind_service.installed(brief.setup, facts.service)
     for function in facts.devices.configured(config):
@@ -207,6 +219,22 @@ def _verified(function: Function, facts: BindFacts) -> Iterator[Finding]:
             f"{function.address} is under vfio-pci, and {NODES}/{function.group} does not exist.",
             (f"{NODES}: {', '.join(facts.nodes) or 'empty'}",),
             "Is devtmpfs mounted on /dev and udev running? `udevadm settle`, then run `vfiostate advance` again.",
+        )
+
+
+def _tokens_missing(brief: Brief, facts: BindFacts) -> Iterator[Finding]:
+    """A later boot than the one that was judged may have lost what `stubbed` put on the command line."""
+    tokens = brief.remembered.get(State.STUBBED.value, {}).get("tokens", "").split()
+    missing = [token for token in tokens if token not in facts.words]
+    if missing:
+        yield Finding(
+            "token-missing",
+            Severity.WARNING,
+            f"The kernel was started without {cmdline.shown(missing)}, which an earlier boot had: something has"
+            " overwritten the boot configuration, or another entry was booted.",
+            (f"/proc/cmdline: {cmdline.shown(facts.words)}",),
+            "`vfiostate status` names the files that changed; `vfiostate rollback --to modules_loaded`, then `vfiostate"
+            " advance`, puts the words back.",
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from steps.actions import Action, RunCommand, StartProcess
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.config import Accel, Disk, Guest
-from steps.guest import access, monitor, network, vfio
+from steps.guest import access, last_words, monitor, network, vfio
 from steps.guest.access import Account, FileFact
 from steps.guest.base import Order
 from steps.guest.capabilities import Capabilities
@@ -92,7 +92,7 @@ class RunStep:
             return (_no_guest(),)
         if isinstance(facts.seen, Seen):
             return tuple(_wrong(order, facts.seen))
-        hint = "the lines above are QEMU's own; `vfiostate guest command` shows how it is started"
+        hint = last_words.hint(facts.log)
         if facts.seen is None or facts.seen.ended:
             message = f"the guest {order.guest.name} does not run: it has ended"
             return (_refusal("guest-died", message, hint, *(facts.log or ("it printed nothing",))),)
