@@ -142,7 +142,11 @@ def captured(lab: Lab) -> None:
     done = lab.vfiostate("capture")
     lab.report.save("machine.json", done.stdout)
     told_on = [word for word in ("52:54:00", "6c616200", '"lab"') if word in done.stdout]
-    lab.report.check("capture, without MAC, UUID and host name", done.rc == 0 and not told_on, told_on or told(done))
+    lab.report.check(
+        "capture, without MAC, UUID and host name",
+        done.rc == 0 and not told_on,
+        told_on or f"{len(done.stdout)} characters",
+    )
 
 
 def advance_to_running(lab: Lab, phase: str = "advance", wanted: str = "running") -> bool:
