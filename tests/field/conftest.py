@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from steps.base import State
-from tests.badinput.support import At, copy, run
+from tests.badinput.support import At, copy
 from tests.field.support import LAB, advanced, made, reboot
 
 
@@ -44,13 +44,3 @@ def on(tmp_path: Path) -> Callable[..., Path]:
         return made(tmp_path, name, *init)
 
     return new
-
-
-@pytest.fixture
-def stop() -> Callable[[Path], None]:
-    """End a guest that a test started."""
-
-    def stopped(machine: Path) -> None:
-        run(machine, "guest", "stop").is_(0)
-
-    return stopped
