@@ -17,8 +17,6 @@ ENVIRONMENTS = {
     "POSIX without coercion": {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
     "a locale that is not there": {"LANG": "de_DE.ISO-8859-1", "PYTHONUTF8": "0"},
     "ascii streams": {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"},
-    "latin-1 streams": {"LC_ALL": "C", "PYTHONIOENCODING": "latin-1"},
-    "nothing": {},
 }
 
 
