@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from steps.base import Host
+from steps.reading import names_in, target_of, text_of
 
 BLOCK = "/sys/block"
 _PCI = re.compile(r"(?<![0-9a-f])[0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7](?![0-9a-f])")
@@ -39,7 +40,7 @@ def pci_in_path(path: str) -> tuple[str, ...]:
 
 def disk_uses(host: Host) -> Mapping[str, tuple[Use, ...]]:
     """PCI address -> what is in use on the disks behind it (bridges above included)."""
-    owners = {disk: _parents(host, disk) for disk in _list(host, BLOCK)}
+    owners = {disk: _parents(host, disk) for disk in names_in(host, BLOCK)}
     blocks = _blocks(host)
     found: dict[str, list[Use]] = {}
     for name, what in _uses(host, blocks):
@@ -52,9 +53,9 @@ def disk_uses(host: Host) -> Mapping[str, tuple[Use, ...]]:
 def _blocks(host: Host) -> Mapping[str, str]:
     """Every block device's name, partitions too -> the disk it is on."""
     found: dict[str, str] = {}
-    for disk in _list(host, BLOCK):
+    for disk in names_in(host, BLOCK):
         found[disk] = disk
-        for name in _list(host, f"{BLOCK}/{disk}"):
+        for name in names_in(host, f"{BLOCK}/{disk}"):
             if name.startswith(disk) and host.lstat(f"{BLOCK}/{disk}/{name}/partition") is not None:
                 found[name] = disk
     return found
@@ -62,12 +63,12 @@ def _blocks(host: Host) -> Mapping[str, str]:
 
 def _parents(host: Host, disk: str) -> tuple[str, ...]:
     """The PCI functions above a disk. A multipath NVMe disk hangs on its subsystem's controllers."""
-    paths = [_resolve(host, f"{BLOCK}/{disk}"), _resolve(host, f"{BLOCK}/{disk}/device")]
+    paths = [target_of(host, f"{BLOCK}/{disk}"), target_of(host, f"{BLOCK}/{disk}/device")]
     for path in tuple(paths):
         if "/nvme-subsystem/" in path:
             subsystem = re.sub(r"(/nvme-subsys\d+)/.*", r"\1", path)
-            controllers = (name for name in _list(host, subsystem) if re.fullmatch(r"nvme\d+", name))
-            paths.extend(_resolve(host, f"{subsystem}/{name}") for name in controllers)
+            controllers = (name for name in names_in(host, subsystem) if re.fullmatch(r"nvme\d+", name))
+            paths.extend(target_of(host, f"{subsystem}/{name}") for name in controllers)
     return tuple(dict.fromkeys(address for path in paths for address in pci_in_path(path)))
 
 
@@ -79,12 +80,12 @@ def _uses(host: Host, blocks: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         name = numbers.get(mount.device) or _block_name(host, mount.source)
         if name in blocks:
             yield name, f"holds the file system mounted on {mount.target}"
-    for line in _text(host, "/proc/swaps").splitlines()[1:]:
+    for line in text_of(host, "/proc/swaps").splitlines()[1:]:
         name = _block_name(host, _unescape(line.split()[0])) if line.split() else ""
         if name in blocks:
             yield name, "holds swap in use"
-    for uuid in _list(host, "/sys/fs/btrfs"):
-        for name in _list(host, f"/sys/fs/btrfs/{uuid}/devices"):
+    for uuid in names_in(host, "/sys/fs/btrfs"):
+        for name in names_in(host, f"/sys/fs/btrfs/{uuid}/devices"):
             yield name, f"belongs to the mounted btrfs {uuid}"
     if any(mount.type == "zfs" for mount in mounts):
         for name in _zfs_devices(host):
@@ -93,14 +94,14 @@ def _uses(host: Host, blocks: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _mounts(host: Host) -> tuple[_Mount, ...]:
     found = []
-    for line in _text(host, "/proc/self/mountinfo").splitlines():
+    for line in text_of(host, "/proc/self/mountinfo").splitlines():
         head, _, tail = line.partition(" - ")
         left, right = head.split(), tail.split()
         if len(left) >= 5 and len(right) >= 2:
             found.append(_Mount(left[2], _unescape(right[1]), _unescape(left[4]), right[0]))
     if found:
         return tuple(found)
-    rows = (line.split() for line in _text(host, "/proc/mounts").splitlines())
+    rows = (line.split() for line in text_of(host, "/proc/mounts").splitlines())
     return tuple(_Mount("", _unescape(row[0]), _unescape(row[1]), row[2]) for row in rows if len(row) >= 3)
 
 
@@ -122,12 +123,12 @@ def _below(host: Host, name: str, blocks: Mapping[str, str]) -> tuple[str, ...]:
         if disk is None or disk in seen:
             continue
         seen[disk] = None
-        todo.extend(_list(host, f"{BLOCK}/{disk}/slaves"))
+        todo.extend(names_in(host, f"{BLOCK}/{disk}/slaves"))
     return tuple(seen)
 
 
 def _number(host: Host, name: str, disk: str) -> str:
-    return _text(host, f"{BLOCK}/{disk}/dev" if name == disk else f"{BLOCK}/{disk}/{name}/dev").strip()
+    return text_of(host, f"{BLOCK}/{disk}/dev" if name == disk else f"{BLOCK}/{disk}/{name}/dev").strip()
 
 
 def _block_name(host: Host, source: str) -> str:
@@ -135,29 +136,8 @@ def _block_name(host: Host, source: str) -> str:
     if not source.startswith("/dev/"):
         return ""
     # In sysfs a slash in a device's name is an exclamation mark: cciss!c0d0.
-    return _resolve(host, source).removeprefix("/dev/").replace("/", "!")
+    return target_of(host, source).removeprefix("/dev/").replace("/", "!")
 
 
 def _unescape(text: str) -> str:
     return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read(path).decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _list(host: Host, path: str) -> tuple[str, ...]:
-    try:
-        return host.list(path)
-    except OSError:
-        return ()
-
-
-def _resolve(host: Host, path: str) -> str:
-    try:
-        return host.resolve(path)
-    except OSError:
-        return path

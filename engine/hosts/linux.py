@@ -10,26 +10,22 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from engine import launch, log, signals
+from engine import log, signals
 from engine.hosts.base import OutcomeUnknown
-from engine.hosts.files import FileTree
-from steps.base import Completed, Json
-
-if TYPE_CHECKING:
-    from steps.actions import StartProcess
+from engine.hosts.processes import ProcessTree
+from steps.base import Completed
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # sudo's caller chooses neither the path nor the language of what commands print.
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", "TERM": "dumb", "DEBIAN_FRONTEND": "noninteractive"}
-RUN_DIR = "/run/vfiostate"
 TICK = 0.1
 
 
-class LinuxHost(FileTree):
+class LinuxHost(ProcessTree):
     """See engine.hosts.base.ChangeableHost. With a root other than `/`, commands run in a chroot, nothing is booted."""
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -126,26 +122,6 @@ class LinuxHost(FileTree):
             raise OutcomeUnknown(f"writing {value.strip()!r} to {path} was ended by signal {-code}")
         if code:
             raise OSError(code, os.strerror(code), path)
-
-    def start(self, process: StartProcess) -> int:
-        """Start a process in a session of its own; its files are those of engine.launch."""
-        return launch.launch(process, self.local(RUN_DIR))
-
-    def alive(self, name: str) -> int | None:
-        """The pid of a process started under that name, None where it does not run (any more)."""
-        return launch.alive(name, self.local(RUN_DIR))
-
-    def kill(self, name: str, *, timeout: float) -> None:
-        """End a process started under that name."""
-        launch.end(name, self.local(RUN_DIR), timeout=timeout)
-
-    def qmp(
-        self, name: str, command: str, arguments: Mapping[str, Json] | None = None, *, timeout: float = 10.0
-    ) -> Json:
-        """What the guest of that name answers over QMP."""
-        from engine.qmp import query_qmp  # qemu.qmp and asyncio are needed only where a guest is spoken to
-
-        return query_qmp(self.local(f"{RUN_DIR}/{name}.qmp"), command, arguments, timeout=timeout)
 
     def request_reboot(self) -> None:
         """Ask the init system to reboot."""

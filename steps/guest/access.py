@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from steps.base import FileKind, Host, Stat
+from steps.reading import text_of
 
 READ, WRITE, SEARCH = 4, 2, 1
 ROOT = "root"
@@ -40,12 +41,12 @@ class FileFact:
 
 def read_account(host: Host, name: str) -> Account | None:
     """The account of that name, from /etc/passwd and /etc/group, or as getent(1) knows it; None where there is none."""
-    line = _entry(_text(host, "/etc/passwd"), name) or _entry(_asked(host, "passwd", name), name)
+    line = _entry(text_of(host, "/etc/passwd"), name) or _entry(_asked(host, "passwd", name), name)
     fields = (line or "").split(":")
     if len(fields) < 4 or not fields[2].isdecimal() or not fields[3].isdecimal():
         return None
     gids = {int(fields[3])}
-    for entry in _text(host, "/etc/group").splitlines():
+    for entry in text_of(host, "/etc/group").splitlines():
         parts = entry.split(":")
         if len(parts) == 4 and parts[2].isdecimal() and name in parts[3].split(","):
             gids.add(int(parts[2]))
@@ -54,18 +55,11 @@ def read_account(host: Host, name: str) -> Account | None:
 
 def group_name(host: Host, gid: int) -> str | None:
     """The name of a group, None where it has none."""
-    for entry in _text(host, "/etc/group").splitlines():
+    for entry in text_of(host, "/etc/group").splitlines():
         parts = entry.split(":")
         if len(parts) == 4 and parts[2] == str(gid):
             return parts[0]
     return None
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read(path).decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _asked(host: Host, database: str, name: str) -> str:
@@ -133,11 +127,11 @@ def _may_after_all(host: Host, account: Account, path: str, write: bool) -> bool
 
 def mounted_at(host: Host, resolved: str) -> str | None:
     """Where a block device is mounted or used on the host itself (`swap`), None where it is not."""
-    for line in _text(host, "/proc/mounts").splitlines():
+    for line in text_of(host, "/proc/mounts").splitlines():
         fields = line.split()
         if len(fields) > 1 and fields[0].startswith("/dev/") and _same(host, fields[0], resolved):
             return fields[1]
-    for line in _text(host, "/proc/swaps").splitlines()[1:]:
+    for line in text_of(host, "/proc/swaps").splitlines()[1:]:
         if (fields := line.split()) and _same(host, fields[0], resolved):
             return "swap"
     return None

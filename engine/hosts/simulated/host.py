@@ -9,9 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from engine import launch
 from engine.hosts.base import Attributes
-from engine.hosts.files import FileTree
+from engine.hosts.processes import ProcessTree
 from engine.hosts.simulated import attributes, boot, create, description, faults, qemu
 from engine.hosts.simulated.boot import Chosen, Entry
 from engine.hosts.simulated.doubles import base, ip, kmod, system
@@ -21,10 +20,9 @@ from engine.hosts.simulated.parts import Description
 from engine.hosts.simulated.qemu_help import parse_version
 from journal.errors import ConfigurationError
 from steps.actions import StartProcess
-from steps.base import Completed, Json
+from steps.base import Completed
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-RUN_DIR = "/run/vfiostate"
 QEMU = "qemu-system-"
 DOUBLES: Mapping[str, base.Double] = {
     **kmod.DOUBLES,
@@ -34,7 +32,7 @@ DOUBLES: Mapping[str, base.Double] = {
 }
 
 
-class SimulatedHost(FileTree):
+class SimulatedHost(ProcessTree):
     """See engine.hosts.base.ChangeableHost. Nothing is kept between calls but in the directory.
 
     Without root the directory belongs to a user; the machine sees that user as its root.
@@ -225,23 +223,7 @@ class SimulatedHost(FileTree):
         ours = dataclasses.replace(
             process, argv=self._qemu_argv(process.argv), user=None, memlock=None, devices=(), groups=()
         )
-        return launch.launch(ours, self.local(RUN_DIR))
-
-    def alive(self, name: str) -> int | None:
-        """The pid of a process started under that name, None where it does not run (any more)."""
-        return launch.alive(name, self.local(RUN_DIR))
-
-    def kill(self, name: str, *, timeout: float) -> None:
-        """End a process started under that name."""
-        launch.end(name, self.local(RUN_DIR), timeout=timeout)
-
-    def qmp(
-        self, name: str, command: str, arguments: Mapping[str, Json] | None = None, *, timeout: float = 10.0
-    ) -> Json:
-        """What the guest of that name answers over QMP."""
-        from engine.qmp import query_qmp  # qemu.qmp and asyncio are needed only where a guest is spoken to
-
-        return query_qmp(self.local(f"{RUN_DIR}/{name}.qmp"), command, arguments, timeout=timeout)
+        return super().start(ours)
 
     def system_log(self, text: str) -> None:
         """One line to the machine's system log."""

@@ -1,0 +1,32 @@
+"""Reading for evidence: where a file that is missing or may not be read says no more than an empty one.
+
+For what a fact hangs on, ask the host itself: it tells absent from empty.
+"""
+
+from __future__ import annotations
+
+from steps.base import Host
+
+
+def text_of(host: Host, path: str) -> str:
+    """The text of a file, empty where it cannot be read; bytes that are not UTF-8 show as replacement characters."""
+    try:
+        return host.read(path).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def names_in(host: Host, path: str) -> tuple[str, ...]:
+    """The names in a directory, none where it cannot be read."""
+    try:
+        return host.list(path)
+    except OSError:
+        return ()
+
+
+def target_of(host: Host, path: str) -> str:
+    """The path with its symlinks followed, itself where they cannot be."""
+    try:
+        return host.resolve(path)
+    except OSError:
+        return path
