@@ -65,7 +65,7 @@ def take_step(session: Session, move: Move, *, reboot: bool) -> Outcome:
         return _refused(session, move, plan, refusals, reboot)
     number = session.setup.attempts + 1
     try:
-        _start(session, move, plan, number)
+        begin(session, move, plan, number)
         perform(session, move.target, number, plan.actions)
         return _conclude(session, step, move, plan, verify=bool(plan.actions))
     except VfiostateError as error:
@@ -106,7 +106,7 @@ def _refused(session: Session, move: Move, plan: Plan, refusals: Sequence[Findin
     return Outcome(exit_code, state, plan.findings)
 
 
-def _start(session: Session, move: Move, plan: Plan, number: int) -> None:
+def begin(session: Session, move: Move, plan: Plan, number: int) -> None:
     """Space, restore.sh, and the event that the step begins: all before its first effect."""
     refuse_full(session, plan.actions)
     planned = []

@@ -25,7 +25,7 @@ EDITS = {
 
 def child(directory: Path) -> None:
     """What is counted: between the marks, which are looked up and not there."""
-    from engine import advance, config
+    from engine import attempt, config
     from engine.perform import perform
     from engine.progress import Plain
     from engine.session import open_session
@@ -50,9 +50,9 @@ def child(directory: Path) -> None:
             actions = tuple(_edit(session.host, path) for path in EDITS.get(move.trigger, ()))
             if counted:
                 os.path.exists(MARKS[2])
-                advance._start(session, move, Plan(actions=actions), session.setup.attempts + 1)
+                attempt.begin(session, move, Plan(actions=actions), session.setup.attempts + 1)
                 perform(session, move.target, session.setup.attempts + 1, actions)
-            advance.fire(session, move, {}, move.target)
+            attempt.fire(session, move, {}, move.target)
             if counted:
                 os.path.exists(MARKS[3])
 
