@@ -193,7 +193,8 @@ def without_rights() -> None:
     """Take from root what makes it root for files: it reads and writes what its owner may, no more."""
     import ctypes
 
-    codecs.lookup("utf-8-sig")  # loaded while the interpreter's library can be read
+    for name in ("utf-8-sig", "utf-16-le"):  # loaded while the interpreter's library can be read
+        codecs.lookup(name)
     version_3, dac_override, dac_read_search = 0x20080522, 1, 2
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(version_3, 0)
