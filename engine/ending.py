@@ -25,10 +25,10 @@ def finish_rollback(session: Session) -> None:
             Kind.ROLLBACK_FINISHED, {"to": State.NEW.value, "as_before": as_before, "differs": list(differs)}
         )
     )
-    # Nothing is left to restore; a script that did would take away what the user edits from now on. A crash before
-    # this line leaves it lying; the next setup replaces it.
+    # Where all is as before, nothing is left to restore, and a script that did would take away what the user edits from
+    # now on. A crash before this line leaves it lying; the next setup replaces it.
     script = f"{session.state_dir}/restore.sh"
-    if session.host.lstat(script) is not None:
+    if not differs and session.host.lstat(script) is not None:
         session.host.remove_file(script)
 
 

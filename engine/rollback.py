@@ -88,4 +88,7 @@ def _compared(session: Session, to: State, said: list[str]) -> RollbackResult:
     deeds = [deed for deed in session.setup.deeds.values() if deed.target.rank > to.rank]
     as_before, differs = undo.compare(session, deeds)
     pairs = tuple((one["path"], one["why"]) for one in differs)
+    script = f"{session.state_dir}/restore.sh"
+    if pairs and session.host.lstat(script) is not None:
+        said.append(f"what differs was changed by others, or could not be made the same; {script} has it as it was")
     return RollbackResult(Exit.DONE, to, tuple(as_before), pairs, tuple(said))
