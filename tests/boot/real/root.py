@@ -28,13 +28,19 @@ def missing() -> str | None:
         return "needs root (chroot, mounts)"
     if shutil.which("unshare") is None:
         return "needs unshare"
-    if not all((place() / program).exists() for program in PROGRAMS):
+    if not _whole(place()):
         return f"no Debian root in {place()}: make one with `python -m tests.boot.real.root`"
     return None
 
 
+def _whole(root: Path) -> bool:
+    return all((root / program).exists() for program in PROGRAMS)
+
+
 def build(target: Path) -> None:
-    """Make the root. A build that is cut off leaves only its working directory behind."""
+    """Make the root where it is not there yet. A build that is cut off leaves only its working directory behind."""
+    if _whole(target):
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.with_name(target.name + ".part")
     shutil.rmtree(work, ignore_errors=True)
