@@ -27,6 +27,13 @@ class Ended(BaseException):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (sys.argv by default). Returns the exit code and raises nothing."""
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:
+        return _interrupted(2)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     if argv is None and sys.getfilesystemencoding() != "utf-8":
         _again_in_utf8()
     console.prepare()

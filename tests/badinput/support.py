@@ -121,6 +121,9 @@ def _child(argv: Sequence[str], streams: tuple[int, int], prepare: Callable[[], 
         if prepare is not None:
             prepare()
         code = main(list(argv))
+    except KeyboardInterrupt:
+        # The signal was faster than the program: what Python does then is not ours to say.
+        code = 128 + signal.SIGINT
     except BaseException:  # noqa: BLE001  # whatever it was: the child must not run on as a second test runner
         traceback.print_exc()
     finally:
