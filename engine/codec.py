@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -23,6 +22,7 @@ from steps.actions import (
     WriteAttribute,
 )
 from steps.base import Finding
+from steps.insertion import sha256
 
 ACTIONS: Mapping[str, type[Action]] = {
     "edit_file": EditFile,
@@ -40,11 +40,6 @@ UNDOS: Mapping[str, type[Keep | Inverse | Regenerate | Write]] = {
     "write": Write,
 }
 NAMES = {cls: name for name, cls in (*ACTIONS.items(), *UNDOS.items())}
-
-
-def sha256(content: bytes) -> str:
-    """The sha256 of a content, in hex."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def encode(action: Action) -> dict[str, Json]:

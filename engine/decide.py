@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from engine import effects, images
-from engine.codec import decode, describe, sha256
+from engine.codec import decode, describe
 from engine.setup import Deed
 from steps.actions import (
     Action,
@@ -23,6 +23,7 @@ from steps.actions import (
     WriteAttribute,
 )
 from steps.base import FileKind
+from steps.insertion import sha256, take_out
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -119,8 +120,8 @@ def _decide_changed(view: _View, deed: Deed, path: str, now: bytes) -> Decision:
     ours = deed.planned[path]
     left = view.session.journal.blob(ours) if ours else b""
     diff = effects.difference(path, left, now)
-    if inserted and now.count(inserted) == 1:
-        content = now.replace(inserted, b"")
+    content = take_out(now, inserted)
+    if content is not None:
         view.files[path] = content
         return Decision(
             deed, Way.MERGE, f"{path} was changed since; only what is ours is taken out", content, diff=diff

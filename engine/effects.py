@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from engine.codec import sha256
 from engine.hosts.base import Attributes, ChangeableHost, OutcomeUnknown
 from engine.images import fingerprint
 from engine.signals import InterruptedByUser
@@ -25,6 +24,7 @@ from steps.actions import (
     StopProcess,
     WriteAttribute,
 )
+from steps.insertion import sha256
 
 LAST_LINES = 20
 

@@ -9,6 +9,7 @@ from engine import effects, images
 from engine.setup import Deed, Undoing
 from journal.errors import DriftError
 from journal.events import Kind
+from steps.insertion import take_out
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -66,7 +67,7 @@ def _told_apart(session: Session, deed: Deed, now: dict[str, str | None]) -> str
     (path,) = deed.planned
     if inserted and now[path] is not None:
         content = session.host.local(path).read_bytes()
-        if content.count(inserted) == 1:
+        if take_out(content, inserted) is not None:
             return "done"
         if session.setup.id.encode() not in content:
             return "not_done"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine import effects, images
-from engine.codec import describe, encode, finding_data, sha256
+from engine.codec import describe, encode, finding_data
 from engine.decide import Decision, Way, conflicts
 from engine.hosts.base import Attributes
 from engine.setup import Deed
@@ -14,6 +14,7 @@ from journal.errors import ActionFailedError, DriftError, Exit
 from journal.events import Kind
 from steps.actions import RunCommand
 from steps.base import Finding, Severity
+from steps.insertion import sha256
 
 if TYPE_CHECKING:
     from engine.session import Session

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from steps.base import Finding, Host, Severity
-from steps.cmdline import options, shown, split, values
+from steps.cmdline import options, shown, split
 from steps.pci import GROUPS
 
 TABLES = "/sys/firmware/acpi/tables"
@@ -207,12 +207,6 @@ def _remapping(words: Sequence[str], log: Sequence[str] | None) -> bool | None:
     if any(re.search(r"Enabled IRQ remapping|Interrupt remapping enabled", line) for line in log):
         return True
     return False if any("Linux version" in line for line in log[:5]) else None
-
-
-def unsafe_already(words: Sequence[str]) -> bool:
-    """Whether the command line allows unsafe interrupts already."""
-    given = values(words, "vfio_iommu_type1.allow_unsafe_interrupts")
-    return bool(given) and given[-1].lower() in {"1", "y", ""}
 
 
 def _read(host: Host, path: str) -> bytes:

@@ -137,12 +137,6 @@ def list_functions(host: Host) -> tuple[Listed, ...]:
     return tuple(function for function in found if function is not None)
 
 
-def read_functions(host: Host) -> tuple[Function, ...]:
-    """All functions with everything sysfs says of them."""
-    found = (read_function(host, address) for address in addresses(host))
-    return tuple(function for function in found if function is not None)
-
-
 def read_function(host: Host, address: str) -> Function | None:
     """The function at an address (in full, see parse_address), None where there is none.
 

@@ -7,7 +7,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.codec import decode, describe, encode, sha256
+from engine.codec import decode, describe, encode
 from steps.actions import (
     Action,
     EditFile,
@@ -22,6 +22,7 @@ from steps.actions import (
     Write,
     WriteAttribute,
 )
+from steps.insertion import sha256
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 ARGV = st.lists(TEXT, min_size=1, max_size=4).map(tuple)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journal.errors import VfiostateError
-from steps.pci import group_members, list_functions, read_function, read_functions, read_groups
+from steps.pci import group_members, list_functions, read_function, read_groups
 from tests.support.memory_host import Link, MemoryHost
 from tests.support.pci_tree import Card, sysfs
 
@@ -70,7 +70,6 @@ def test_a_directory_of_a_bus_makes_a_bridge_whatever_the_class_says() -> None:
 def test_functions_are_listed_in_the_order_of_their_numbers() -> None:
     addresses = [BRIDGE.address, GPU.address, AUDIO.address, BARE.address]
     assert [found.address for found in list_functions(HOST)] == addresses
-    assert [found.address for found in read_functions(HOST)] == addresses
 
 
 def test_groups_name_their_pci_members_only() -> None:
@@ -85,7 +84,7 @@ def test_groups_name_their_pci_members_only() -> None:
 
 def test_a_host_without_pci_or_iommu_has_none() -> None:
     empty = MemoryHost({})
-    assert read_functions(empty) == () and list_functions(empty) == () and read_groups(empty) == {}
+    assert list_functions(empty) == () and read_groups(empty) == {}
 
 
 def test_a_value_that_sysfs_cannot_hold_is_refused_with_its_place() -> None:
