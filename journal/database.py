@@ -17,7 +17,7 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from sqlalchemy import ClauseElement, Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -200,11 +200,11 @@ def _server_engine(place: Place, write: bool) -> Engine:
         }
 
         @event.listens_for(engine, "connect")
-        def set_up(connection: object, _record: object) -> None:
-            with connection.cursor() as cursor:  # type: ignore[attr-defined]
+        def set_up(connection: DBAPIConnection, _record: object) -> None:
+            with closing(connection.cursor()) as cursor:
                 for name, value in settings.items():
                     cursor.execute(f"SET SESSION {name} = '{value}'")
-            connection.commit()  # type: ignore[attr-defined]
+            connection.commit()
 
     return engine
 
