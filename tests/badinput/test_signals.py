@@ -69,7 +69,7 @@ def test_a_signal_at_any_action_takes_the_step_back_and_the_next_run_goes_on(
     for point in range(60):
         number = list(NUMBERS)[point % len(NUMBERS)]
         machine = copy(source, tmp_path / f"{there}-{point}")
-        answer = run(machine, "advance", prepare=lambda at=point, it=number: _signal_at(at, it))  # type: ignore[misc]
+        answer = run(machine, "advance", prepare=lambda at=point, it=number: _signal_at(at, it))  # type: ignore[misc]  # defaults bind the loop's values
         _whole_or_not_at_all(machine, answer, NUMBERS[number], before, there)
         if answer.code == 0:
             break
@@ -107,7 +107,7 @@ def test_a_way_back_that_has_begun_is_finished_before_a_signal_is_obeyed(at: At,
     for point in (0, 1, 3, 6):
         machine = copy(source, source.with_name(f"back-{point}"))
         before = manifest(machine)
-        answer = run(machine, "rollback", prepare=lambda at=point: _signal_at(at, number))  # type: ignore[misc]
+        answer = run(machine, "rollback", prepare=lambda at=point: _signal_at(at, number))  # type: ignore[misc]  # defaults bind the loop's values
         assert answer.code in (0, NUMBERS[number]), answer.text
         assert manifest(machine) in (before, untouched)
         run(machine, "rollback").is_(0)
@@ -126,8 +126,8 @@ def test_what_only_reads_ends_at_once(at: At, argv: tuple[str, ...], number: sig
         def sleeping(*args: Any, **kwargs: Any) -> Any:
             time.sleep(30)
 
-        Journal.open = sleeping  # type: ignore[method-assign]
-        SimulatedHost.list = sleeping  # type: ignore[method-assign]
+        Journal.open = sleeping  # type: ignore[method-assign]  # it shall hang
+        SimulatedHost.list = sleeping  # type: ignore[method-assign]  # it shall hang
 
     running = start("--simulate", str(machine), *argv, prepare=slow)
     time.sleep(0.5)
@@ -150,7 +150,7 @@ def test_a_second_advance_is_told_who_is_at_work(at: At) -> None:
         def waiting(self: SimulatedHost, *args: Any) -> None:
             os.write(ready[1], b"x")
             os.read(go[0], 1)
-            SimulatedHost.write_file = write_file  # type: ignore[method-assign]
+            SimulatedHost.write_file = write_file  # type: ignore[method-assign]  # it shall hang
             write_file(self, *args)
 
         SimulatedHost.write_file = waiting  # type: ignore[method-assign,assignment]
