@@ -23,7 +23,12 @@ def advance(session: Session, until: State | None = None, *, reboot: bool = Fals
     With `reboot`, ask the host to reboot where that comes next. Raises VfiostateError; the journal then says why.
     """
     with session.scribe.witness():
-        return _advance(session, until, reboot)
+        outcome = _advance(session, until, reboot)
+        if session.setup.resume is None:
+            return outcome
+        from engine.resume_unit import settled  # only where it was asked to go on by itself
+
+        return settled(session, outcome)
 
 
 def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:

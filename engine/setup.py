@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine import resumption
+from engine.resumption import Resume
 from journal.events import Event, Kind
 from steps.base import State
 
@@ -77,6 +79,7 @@ class Setup:
     rolled_back: bool = False
     finished: bool = False
     last_failure: Event | None = None
+    resume: Resume | None = None
 
     @property
     def boot(self) -> str:
@@ -177,10 +180,12 @@ def _transition(setup: Setup, event: Event) -> None:
     if setup.lost is not None and target.rank >= setup.lost.rank:
         setup.lost = None
     if data["trigger"].startswith("roll_back_to_"):
-        setup.rolled_back, setup.rolling_back_to, setup.lost = True, None, None
+        setup.rolled_back, setup.rolling_back_to, setup.lost, setup.resume = True, None, None, None
     else:
         setup.rolled_back = False
         setup.boots[target] = event.boot
+    if setup.resume is not None:
+        resumption.moved(setup.resume, target)
     setup.state, setup.since, setup.attempt = target, event.at, None
     setup.last_failure = None
     if data.get("remember"):
@@ -189,7 +194,7 @@ def _transition(setup: Setup, event: Event) -> None:
 
 def _rollback_started(setup: Setup, event: Event) -> None:
     data: Mapping[str, Any] = event.data
-    setup.rolling_back_to, setup.attempt = State(data["to"]), None
+    setup.rolling_back_to, setup.attempt, setup.resume = State(data["to"]), None, None
 
 
 def _rollback_stopped(setup: Setup, event: Event) -> None:
@@ -198,6 +203,10 @@ def _rollback_stopped(setup: Setup, event: Event) -> None:
 
 def _rollback_finished(setup: Setup, event: Event) -> None:
     setup.finished = True
+
+
+def _resume(setup: Setup, event: Event) -> None:
+    setup.resume = resumption.told(setup.resume, setup.state, event.data)
 
 
 def _nothing(setup: Setup, event: Event) -> None:
@@ -218,4 +227,5 @@ HANDLERS: Mapping[Kind, Callable[[Setup, Event], None]] = {
     Kind.ROLLBACK_STOPPED: _rollback_stopped,
     Kind.ROLLBACK_FINISHED: _rollback_finished,
     Kind.GUEST: _nothing,
+    Kind.RESUME: _resume,
 }

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     ROLLBACK_STOPPED = "rollback_stopped"
     ROLLBACK_FINISHED = "rollback_finished"
     GUEST = "guest"
+    RESUME = "resume"
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,15 @@ def _told(event: Event) -> tuple[str, str]:
             return "rollback finished", f"{len(_texts(data.get('as_before')))} paths as before, {count} differ"
         case Kind.GUEST:
             return f"guest {_text(data.get('what'))}", _text(data.get("detail"))
+        case Kind.RESUME:
+            return f"resume {_text(data.get('what'))}", _resumed(data)
+
+
+def _resumed(data: Mapping[str, Json]) -> str:
+    """How far, which run of how many, or why."""
+    if "until" in data:
+        return f"up to {_text(data['until'])}"
+    return f"run {_int(data['number'])}" if "number" in data else _text(data.get("reason", data.get("why")))
 
 
 def _action(action: Json) -> str:
