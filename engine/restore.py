@@ -108,3 +108,22 @@ def write(session: Session, planned: Iterable[tuple[str, Mapping[str, Any], byte
         body = script(session.setup.id, session.state_dir, before, contents)
         # Replaced whole: a crash here leaves the script of the step before, and nothing of this step is done yet.
         session.host.write_file(f"{session.state_dir}/restore.sh", body, Attributes(0o600, 0, 0))
+
+
+def lacking(session: Session) -> list[str]:
+    """The files that restore.sh, as it lies there, does not put back to what the journal says they were.
+
+    Raises OSError where it cannot be read.
+    """
+    content = session.host.read(f"{session.state_dir}/restore.sh")
+    before: dict[str, Mapping[str, Any]] = {}
+    for deed in reversed(session.setup.standing()):
+        for path, record in deed.before.items():
+            before.setdefault(path, record)
+    found = []
+    for path, record in before.items():
+        sha = record["sha256"]
+        blobs = {sha: session.journal.blob(sha)} if record.get("where") == "blob" else {}
+        if _restore(path, record, blobs) not in content:
+            found.append(path)
+    return found if content.startswith(b"#!/bin/sh\n") else list(before)

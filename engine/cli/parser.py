@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "plan": "show what `advance` would do, and how each of it is undone",
     "advance": "take the next step",
     "status": "show the state, what has drifted and what comes next",
+    "audit": "compare every promise of the journal with the host",
     "rollback": "take back what was done, to the beginning or to a state",
     "journal": "show, check or export the journal",
     "guest": "start, stop and look at the guest",

@@ -1,0 +1,78 @@
+"""Who has the VFIO groups of the configured devices open: a guest that vfiostate did not start keeps them from being
+taken away, and an unbind would hang until it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.hosts.base import ChangeableHost
+from steps.base import Host
+
+if TYPE_CHECKING:
+    from engine.setup import Setup
+
+NODES = "/dev/vfio"
+_GROUP = re.compile(rf"{NODES}/(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process with a VFIO group open. `group` is None where only its name is known to us."""
+
+    pid: int
+    name: str
+    group: int | None
+
+    def __str__(self) -> str:
+        node = f", which has {NODES}/{self.group} open" if self.group is not None else ""
+        return f"process {self.pid} ({self.name}){node}"
+
+
+def holders(host: Host, groups: Iterable[int]) -> Iterator[Holder]:
+    """Every process that has one of these groups open: proc(5), /proc/PID/fd. One that ends meanwhile has none."""
+    wanted = set(groups)
+    for pid in host.list("/proc") if wanted else ():
+        if not pid.isdecimal():
+            continue
+        for group in sorted(_open_groups(host, pid) & wanted):
+            yield Holder(int(pid), _name(host, pid), group)
+
+
+def _open_groups(host: Host, pid: str) -> set[int]:
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        for number in host.list(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                match = _GROUP.fullmatch(host.readlink(f"/proc/{pid}/fd/{number}"))
+                found |= {int(match.group(1))} if match else set()
+    return found
+
+
+def _name(host: Host, pid: str) -> str:
+    with contextlib.suppress(OSError):
+        return host.read(f"/proc/{pid}/comm").decode(errors="replace").strip()
+    return "it has ended"
+
+
+def strangers(host: ChangeableHost, setup: Setup, groups: Iterable[int]) -> list[Holder]:
+    """The holders that vfiostate did not start: any process but our guest, and our guest where no start is standing."""
+    guest = setup.config.get("guest")
+    name = str(guest["name"]) if guest else ""
+    ours = host.alive(name) if name else None
+    known = ours is not None and started_by_us(setup, name, host.boot_id)
+    found = {holder.pid: holder for holder in holders(host, groups)}
+    if ours is not None and known:
+        found.pop(ours, None)
+    elif ours is not None:
+        found.setdefault(ours, Holder(ours, name, None))
+    return list(found.values())
+
+
+def started_by_us(setup: Setup, name: str, boot: str) -> bool:
+    """Whether the last thing that the journal says of a guest in this boot is that it was started."""
+    about = [deed for deed in setup.deeds.values() if deed.action.get("name") == name and deed.boot == boot]
+    return bool(about) and about[-1].action["type"] == "start_process" and about[-1].standing
