@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from engine import resume_unit
 from engine.advance import advance
 from engine.attempt import Outcome
+from engine.recovery import recover
 from engine.resumption import LIMIT, What
 from engine.signals import InterruptedByUser
 from journal.errors import Exit, JournalError, VfiostateError
@@ -89,12 +90,12 @@ def _go_on(session: Session, until: State) -> Outcome:
 
 def _not_asked(session: Session) -> tuple[str, ...]:
     """A run that was cut short may have left the unit where nothing is asked for (any more)."""
+    if not resume_unit.standing(session):
+        return ("nothing was asked for",)
     with session.scribe.witness():
-        from engine.recovery import recover
-
         recover(session)
-        removed = resume_unit.remove(session)
-    return (f"nothing was asked for: {UNIT_NAME} was removed",) if removed else ("nothing was asked for",)
+        resume_unit.remove(session)
+    return (f"nothing was asked for: {UNIT_NAME} was removed",)
 
 
 def withdraw(session: Session) -> Outcome:
@@ -103,8 +104,6 @@ def withdraw(session: Session) -> Outcome:
     if setup.rolling_back_to is not None or (setup.resume is None and not resume_unit.standing(session)):
         return Outcome(Exit.DONE, setup.state, said=("nothing was asked for",))
     with session.scribe.witness():
-        from engine.recovery import recover
-
         recover(session)
         resume_unit.remove(session)
         if setup.resume is not None:

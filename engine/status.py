@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engine.resumption import LIMIT
 from engine.session import Session
 from engine.setup import Setup
 from steps.base import Host, State
@@ -32,7 +33,8 @@ class Drift:
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What `status` tells. `rebooted` says whether the host was booted anew since the state was reached; `unfinished`
-    names what was cut short; `failure` is the last thing that failed in this state."""
+    names what was cut short; `failure` is the last thing that failed in this state; `resume` says whether it goes on by
+    itself after the boot (None: it was not asked to)."""
 
     setup: Setup | None
     state: State
@@ -41,6 +43,7 @@ class Survey:
     unfinished: str | None
     failure: str | None
     next: str
+    resume: str | None = None
 
 
 def next_words(state: State) -> str:
@@ -62,6 +65,7 @@ def survey(session: Session) -> Survey:
         unfinished(setup),
         failure(setup),
         _next(setup, rebooted),
+        resumes(session.host, setup),
     )
 
 
@@ -77,6 +81,21 @@ def drift(host: Host, written: Mapping[str, str]) -> list[Drift]:
         if not same:
             found.append(Drift(path, "changed since we wrote it"))
     return found
+
+
+def resumes(host: Host, setup: Setup) -> str | None:
+    """What goes on by itself after the boot, how often it was tried, and why it does nothing more where it is parked."""
+    resume = setup.resume
+    if resume is None:
+        return None
+    if resume.parked is not None:
+        return f"parked: {resume.parked} (`vfiostate advance`, or `vfiostate advance --resume` again)"
+    from steps.resume_service import LINK, UNIT_NAME  # only where it was asked for
+
+    if host.lstat(LINK) is None:
+        return f"asked for up to `{resume.until.value}`, but {UNIT_NAME} is not enabled (any more)"
+    tried = f"; tried {resume.tries} of {LIMIT} times since `{resume.reached.value}`" if resume.tries else ""
+    return f"goes on after the next boot up to `{resume.until.value}` ({UNIT_NAME}){tried}"
 
 
 def unfinished(setup: Setup) -> str | None:

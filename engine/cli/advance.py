@@ -21,6 +21,9 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("--until", metavar="STATE", type=state, help="take all steps up to this state")
     parser.add_argument("--reboot", action="store_true", help="ask the host to reboot where that comes next")
+    parser.add_argument(
+        "--resume", action="store_true", help="take all steps to the end or --until, and go on by itself after the reboot"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,11 +38,20 @@ def run(args: argparse.Namespace) -> int:
     options = session_options(args)
     signals.listen()
     with open_session(options, reporter(), write=True, create=True) as session:
-        outcome = advance(session, args.until, reboot=args.reboot)
+        if args.resume:
+            from engine.resume import advance_and_resume  # only where it is asked for
+
+            outcome = advance_and_resume(session, args.until, reboot=args.reboot)
+        else:
+            outcome = advance(session, args.until, reboot=args.reboot)
     for line in outcome.said:
         out(clean(line))
     show_findings(outcome.findings)
     out(f"state: {paint(outcome.state.value, BOLD)}")
     if outcome.exit is Exit.DONE:
         out(f"next: {next_words(outcome.state)}")
+    if args.resume and args.reboot and options.simulate is not None:
+        from engine.cli.resume import on_simulated  # there systemd is a model
+
+        return max(outcome.exit, on_simulated(options)) if outcome.exit is not Exit.REBOOT else on_simulated(options)
     return outcome.exit

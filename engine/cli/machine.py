@@ -101,6 +101,9 @@ def run_reboot(args: argparse.Namespace) -> int:
     chosen = host.reboot(Entry(args.entry))
     out(f"rebooted into {chosen.title!r}")
     out(f"    command line: {' '.join(host.machine.cmdline)}")
+    from engine.cli.resume import on_simulated
+
+    on_simulated(session_options(args))
     return 0
 
 

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def go_on(options: SessionOptions, *, off: bool = False) -> int:
-    """Go on after the boot; also for a simulated machine, whose systemd has only a model of what it starts."""
+    """Go on after the boot; or with `off` no more."""
     from engine import signals
     from engine.console import BOLD, clean, err, out, paint
     from engine.progress import reporter
@@ -50,3 +50,19 @@ def go_on(options: SessionOptions, *, off: bool = False) -> int:
     if outcome.exit is Exit.REBOOT:
         err("  -> reboot, then it goes on")
     return outcome.exit
+
+
+def on_simulated(options: SessionOptions) -> int:
+    """What the unit calls, where the model of systemd started it in this boot. Its exit code; 0 where it did not."""
+    from engine.console import out
+    from engine.hosts.simulated import SimulatedHost, services
+    from steps.resume_service import UNIT_NAME
+
+    assert options.simulate is not None
+    machine = SimulatedHost(options.simulate).machine
+    if not services.active(machine, UNIT_NAME):
+        return Exit.DONE
+    # Ended, as far as systemd is concerned: it runs once in a boot.
+    machine.unlink(f"/run/systemd/active/{UNIT_NAME}")
+    out(f"systemd starts {UNIT_NAME}: vfiostate resume")
+    return go_on(options)

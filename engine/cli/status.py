@@ -59,11 +59,20 @@ def _lines(found: Survey | None) -> list[str]:
     if not setup.finished:
         rows.append(("boot", "another than the one in which this state was reached" if found.rebooted else "the same"))
         rows += [("drift", f"{one.path}: {one.found}") for one in found.drift] or [("drift", "none")]
+    if found.resume:
+        rows.append(("resume", found.resume))
     if found.unfinished:
         rows.append(("cut short", found.unfinished))
     if found.failure:
         rows.append(("last failure", found.failure))
     return columns([(name, clean(text) if name != "state" else text) for name, text in (*rows, ("next", found.next))])
+
+
+def _resume_json(found: Survey) -> Json:
+    resume = found.setup.resume if found.setup is not None else None
+    if resume is None:
+        return None
+    return {"until": resume.until.value, "tries": resume.tries, "parked": resume.parked}
 
 
 def _as_json(found: Survey | None) -> dict[str, Json]:
@@ -80,6 +89,7 @@ def _as_json(found: Survey | None) -> dict[str, Json]:
         "boot": found.setup.boot,
         "rebooted": found.rebooted,
         "drift": [{"path": one.path, "found": one.found} for one in found.drift],
+        "resume": _resume_json(found),
         "unfinished": found.unfinished,
         "last_failure": found.failure,
         "next": found.next,

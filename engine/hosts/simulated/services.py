@@ -66,11 +66,31 @@ def start(machine: Machine, name: str) -> bool:
         return False
     for line in text.replace("\\\n", " ").splitlines():
         key, _, value = line.partition("=")
-        if key.strip() == "ConditionPathExists" and not machine.exists(value.strip()):
+        if key.strip().startswith("Condition") and not _holds(machine, key.strip(), value.strip()):
             return True
         if key.strip() in ("ExecStartPre", "ExecStart", "ExecStartPost"):
             execute(machine, value.strip().lstrip("-@+!:"))
     machine.put(f"/run/systemd/active/{name}", "")
+    return True
+
+
+def active(machine: Machine, name: str) -> bool:
+    """Whether systemd started a unit in this boot: it was wanted, and its conditions held."""
+    return machine.exists(f"/run/systemd/active/{name}")
+
+
+def _holds(machine: Machine, condition: str, value: str) -> bool:
+    """Whether a condition of a unit holds (systemd.unit(5)); those that the model does not know do.
+
+    The program that simulates the machine counts as installed on it.
+    """
+    wanted, value = not value.startswith("!"), value.removeprefix("!")
+    if condition == "ConditionKernelCommandLine":
+        words = [*machine.cmdline, *(word.partition("=")[0] for word in machine.cmdline)]
+        return (value in words) is wanted
+    if condition in ("ConditionPathExists", "ConditionPathIsDirectory", "ConditionFileIsExecutable"):
+        ours = condition == "ConditionFileIsExecutable" and value.rpartition("/")[2] == "vfiostate"
+        return (ours or machine.exists(value)) is wanted
     return True
 
 
