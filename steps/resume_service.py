@@ -9,9 +9,9 @@ How it stays out of the boot's way (systemd 252: systemd.service(5), systemd.tar
   this unit, so it is in no cycle. None of the targets is pulled in by it: a network that nobody waits for is not waited
   for.
 - `RuntimeMaxSec=`, since `TimeoutStartSec=` ends with the execution. No `Restart=`.
-- `KillMode=process`: the guest it starts lives on when it ends. For the same reason what it installs needs no
-  `daemon-reload` of its own: `systemctl enable` and `disable` do one, both while the file is there, and a reload without
-  the file would give the unit that is at work the default mode, which is to kill the guest.
+- `KillMode=process`: the guest it starts lives on when it ends. For the same reason it is installed without a
+  `daemon-reload` of its own: `systemctl enable` and `disable` do one, both while the file is there, and a reload
+  without the file would give the unit that is at work the default mode, which is to kill the guest.
 - No file system or system call sandbox: it runs what `advance` runs, mkinitramfs and the guest included, and the guest
   would inherit it.
 """

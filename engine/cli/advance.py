@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     out(f"state: {paint(outcome.state.value, BOLD)}")
     if outcome.exit is Exit.DONE:
         out(f"next: {next_words(outcome.state)}")
-    if args.resume and args.reboot and options.simulate is not None:
-        from engine.cli.resume import on_simulated  # there systemd is a model
+    if outcome.exit is Exit.REBOOT and args.resume and args.reboot and options.simulate is not None:
+        from engine.cli.resume import on_simulated  # its systemd is a model
 
-        return max(outcome.exit, on_simulated(options)) if outcome.exit is not Exit.REBOOT else on_simulated(options)
+        return on_simulated(options)
     return outcome.exit
