@@ -23,7 +23,7 @@ from engine.space import refuse_full
 from journal.errors import DriftError, Exit, RefusedError
 from journal.events import Kind
 from steps import resume_service
-from steps.base import Severity, State
+from steps.base import Finding, Severity, State
 from steps.insertion import sha256
 from steps.resume_service import LINK, OFF, UNIT, UNIT_NAME, Order
 
@@ -165,7 +165,7 @@ def _program() -> str:
     )
 
 
-def _refuse(findings: Sequence[resume_service.Finding]) -> None:
+def _refuse(findings: Sequence[Finding]) -> None:
     for finding in findings:
         if finding.severity is Severity.REFUSAL:
             raise RefusedError(finding.message, hint=finding.hint, evidence=finding.evidence)

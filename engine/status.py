@@ -84,7 +84,7 @@ def drift(host: Host, written: Mapping[str, str]) -> list[Drift]:
 
 
 def resumes(host: Host, setup: Setup) -> str | None:
-    """What goes on by itself after the boot, how often it was tried, and why it does nothing more where it is parked."""
+    """Whether it goes on by itself after the boot, how often it tried, and why it does nothing more where it is parked."""
     resume = setup.resume
     if resume is None:
         return None

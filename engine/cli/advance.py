@@ -22,7 +22,9 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--until", metavar="STATE", type=state, help="take all steps up to this state")
     parser.add_argument("--reboot", action="store_true", help="ask the host to reboot where that comes next")
     parser.add_argument(
-        "--resume", action="store_true", help="take all steps to the end or --until, and go on by itself after the reboot"
+        "--resume",
+        action="store_true",
+        help="take all steps to the end or --until, and go on by itself after the reboot",
     )
 
 
