@@ -20,16 +20,18 @@ def finish_rollback(session: Session) -> None:
         )
     deeds = list(session.setup.deeds.values())
     as_before, differs = undo.compare(session, deeds)
+    # Where all is as before, nothing is left to restore, and a script that did would take away what the user edits from
+    # now on. So it goes first: a crash before the event leaves a rollback that is finished by the next run, whereas
+    # nobody would come back to a script that outlived it.
+    script = f"{session.state_dir}/restore.sh"
+    session.host.tidy(script)
+    if not differs and session.host.lstat(script) is not None:
+        session.host.remove_file(script)
     session.scribe.now(
         session.scribe.note(
             Kind.ROLLBACK_FINISHED, {"to": State.NEW.value, "as_before": as_before, "differs": list(differs)}
         )
     )
-    # Where all is as before, nothing is left to restore, and a script that did would take away what the user edits from
-    # now on. A crash before this line leaves it lying; the next setup replaces it.
-    script = f"{session.state_dir}/restore.sh"
-    if not differs and session.host.lstat(script) is not None:
-        session.host.remove_file(script)
 
 
 def token_running(session: Session, setup: Setup) -> bool:
