@@ -97,6 +97,9 @@ def _refused(session: Session, move: Move, plan: Plan, refusals: Sequence[Findin
     )
     state = session.setup.state
     reboot_only = all(finding.exit is Exit.REBOOT for finding in refusals)
+    if reboot_only and plan.before_reboot:
+        perform(session, move.target, NO_ATTEMPT, plan.before_reboot)
+        scribe.flush()
     if reboot_only and reboot:
         action = RequestReboot("the new kernel command line takes effect at the next boot")
         perform(session, move.target, NO_ATTEMPT, [action])

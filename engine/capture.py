@@ -33,6 +33,7 @@ COMMANDS = [
     "getent",
     "grub-editenv",
     "grub-mkconfig",
+    "grub-probe",
     "grub-reboot",
     "grub-script-check",
     "grub-set-default",

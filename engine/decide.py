@@ -58,10 +58,12 @@ class Decision:
 
 @dataclass(slots=True)
 class _View:
-    """Files as they will be when the decisions so far are carried out: path -> content, None for absent."""
+    """Files as they will be when the decisions so far are carried out: path -> content, None for absent; of what
+    commands produced path -> sha256."""
 
     session: Session
     files: dict[str, bytes | None] = field(default_factory=dict)
+    products: dict[str, str | None] = field(default_factory=dict)
 
     def content(self, path: str) -> bytes | None:
         """What the file holds at this point of the way back."""
@@ -71,6 +73,23 @@ class _View:
             return self.session.host.local(path).read_bytes()
         return self.files[path]
 
+    def prints(self, deed: Deed) -> dict[str, str | None]:
+        """The sha256 of what a command produced, at this point of the way back."""
+        host = self.session.host
+        return {
+            path: self.products[path] if path in self.products else images.fingerprint(host, path)
+            for path in deed.before
+        }
+
+    def put_back(self, deed: Deed, detail: str) -> Decision:
+        """What a command produced will be as it was before."""
+        self.products |= _was(deed)
+        return Decision(deed, Way.RESTORE, detail)
+
+
+def _was(deed: Deed) -> dict[str, str | None]:
+    return {path: record["sha256"] for path, record in deed.before.items()}
+
 
 def decide(session: Session, deeds: Sequence[Deed]) -> list[Decision]:
     """How each deed will be undone, in the order given (newest first). Reads only."""
@@ -79,7 +98,7 @@ def decide(session: Session, deeds: Sequence[Deed]) -> list[Decision]:
     inexact = {decision.deed.target for decision in edits if decision.way in (Way.MERGE, Way.CONFLICT)}
     inexact |= {deed.target for deed in session.setup.deeds.values() if deed.undone == "merged"}
     by_seq = {decision.deed.seq: decision for decision in edits}
-    return [by_seq.get(deed.seq) or _decide_other(session, deed, deed.target not in inexact) for deed in deeds]
+    return [by_seq.get(deed.seq) or _decide_other(view, deed, deed.target not in inexact) for deed in deeds]
 
 
 def _decide_edit(view: _View, deed: Deed) -> Decision:
@@ -137,11 +156,14 @@ def _decide_changed(view: _View, deed: Deed, path: str, now: bytes) -> Decision:
     )
 
 
-def _decide_other(session: Session, deed: Deed, exact: bool) -> Decision:
+def _decide_other(view: _View, deed: Deed, exact: bool) -> Decision:
+    session = view.session
     action = decode(deed.action, session.journal.blob)
     match action:
         case RunCommand(undo=Regenerate() as undo):
-            return _decide_products(session, deed, undo, exact)
+            return _decide_products(view, deed, undo, exact)
+        case RunCommand(undo=Inverse(lines=(_, *_)) as undo):
+            return _decide_lines(view, deed, undo, action)
         case RunCommand(undo=Inverse(argv, timeout)):
             return _decide_inverse(session, deed, RunCommand(argv, f"undo: {action.why}", action.undo, (), timeout))
         case RunCommand() | StopProcess():
@@ -161,13 +183,13 @@ def _decide_other(session: Session, deed: Deed, exact: bool) -> Decision:
             return Decision(deed, Way.KEEP, getattr(getattr(action, "undo", None), "reason", "cannot be undone"))
 
 
-def _decide_products(session: Session, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
-    now = {path: images.fingerprint(session.host, path) for path in deed.before}
-    kin = _came_since(session, deed, undo)
-    if not kin and now == {path: record["sha256"] for path, record in deed.before.items()}:
+def _decide_products(view: _View, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
+    now = view.prints(deed)
+    kin = _came_since(view.session, deed, undo)
+    if not kin and now == _was(deed):
         return Decision(deed, Way.ALREADY_GONE, "what it makes is as it was")
     if not kin and exact and now == dict(deed.after):
-        return Decision(deed, Way.RESTORE, ", ".join(deed.before))
+        return view.put_back(deed, ", ".join(deed.before))
     why = f"{', '.join(kin)} was made since" if kin else "it was made anew since by others"
     if not kin and now == dict(deed.after):
         why = "what it was made of was changed since"
@@ -188,6 +210,25 @@ def _came_since(session: Session, deed: Deed, undo: Regenerate) -> list[str]:
     return [path for path in (f"{folder}/{name}" for name in names) if path not in deed.before]
 
 
+def _decide_lines(view: _View, deed: Deed, undo: Inverse, action: RunCommand) -> Decision:
+    """A command that set something in a file which others write too, such as GRUB's environment block."""
+    now, where = view.prints(deed), ", ".join(deed.before)
+    if now == _was(deed):
+        return Decision(deed, Way.ALREADY_GONE, f"{where} is as it was")
+    if now == dict(deed.after):
+        return view.put_back(deed, where)
+    held: set[str] = set()
+    for path in deed.before:
+        with contextlib.suppress(OSError):
+            held |= set(view.session.host.read(path).decode(errors="replace").splitlines())
+    if not any(_was(deed).values()) and all(line in undo.lines or line.startswith("#") for line in held):
+        return view.put_back(deed, f"{where}, which holds nothing but ours")
+    if held.isdisjoint(undo.lines):
+        return Decision(deed, Way.ALREADY_GONE, f"nothing of ours is in {where} any more")
+    inverse = RunCommand(undo.argv, f"undo: {action.why}", action.undo, (), undo.timeout)
+    return Decision(deed, Way.INVERSE, describe(inverse), action=inverse)
+
+
 def _decide_inverse(session: Session, deed: Deed, inverse: RunCommand) -> Decision:
     if not session.host.booted:
         return Decision(deed, Way.RESTORE, ", ".join(deed.before)) if deed.before else _gone_with_boot(deed)
@@ -201,7 +242,22 @@ def _decide_runtime(session: Session, deed: Deed, inverse: Action) -> Decision:
         return _gone_with_boot(deed)
     if deed.result == "failed":
         return Decision(deed, Way.KEEP, "it had failed: nothing to undo")
+    if (found := _set_by_others(session, deed, inverse)) is not None:
+        return Decision(deed, Way.KEEP, found)
     return Decision(deed, Way.INVERSE, describe(inverse), action=inverse)
+
+
+def _set_by_others(session: Session, deed: Deed, inverse: Action) -> str | None:
+    """Another tool's driver_override in the place of ours is its own to clear."""
+    if not isinstance(inverse, WriteAttribute) or not inverse.path.endswith("/driver_override"):
+        return None
+    try:
+        now = session.host.read(inverse.path).decode(errors="replace").strip()
+    except OSError:
+        return None
+    if now in ("", "(null)", deed.action.get("value"), inverse.value.strip()):
+        return None
+    return f"{inverse.path} is {now} now, set by somebody else: it is left so"
 
 
 def _gone_with_boot(deed: Deed) -> Decision:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine import config as configuration
 from engine.hosts.base import ChangeableHost
@@ -26,12 +26,16 @@ class Preview:
     plan: Plan
 
 
-def preview(options: SessionOptions, reporter: Reporter, *, all_steps: bool) -> tuple[ChangeableHost, list[Preview]]:
+def preview(
+    options: SessionOptions, reporter: Reporter, *, all_steps: bool, trial: bool = True
+) -> tuple[ChangeableHost, list[Preview]]:
     """The plan of the next step, or of all that are left. What a later step finds may differ once the earlier are done.
+    Without `trial` the new command line is planned as the default at once.
 
     Changes nothing and journals nothing. Raises ConfigurationError and its kin.
     """
     host, state, brief = _now(options, reporter)
+    brief = replace(brief, trial=trial)
     moves = [move for move in FORWARD if move.source.rank >= state.rank]
     previews = []
     for move in moves if all_steps else moves[:1]:

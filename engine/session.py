@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine.hosts.base import ChangeableHost
@@ -34,6 +34,15 @@ LOCK = "/run/lock/vfiostate.lock"
 URL_KEY = re.compile(rb"""^[ \t]*["']?journal_url["']?[ \t]*=""", re.MULTILINE)
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the user chose for this run: whether a new command line has to prove itself in a trial boot (`trial`), and
+    whether a trial that failed is made once more (`again`)."""
+
+    trial: bool = True
+    again: bool = False
+
+
 @dataclass(slots=True)
 class Session:
     """What every command that speaks of a setup works on."""
@@ -44,6 +53,7 @@ class Session:
     reporter: Reporter
     options: SessionOptions
     state_dir: str = STATE_DIR
+    choice: Choice = field(default_factory=Choice)
 
     @property
     def journal(self) -> Journal:
@@ -73,7 +83,17 @@ class Session:
     def brief(self) -> Brief:
         """What a step is told."""
         setup = self.setup
-        return Brief(self.config, setup.id, setup.boot, dict(setup.remembered), setup.written)
+        return Brief(
+            self.config,
+            setup.id,
+            setup.boot,
+            dict(setup.remembered),
+            setup.written,
+            dict(setup.begun),
+            setup.acted,
+            self.choice.trial,
+            self.choice.again,
+        )
 
     def begin_setup(self, config: Config) -> Setup:
         """Start a new setup in the journal."""

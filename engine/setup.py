@@ -80,6 +80,7 @@ class Setup:
     finished: bool = False
     last_failure: Event | None = None
     resume: Resume | None = None
+    begun: dict[str, str] = field(default_factory=dict)
 
     @property
     def boot(self) -> str:
@@ -98,13 +99,18 @@ class Setup:
     @property
     def written(self) -> dict[str, str]:
         """Files that carry our content now: path -> sha256 as we left it."""
-        return {
-            path: sha
-            for deed in self.deeds.values()
-            if deed.result == "done" and deed.standing and deed.action["type"] == "edit_file"
-            for path, sha in deed.after.items()
-            if sha is not None
-        }
+        found: dict[str, str] = {}
+        for deed in self.deeds.values():
+            if deed.result == "done" and deed.standing and deed.planned:
+                for path, sha in deed.after.items():
+                    found.pop(path, None)
+                    found |= {path: sha} if sha is not None else {}
+        return found
+
+    @property
+    def acted(self) -> str:
+        """The boot in which the last action was begun; empty where none was."""
+        return next((deed.boot for deed in reversed(self.deeds.values())), "")
 
 
 def fold(events: Iterable[Event]) -> list[Setup]:
@@ -137,6 +143,7 @@ def _step_started(setup: Setup, event: Event) -> None:
     data: Mapping[str, Any] = event.data
     setup.attempts = event.attempt
     setup.attempt = Attempt(State(event.step or ""), event.attempt, data["actions"], data.get("remember", {}))
+    setup.begun[setup.attempt.target.value] = event.boot
 
 
 def _failed(setup: Setup, event: Event) -> None:
@@ -188,6 +195,8 @@ def _transition(setup: Setup, event: Event) -> None:
         resumption.moved(setup.resume, target)
     setup.state, setup.since, setup.attempt = target, event.at, None
     setup.last_failure = None
+    if not setup.rolled_back:
+        setup.begun = {step: boot for step, boot in setup.begun.items() if State(step).rank <= target.rank}
     if data.get("remember"):
         setup.remembered[target.value] = data["remember"]
 

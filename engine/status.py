@@ -14,7 +14,7 @@ from steps.base import Host, State
 NEXT: Mapping[State, str] = {
     State.NEW: "vfiostate advance (checks the host; changes nothing)",
     State.CHECKED: "vfiostate advance (loads the modules and writes them down)",
-    State.MODULES_LOADED: "vfiostate advance (puts the stub driver on the kernel command line)",
+    State.MODULES_LOADED: "vfiostate advance (stages a trial boot that gives the devices to the stub driver)",
     State.STUBBED: "reboot, then vfiostate advance (or vfiostate advance --reboot)",
     State.REBOOTED: "vfiostate advance (binds the devices to vfio-pci)",
     State.BOUND: "vfiostate advance (starts the guest)",

@@ -17,10 +17,15 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Inverse:
-    """The command that undoes a command; run when the way back comes to it."""
+    """The command that undoes a command; run when the way back comes to it.
+
+    With `lines`, what the command produced is put back byte for byte while it is as the command left it; where it has
+    changed since, the command is run only while the file still has one of these lines: else what ours did is gone.
+    """
 
     argv: tuple[str, ...]
     timeout: float = 120.0
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,25 +158,38 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a step would do, completely: actions in order, what is left alone and why (`notes`), findings, and what
-    later steps are to remember (`remember`, kept in the transition's event)."""
+    later steps are to remember (`remember`, kept in the transition's event).
+
+    `before_reboot` are actions for a step that must wait for a reboot: they see to it that it is the right one.
+    """
 
     actions: tuple[Action, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     remember: Mapping[str, str] = field(default_factory=dict)
+    before_reboot: tuple[Action, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Brief:
     """What a step is told besides the host: the configuration, the setup's id, the boot in which the present state
     was reached, what earlier steps remembered (step -> key -> value), and which files carry content of ours now
-    (path -> its sha256)."""
+    (path -> its sha256).
+
+    `begun` are the steps that were begun in the present state, so that they had been found possible (step -> the last
+    boot in which one was); `acted` is the boot of the last action. `trial` is whether a new command line must prove
+    itself in a boot of its own before it is the default, `again` whether a trial that failed is to be made once more.
+    """
 
     config: Config
     setup: str
     boot: str
     remembered: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)
+    begun: Mapping[str, str] = field(default_factory=dict)
+    acted: str = ""
+    trial: bool = True
+    again: bool = False
 
 
 F = TypeVar("F")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,3 +90,14 @@ def framebuffers(host: Host) -> Mapping[str, str]:
             found |= {owners[-1]: name} if owners else {}
         above.append((depth, name))
     return found
+
+
+def remembered_override(text: str, address: str) -> str | None:
+    """The driver_override that `checked` saw of a function, from what it remembered (JSON); None for none."""
+    try:
+        seen = json.loads(text or "{}")
+    except ValueError:
+        return None
+    one = seen.get(address, {}) if isinstance(seen, dict) else {}
+    value = one.get("driver_override") if isinstance(one, dict) else None
+    return value if isinstance(value, str) else None

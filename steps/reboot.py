@@ -1,16 +1,18 @@
-"""The step `rebooted`: nothing to do but to see what the new boot made of it.
+"""The step `rebooted`: what the new boot made of it; and where it was a trial, its command line becomes the default.
 
 Proof that it happened is a new boot id and our token on the kernel's command line; proof that it worked is every device
-under a stub driver. Each way it can go wrong has an answer of its own (steps.reboot_checks).
+under a stub driver, and the host's own devices as they were. Each way it can go wrong has an answer of its own
+(steps.reboot_checks, steps.trial).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steps import boot, cmdline, initramfs, kmod, reboot_checks
-from steps.base import Brief, Finding, Host, Plan, State
-from steps.boot.base import BootFacts
+from steps import boot, boot_log, cmdline, initramfs, kmod, own_devices, reboot_checks, trial
+from steps.actions import Action
+from steps.base import Brief, Finding, Host, Plan, Severity, State
+from steps.boot.generated import check
 from steps.initramfs.base import InitramfsFacts
 from steps.pci import group_members, list_functions, read_function, read_groups
 from steps.reboot_checks import Placed, RebootFacts
@@ -32,30 +34,48 @@ class RebootStep:
         groups = {each.function.group for each in devices if each.function is not None}
         members = (member for group in groups if group is not None for member in group_members(host, group))
         found = (read_function(host, member) for member in members)
+        words = cmdline.split(host.read("/proc/cmdline"))
+        kept = brief.remembered.get(State.STUBBED.value, {})
+        loader = None if again else boot.detect(host, brief.config.boot_loader)
+        usable = loader.loader if loader is not None and not loader.findings else None
+        failed = not again and trial.staged(brief) and f"{cmdline.SETUP}={brief.setup}" not in words
         return RebootFacts(
             boot_id=host.boot_id,
             release=host.release,
-            words=cmdline.split(host.read("/proc/cmdline")),
+            words=words,
             devices=devices,
             members=tuple(member for member in found if member is not None),
             groups=len(read_groups(host)),
-            boot=None if again else _boot(host, brief),
+            loader=usable,
+            boot=usable.read(host, brief.setup) if usable is not None else None,
+            own=own_devices.read(host, kept),
+            log=boot_log.left_since(host, brief.boot) if failed else (),
             image=_image(host, brief) if late and not again else None,
         )
 
     def plan(self, brief: Brief, facts: RebootFacts) -> Plan:
-        """No action: the findings say what this boot is and what to do next."""
+        """The findings say what this boot is and what to do next; a trial that has proved itself is made permanent."""
         findings = reboot_checks.judge(brief, facts)
+        actions, more = _commit(brief, facts, findings)
         notes = tuple(
             f"{each.address} [{each.id}] is under {each.function.driver}"
             for each in facts.devices
             if each.function is not None and reboot_checks.is_stubbed(each)
         )
-        return Plan(notes=notes, findings=findings, remember={"boot": facts.boot_id, "release": facts.release})
+        return Plan(
+            actions,
+            notes=notes,
+            findings=(*findings, *more),
+            remember={"boot": facts.boot_id, "release": facts.release},
+            before_reboot=trial.before_reboot(facts.loader, facts.boot, findings),
+        )
 
     def verify(self, brief: Brief, facts: RebootFacts) -> tuple[Finding, ...]:
-        """The same question again, on new facts."""
-        return reboot_checks.judge(brief, facts)
+        """The same question again, on new facts; and whether a trial's command line is the default now."""
+        found = reboot_checks.judge(brief, facts)
+        if not trial.staged(brief) or facts.boot is None or _refused(found):
+            return found
+        return (*found, *facts.boot.findings, *check(facts.boot, _tokens(brief)))
 
 
 STEP = RebootStep()
@@ -71,9 +91,22 @@ def _placed(host: Host, address: str, ident: str) -> Placed:
     return Placed(address, ident, function, elsewhere, module)
 
 
-def _boot(host: Host, brief: Brief) -> BootFacts | None:
-    found = boot.detect(host, brief.config.boot_loader)
-    return None if found.loader is None or found.findings else found.loader.read(host, brief.setup)
+def _tokens(brief: Brief) -> list[str]:
+    return brief.remembered.get(State.STUBBED.value, {}).get("tokens", "").split()
+
+
+def _refused(findings: tuple[Finding, ...]) -> bool:
+    return any(finding.severity is Severity.REFUSAL for finding in findings)
+
+
+def _commit(
+    brief: Brief, facts: RebootFacts, findings: tuple[Finding, ...]
+) -> tuple[tuple[Action, ...], tuple[Finding, ...]]:
+    if not trial.staged(brief) or _refused(findings):
+        return (), ()
+    if facts.loader is None or facts.boot is None:
+        return (), (reboot_checks.unreadable_boot(),)
+    return trial.commit(facts.loader, facts.boot, brief.remembered.get(State.STUBBED.value, {}))
 
 
 def _image(host: Host, brief: Brief) -> InitramfsFacts | None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from journal.errors import Exit
-from steps import cmdline
+from steps import cmdline, own_devices, trial
 from steps.base import Brief, Finding, Severity, State
-from steps.boot.base import BootFacts
+from steps.boot.base import BootFacts, BootLoader
 from steps.config import Config, Stub
 from steps.initramfs.base import InitramfsFacts
+from steps.own_devices import OwnDevices
 from steps.pci import Function
 from steps.softdeps import CONF, stub_module
 
@@ -34,7 +35,8 @@ class Placed:
 @dataclass(frozen=True, slots=True)
 class RebootFacts:
     """What the step read: the boot, its kernel and command line, the devices, all members of their IOMMU groups, the
-    number of groups in the host, and, where they explain something, the boot configuration and the initramfs."""
+    number of groups in the host, its own devices, and, where they explain something, the boot configuration with its
+    loader, the initramfs, and what a boot that failed left in the log."""
 
     boot_id: str
     release: str
@@ -42,7 +44,10 @@ class RebootFacts:
     devices: tuple[Placed, ...]
     members: tuple[Function, ...]
     groups: int
+    own: OwnDevices = OwnDevices({}, True)
+    loader: BootLoader | None = None
     boot: BootFacts | None = None
+    log: tuple[str, ...] = ()
     image: InitramfsFacts | None = None
 
 
@@ -70,7 +75,18 @@ def judge(brief: Brief, facts: RebootFacts) -> tuple[Finding, ...]:
     if any(finding.code == "iommu-off" for finding in placed):
         # Without an IOMMU vfio-pci takes nothing: that the native drivers have the devices only follows.
         return placed
-    return (*placed, *_about_drivers(kept, facts, brief.config), *_about_groups(brief.config, facts))
+    own = own_devices.judge(kept, facts.own)
+    return (*placed, *_about_drivers(kept, facts, brief.config), *_about_groups(brief.config, facts), *own)
+
+
+def unreadable_boot() -> Finding:
+    """The trial was good, and the boot configuration cannot be read to make it the default."""
+    return _refusal(
+        "boot-configuration-unreadable",
+        "The trial boot has proved itself, and the boot configuration cannot be read now to make it the default.",
+        (),
+        "Is /boot mounted, and is the boot loader's configuration where it was? Mend that, then try again.",
+    )
 
 
 def _not_rebooted(facts: RebootFacts) -> Finding:
@@ -88,13 +104,17 @@ def _about_boot(brief: Brief, kept: Mapping[str, str], facts: RebootFacts) -> It
     token = f"{cmdline.SETUP}={brief.setup}"
     expected = kept.get("tokens", "").split() or [token]
     missing = [word for word in dict.fromkeys((token, *expected)) if word not in facts.words]
-    if token in missing and _recovery(facts):
+    tried_again = brief.again and trial.staged(brief)
+    if token in missing and _recovery(facts) and not tried_again:
         yield _refusal(
             "recovery-entry-booted",
             "The recovery entry was booted; it keeps the old command line on purpose.",
             (f"/proc/cmdline: {cmdline.shown(facts.words)}",),
-            AGAIN,
+            trial.RETRY if trial.staged(brief) else AGAIN,
         )
+        return
+    if token in missing and trial.staged(brief):
+        yield trial.judge(brief, facts.boot_id, facts.boot, facts.log)
         return
     if finding := _other_kernel(kept, facts, lost=bool(missing)):
         yield finding
@@ -132,7 +152,10 @@ def _token_missing(kept: Mapping[str, str], facts: RebootFacts, missing: list[st
     words = cmdline.shown(missing)
     evidence = [f"/proc/cmdline: {cmdline.shown(facts.words)}"]
     boot = facts.boot
-    if boot is None:
+    if kept.get(trial.STAGED):
+        where = "the trial's entry was not booted as it was made"
+        hint = f"Was it edited in the boot menu, or /etc/grub.d? {trial.RETRY}"
+    elif boot is None:
         where = "the boot configuration cannot be read now"
         hint = f"Look at the boot configuration ({kept.get('where') or 'unknown'}). {BACK}"
     elif not set(missing) <= set(boot.words) | set(boot.fixed):

@@ -1,4 +1,4 @@
-"""The step `stubbed`: the next boot gives the devices to the stub driver.
+"""The step `stubbed`: the next boot gives the devices to the stub driver, and only that one until it has proved itself.
 
 The kernel command line says which ids the stub takes, softdeps and the initramfs see to it that it comes first, and
 what was generated is looked into before anybody reboots.
@@ -7,9 +7,9 @@ what was generated is looked into before anybody reboots.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from steps import boot, cmdline, initramfs, kmod, modprobe_d, softdeps, stub_checks
+from steps import boot, cmdline, initramfs, kmod, modprobe_d, own_devices, softdeps, stub_checks, trial
 from steps.actions import Action
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.base import BootFacts, BootLoader
@@ -25,7 +25,8 @@ from steps.stub_checks import DeviceFacts, KernelFacts
 @dataclass(frozen=True, slots=True)
 class StubFacts:
     """What the step read. `loader` and `boot` are None where no boot loader can be driven, `generator` and `initramfs`
-    likewise; `release` is the kernel that will boot; `conf` our file in modprobe.d, None where there is none."""
+    likewise; `release` is the kernel that will boot; `conf` our file in modprobe.d, None where there is none; `own` are
+    the devices that the host must still have afterwards."""
 
     release: str
     kernel: KernelFacts
@@ -39,6 +40,7 @@ class StubFacts:
     conf: bytes | None = None
     boot_findings: tuple[Finding, ...] = ()
     image_findings: tuple[Finding, ...] = ()
+    own: Mapping[str, str] = field(default_factory=dict)
 
     def state(self, module: str) -> ModuleState:
         """What a module of the stub driver is in the kernel that will boot."""
@@ -80,6 +82,7 @@ class StubStep:
             conf,
             loader.findings,
             maker.findings,
+            own_devices.remembered(host, {device.address for device in config.devices}),
         )
 
     def plan(self, brief: Brief, facts: StubFacts) -> Plan:
@@ -144,8 +147,11 @@ def _findings(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
         found += facts.boot.findings
         found += cmdline.objections(facts.boot.in_force, facts.boot.where, vendor=facts.kernel.vendor)
         found += stub_checks.about_words(brief, facts.boot)
-        if not cmdline.fits(facts.boot.in_force, _merge(brief, facts).tokens):
+        tokens = _merge(brief, facts).tokens
+        if not cmdline.fits(facts.boot.in_force, tokens):
             found.append(stub_checks.too_long(facts.boot))
+        if trial.wanted(brief, tokens):
+            found += trial.objections(facts.boot, _way_out(facts))
     if _wants_image(brief, facts):
         found += (*facts.image_findings, *(facts.initramfs.findings if facts.initramfs else ()))
         if facts.conf is not None and facts.conf != _conf_wanted(brief, facts):
@@ -185,6 +191,8 @@ def _image_actions(brief: Brief, facts: StubFacts) -> tuple[list[Placed], tuple[
 def _line_actions(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[list[Placed], tuple[str, ...]]:
     if facts.loader is None or facts.boot is None:
         return [], ()
+    if trial.wanted(brief, merged.tokens):
+        return trial.actions(facts.loader, facts.boot, merged.tokens, brief.setup), ()
     edits = facts.loader.edits(facts.boot, merged.tokens)
     run = cmdline.run_of(facts.boot.words, brief.setup)
     if not edits and not lacking(facts.boot, run[1] if run else ()):
@@ -200,8 +208,13 @@ def _notes(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[str, ...]:
         )
     if facts.kernel.vendor == "intel" and not facts.kernel.needs_intel_iommu(facts.devices):
         notes.append(f"intel_iommu=on is not needed: {facts.kernel.why_not_needed()}")
-    if facts.loader is not None and not facts.loader.can_stage and merged.tokens:
-        notes.append(f"{facts.loader.name}: no trial boot; the new command line becomes the default, {_way_out(facts)}")
+    if trial.wanted(brief, merged.tokens):
+        notes.append(
+            "trial boot: the next boot, and only that one, has the new command line; it becomes the default when that "
+            "boot has proved itself"
+        )
+    elif merged.tokens:
+        notes.append(f"no trial boot: the new command line becomes the default at once, {_way_out(facts)}")
     return tuple(notes)
 
 
@@ -224,6 +237,9 @@ def _remember(brief: Brief, facts: StubFacts, merged: Merged) -> Mapping[str, st
         "where": boot_facts.where if boot_facts else "",
         "value_before": cmdline.shown(boot_facts.words) if boot_facts else "",
         "stub": brief.config.stub.value,
+        trial.STAGED: "staged" if trial.wanted(brief, merged.tokens) else "",
+        trial.LINE: cmdline.shown(boot_facts.in_force) if boot_facts else "",
+        **facts.own,
     }
     for device in facts.devices:
         function = device.function
@@ -236,6 +252,8 @@ def _remember(brief: Brief, facts: StubFacts, merged: Merged) -> Mapping[str, st
 
 def _check_value(brief: Brief, facts: StubFacts, boot_facts: BootFacts) -> list[Finding]:
     run = cmdline.run_of(boot_facts.words, brief.setup)
+    if run is None and boot_facts.trial.words is not None:
+        return list(trial.check(boot_facts, _merge(brief, facts).tokens))
     if run is None:
         return [stub_checks.token_lost(boot_facts)]
     before, ours = run

@@ -20,6 +20,10 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         example="sudo vfiostate advance\nsudo vfiostate advance --until stubbed\nsudo vfiostate advance --reboot",
     )
     parser.add_argument("--until", metavar="STATE", type=state, help="take all steps up to this state")
+    parser.add_argument(
+        "--no-trial", action="store_true", help="make the new command line the default without a trial boot"
+    )
+    parser.add_argument("--again", action="store_true", help="stage a trial boot that failed once more")
     parser.add_argument("--reboot", action="store_true", help="ask the host to reboot where that comes next")
     parser.add_argument(
         "--resume",
@@ -34,12 +38,13 @@ def run(args: argparse.Namespace) -> int:
     from engine.advance import advance
     from engine.console import BOLD, clean, out, paint
     from engine.progress import reporter
-    from engine.session import open_session
+    from engine.session import Choice, open_session
     from engine.status import next_words
 
     options = session_options(args)
     signals.listen()
     with open_session(options, reporter(), write=True, create=True) as session:
+        session.choice = Choice(trial=not args.no_trial, again=args.again)
         if args.resume:
             from engine.resume import advance_and_resume  # only where it is asked for
 

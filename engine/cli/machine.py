@@ -47,6 +47,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         example="vfiostate --simulate /tmp/m machine reboot --entry previous",
     )
     reboot.add_argument("--entry", choices=ENTRIES, default="default", help="the entry of the boot menu that is taken")
+    reboot.add_argument("--fails", action="store_true", help="that boot hangs; the machine is switched off and on again")
     kernel = add_command(
         verbs,
         "install-kernel",
@@ -98,7 +99,7 @@ def run_reboot(args: argparse.Namespace) -> int:
     from engine.hosts.simulated.host import SimulatedHost  # the model is needed only here
 
     host = SimulatedHost(directory)
-    chosen = host.reboot(Entry(args.entry))
+    chosen = host.reboot(Entry(args.entry), fails=args.fails)
     out(f"rebooted into {chosen.title!r}")
     out(f"    command line: {' '.join(host.machine.cmdline)}")
     from engine.cli.resume import on_simulated

@@ -29,6 +29,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("--all", action="store_true", help="of all steps that are left, not only the next")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when a step is left to take")
+    parser.add_argument("--no-trial", action="store_true", help="as for `advance --no-trial`: without a trial boot")
     add_json(parser)
 
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from engine.planview import action_json, plan_lines
     from engine.progress import reporter
 
-    host, previews = preview(session_options(args), reporter(), all_steps=args.all)
+    host, previews = preview(session_options(args), reporter(), all_steps=args.all, trial=not args.no_trial)
     if args.json:
         steps: list[Json] = [_as_json(host, one, action_json(host, one.plan)) for one in previews]
         out_json("vfiostate.plan/1", {"steps": steps})

@@ -1,4 +1,5 @@
-"""What every boot loader answers: is it the one, which command lines are in force, how ours become its default.
+"""What every boot loader answers: is it the one, which command lines are in force, how ours are tried once, and how
+they become its default.
 
 A boot loader is one module of this package with `LOADERS`, a tuple of objects of this shape; nothing else is edited
 when one is added. Facts are read by `read`; everything after that is pure.
@@ -28,13 +29,30 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """What there is of a boot with the new command line that is made once, and not the default.
+
+    `obstacles` are the reasons why none can be made (empty: one can); `words` is the command line of its entry (None:
+    there is no entry), `pending` whether the next boot takes it, `file` the sha256 of the file of ours that makes it
+    (None: no such file), `in_the_way` whether anything is in that file's place.
+    """
+
+    obstacles: tuple[str, ...] = ()
+    words: tuple[str, ...] | None = None
+    pending: bool = False
+    file: str | None = None
+    in_the_way: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BootFacts:
     """What a boot loader has to say.
 
     `words` are those of the configuration's value that we edit, `fixed` those that it adds from elsewhere to every
     entry; `site` is the proved place for ours, with the content of its file; `entries` is the generated configuration
-    (None where there is none to look into), `default` the entry of the next boot; `newest` the release that a
-    regenerated configuration will boot, where that is not yet the default's.
+    (None where there is none to look into), `default` the entry of the next boot, our trial apart; `newest` the release
+    that a regenerated configuration will boot, where that is not yet the default's; `template` are the lines of the
+    default entry as they stand there, of which the trial's is made.
     """
 
     loader: str
@@ -49,6 +67,8 @@ class BootFacts:
     generated: str = ""
     regenerate: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    trial: Trial = Trial(("it cannot boot an entry once",))
+    template: tuple[str, ...] = ()
 
     @property
     def in_force(self) -> tuple[str, ...]:
@@ -65,8 +85,7 @@ class BootLoader(Protocol):
     """One boot loader.
 
     The more particular precedes the more general where there is evidence for both: the tools of Proxmox sit on top of
-    systemd-boot or GRUB. A loader that cannot stage makes the new command line the default at once. What `edits` and
-    `commit` did is taken back by the journal.
+    systemd-boot or GRUB. What any of these actions did is taken back by the journal.
     """
 
     @property
@@ -85,11 +104,6 @@ class BootLoader(Protocol):
         ...
 
     @property
-    def can_stage(self) -> bool:
-        """Whether it can boot our command line once before it is the default."""
-        ...
-
-    @property
     def manual(self) -> str:
         """How a person changes the command line without us."""
         ...
@@ -100,6 +114,18 @@ class BootLoader(Protocol):
 
     def read(self, host: Host, setup: str) -> BootFacts:
         """The command lines in force, and the place where words for this setup can be put."""
+        ...
+
+    def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
+        """The changes of files that make an entry with these tokens beside the default; pure."""
+        ...
+
+    def choose(self, facts: BootFacts) -> tuple[Action, ...]:
+        """What makes the next boot, and only that one, take this entry; pure."""
+        ...
+
+    def unstage(self, facts: BootFacts) -> tuple[Action, ...]:
+        """The changes of files that take the entry away again; pure."""
         ...
 
     def edits(self, facts: BootFacts, tokens: Sequence[str]) -> tuple[Action, ...]:

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from steps import cmdline
 from steps.actions import Action, Regenerate, RunCommand
 from steps.base import Finding, Host, Severity
-from steps.boot import grub_cfg
-from steps.boot.base import BootFacts, BootLoader, Entry
+from steps.boot import grub_cfg, grub_trial
+from steps.boot.base import BootFacts, BootLoader, Entry, Trial
 from steps.boot.grub_sites import Site, appended_line, sites
 from steps.boot.shell_value import Broken, Script, Values, evaluate
 
 DEFAULT = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d"
 CFG = "/boot/grub/grub.cfg"
-ENV = "/boot/grub/grubenv"
 VARIABLE = "GRUB_CMDLINE_LINUX_DEFAULT"
 FIXED = "GRUB_CMDLINE_LINUX"
 _PROBES = 64
@@ -43,7 +42,6 @@ class Grub:
 
     name: str = "grub"
     precedence: int = 50
-    can_stage: bool = False
     supported: bool = True
     manual: str = (
         "The command line is GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub; run `update-grub` after a change."
@@ -67,7 +65,7 @@ class Grub:
         words, fixed = (cmdline.split(value or b"") for value in values.values[:2])
         site = None if f"{cmdline.SETUP}={setup}" in words else _proved_site(host, scripts, values, setup)
         content = next((script.content for script in scripts if site and script.path == site.path), b"")
-        listed, default, newest = _generated(host)
+        made = _generated(host)
         return BootFacts(
             self.name,
             site.path if site else DEFAULT,
@@ -75,13 +73,27 @@ class Grub:
             fixed,
             site,
             content,
-            listed,
-            default,
-            newest,
+            made.entries,
+            made.default,
+            made.newest,
             CFG,
             regenerate,
-            _complaints(regenerate, listed, site, words, setup),
+            _complaints(regenerate, made.entries, site, words, setup),
+            made.trial,
+            made.template,
         )
+
+    def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
+        """A script in /etc/grub.d that prints one more entry. Raises ValueError for a token that needs quoting."""
+        return (grub_trial.added(setup, facts.template, tokens),)
+
+    def choose(self, facts: BootFacts) -> tuple[Action, ...]:
+        """`next_entry` in the environment block."""
+        return (grub_trial.chosen(),)
+
+    def unstage(self, facts: BootFacts) -> tuple[Action, ...]:
+        """The script goes; the entry with it when grub.cfg is generated anew."""
+        return grub_trial.removed(facts.trial)
 
     def edits(self, facts: BootFacts, tokens: Sequence[str]) -> tuple[Action, ...]:
         """One insertion of all tokens at the proved place. Raises ValueError for a token that needs quoting."""
@@ -187,21 +199,35 @@ def _changes_just(host: Host, scripts: Sequence[Script], values: Values, site: S
     return cmdline.split(after.values[0] or b"") == (*cmdline.split(values.values[0] or b""), marker)
 
 
-def _generated(host: Host) -> tuple[tuple[Entry, ...] | None, Entry | None, str | None]:
-    """The entries of grub.cfg, the default one, and the release that will boot once grub.cfg is generated anew."""
+@dataclass(frozen=True, slots=True)
+class _Generated:
+    """What grub.cfg says: its entries (None: it cannot be read), the default one and its lines, the release that will
+    boot once grub.cfg is generated anew, and our trial."""
+
+    entries: tuple[Entry, ...] | None = None
+    default: Entry | None = None
+    template: tuple[str, ...] = ()
+    newest: str | None = None
+    trial: Trial = Trial((f"{CFG} cannot be read",))
+
+
+def _generated(host: Host) -> _Generated:
     try:
         content = host.read(CFG)
     except OSError:
-        return None, None, None
+        return _Generated()
     try:
-        env = grub_cfg.environment(host.read(ENV))
+        env = grub_cfg.environment(host.read(grub_trial.ENV))
     except OSError:
         env = {}
     menu = grub_cfg.entries(content)
-    default = grub_cfg.default_entry(content, env, menu)
+    trial = grub_trial.read(host, content, env, menu)
+    standing = {key: value for key, value in env.items() if not (trial.pending and key == grub_trial.VARIABLE)}
+    default = grub_cfg.default_entry(content, standing, menu)
     listed = {id(entry): _entry(entry) for entry in menu}
     newest = _newest(host, menu) if default is not None and set(default.path) == {0} else None
-    return tuple(listed.values()), listed[id(default)] if default else None, newest
+    chosen = listed[id(default)] if default is not None else None
+    return _Generated(tuple(listed.values()), chosen, default.lines if default else (), newest, trial)
 
 
 def _entry(entry: grub_cfg.MenuEntry) -> Entry:

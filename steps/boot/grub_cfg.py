@@ -14,13 +14,14 @@ from steps import cmdline
 _SECTION = re.compile(r"### BEGIN (?:.*/)?(\S+) ###")
 _KERNEL = re.compile(r"(?:vmlinuz|vmlinux|kernel|kernel-genkernel-[^-]+)-(.+)")
 _SET_DEFAULT = re.compile(r"\s*set\s+default=(.*)")
-_LINUX = frozenset({"linux", "linux16", "linuxefi"})
+LINUX = frozenset({"linux", "linux16", "linuxefi"})
 
 
 @dataclass(frozen=True, slots=True)
 class MenuEntry:
     """One entry: the indexes and the titles and ids on the way to it, the section of grub.d it came from, the kernel
-    file and the words after it (None, () where it boots no Linux)."""
+    file and the words after it (None, () where it boots no Linux), and its lines as they stand there, from the
+    `menuentry` to the closing brace."""
 
     path: tuple[int, ...]
     titles: tuple[str, ...]
@@ -28,6 +29,7 @@ class MenuEntry:
     section: str
     kernel: str | None = None
     arguments: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -69,18 +71,22 @@ class _Reader:
         self._entry: tuple[str, str | None, int] | None = None
         self._depth = 0
         self._linux: tuple[str, ...] = ()
+        self._kept: list[str] = []
 
     def read(self) -> Iterator[MenuEntry]:
         for line in self._lines:
             if section := _SECTION.match(line):
                 self._section = section.group(1)
             words = shell_words(line)
+            if self._entry is not None:
+                self._kept.append(line)
             if not words or words[0].startswith("#"):
                 continue
             if self._entry is not None:
                 yield from self._inside(words)
             elif words[0] in {"menuentry", "submenu"} and words[-1] == "{":
                 self._open(words)
+                self._kept = [line]
             elif words[0] == "}" and self._menus:
                 self._menus.pop()
                 self._counts.pop()
@@ -95,7 +101,7 @@ class _Reader:
             self._entry, self._depth, self._linux = head, 0, ()
 
     def _inside(self, words: Sequence[str]) -> Iterator[MenuEntry]:
-        if words[0] in _LINUX and len(words) > 1:
+        if words[0] in LINUX and len(words) > 1:
             self._linux = tuple(words[1:])
         if words[-1] == "{":
             self._depth += 1
@@ -113,6 +119,7 @@ class _Reader:
             self._section,
             self._linux[0] if self._linux else None,
             self._linux[1:],
+            tuple(self._kept),
         )
         self._entry = None
 

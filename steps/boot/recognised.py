@@ -49,7 +49,6 @@ class Recognised:
     manual: str
     unless: tuple[Trace, ...] = ()
     supported: bool = False
-    can_stage: bool = False
 
     def detect(self, host: Host) -> tuple[str, ...] | None:
         """What was seen of it."""
@@ -61,6 +60,18 @@ class Recognised:
     def read(self, host: Host, setup: str) -> BootFacts:
         """Nothing but its name: it is refused before anything is planned."""
         return BootFacts(self.name, self.name)
+
+    def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
+        """No change: it is refused."""
+        return ()
+
+    def choose(self, facts: BootFacts) -> tuple[Action, ...]:
+        """No change: it is refused."""
+        return ()
+
+    def unstage(self, facts: BootFacts) -> tuple[Action, ...]:
+        """No change: it is refused."""
+        return ()
 
     def edits(self, facts: BootFacts, tokens: Sequence[str]) -> tuple[Action, ...]:
         """No change: it is refused."""

@@ -187,8 +187,10 @@ def grub_cfg(releases: Sequence[str], fixed: str, default: str, chosen: str) -> 
     )
 
 
-def brief(stub: Stub = Stub.VFIO_PCI, *, remembered: Mapping[str, str] | None = None, **more: object) -> Brief:
-    """What the article wants: the card with its audio, and a USB controller."""
+def brief(
+    stub: Stub = Stub.VFIO_PCI, *, remembered: Mapping[str, str] | None = None, trial: bool = False, **more: object
+) -> Brief:
+    """What the article wants: the card with its audio, and a USB controller. Without a trial boot unless asked for."""
     devices = (Device(GPU, "10de:1200"), Device(AUDIO, "10de:0e0c"), Device(USB, "1002:4397"))
     config = Config(devices, stub, **more)  # type: ignore[arg-type]
-    return Brief(config, SETUP, BOOT, {"stubbed": remembered} if remembered is not None else {})
+    return Brief(config, SETUP, BOOT, {"stubbed": remembered} if remembered is not None else {}, trial=trial)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -50,8 +51,15 @@ class Chosen:
     initrd: Archive
 
 
-def reboot(machine: Machine, entry: Entry = Entry.DEFAULT, *, cmdline: str | None = None) -> Chosen:
-    """Boot the machine anew, with GRUB's command line or a given one. Raises DoesNotBootError before any change."""
+def reboot(
+    machine: Machine, entry: Entry = Entry.DEFAULT, *, cmdline: str | None = None, fails: bool = False
+) -> Chosen:
+    """Boot the machine anew, with GRUB's command line or a given one. Raises DoesNotBootError before any change.
+
+    With `fails` the kernel of the entry that GRUB takes hangs, and the machine is booted once more after a power cycle.
+    """
+    if fails:
+        choose(machine, entry)
     chosen = choose(machine, entry)
     if cmdline is not None:
         chosen = replace(chosen, cmdline=cmdline)
@@ -111,8 +119,9 @@ def choose(machine: Machine, entry: Entry) -> Chosen:
 
 
 def _forget_next_entry(machine: Machine) -> None:
-    lines = [line for line in machine.text("/boot/grub/grubenv").splitlines() if not line.startswith("next_entry=")]
-    machine.put("/boot/grub/grubenv", "\n".join(lines) + "\n")
+    """`set next_entry=` and `save_env next_entry` in grub.cfg: the variable stays, with nothing in it."""
+    text = re.sub(r"^next_entry=.*$", "next_entry=", machine.text("/boot/grub/grubenv"), flags=re.MULTILINE)
+    machine.put("/boot/grub/grubenv", text + "#" * (1024 - len(text)))
 
 
 def _loaded(machine: Machine, entry: grub_cfg.MenuEntry) -> Chosen:

@@ -29,6 +29,7 @@ DIRECTORIES = (
     "/var/lib",
     "/var/log",
 )
+ENVIRONMENT = "# GRUB Environment Block\n"
 # What every described system has, unless its own `files` say otherwise.
 COMMON: dict[str, TextFile] = {
     "/etc/hostname": TextFile("simulated\n"),
@@ -41,6 +42,8 @@ COMMON: dict[str, TextFile] = {
         "# List of modules that you want to include in your initramfs.\n"
         "# They will be loaded at boot time in the order below.\n#\n# Syntax:  module_name [args ...]\n"
     ),
+    # As grub-install leaves it: 1024 bytes, so that GRUB can write it where it lies (GRUB manual, 16.1).
+    "/boot/grub/grubenv": TextFile(ENVIRONMENT + "#" * (1024 - len(ENVIRONMENT))),
     "/etc/grub.d/00_header": TextFile("#!/bin/sh\n# modelled by the simulated machine\n", 0o755),
     "/etc/grub.d/10_linux": TextFile("#!/bin/sh\n# modelled by the simulated machine\n", 0o755),
 }

@@ -201,9 +201,12 @@ class SimulatedHost(ProcessTree):
         """Reboot, at once. Raises DoesNotBootError, with the machine as it was, where it would not come up."""
         boot.reboot(self.machine)
 
-    def reboot(self, entry: Entry = Entry.DEFAULT) -> Chosen:
-        """Reboot by an entry of the menu. Raises DoesNotBootError, with the machine as it was."""
-        return boot.reboot(self.machine, entry)
+    def reboot(self, entry: Entry = Entry.DEFAULT, *, fails: bool = False) -> Chosen:
+        """Reboot by an entry of the menu; with `fails` that boot hangs, and the next one follows after a power cycle.
+
+        Raises DoesNotBootError, with the machine as it was.
+        """
+        return boot.reboot(self.machine, entry, fails=fails)
 
     def install_kernel(self, release: str) -> None:
         """Install a kernel as a package upgrade would: its modules, its initramfs, a new grub.cfg."""

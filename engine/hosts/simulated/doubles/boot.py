@@ -78,6 +78,27 @@ def _set_environment(machine: Machine, argv: Sequence[str], changes: Mapping[str
     return answer(argv)
 
 
+FS = {"ext3": "ext2", "ext4": "ext2", "vfat": "fat"}
+
+
+def grub_probe(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
+    """--target=fs and --target=abstraction of a path, by the description's mounts and disks."""
+    target = next((word.removeprefix("--target=") for word in argv if word.startswith("--target=")), "fs")
+    path = argv[-1]
+    if not machine.exists(path):
+        text = f"grub-probe: error: failed to get canonical path of `{path}'.\n"
+        return answer(argv, stderr=text, status=1)
+    mounts = [one for one in machine.description.mounts if f"{path}/".startswith(one.target.rstrip("/") + "/")]
+    mount = max(mounts, key=lambda one: len(one.target), default=None)
+    if target == "fs":
+        return answer(argv, f"{FS.get(mount.type, mount.type) if mount else 'ext2'}\n")
+    name = mount.source.rpartition("/")[2] if mount else ""
+    if name.startswith("md"):
+        return answer(argv, "diskfilter mdraid1x\n")
+    virtual = any(one.slaves and one.name == name for one in machine.description.disks)
+    return answer(argv, "lvm\n" if virtual or "/mapper/" in (mount.source if mount else "") else "")
+
+
 def grub_script_check(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """Whether the braces of a script close; more of the syntax is not looked at."""
     text = machine.text(argv[-1]) if len(argv) > 1 else stdin.decode(errors="replace")
@@ -142,6 +163,7 @@ def lsinitramfs(machine: Machine, argv: Sequence[str], stdin: bytes) -> Complete
 DOUBLES: dict[str, Double] = {
     "update-grub": update_grub,
     "grub-mkconfig": grub_mkconfig,
+    "grub-probe": grub_probe,
     "grub-reboot": grub_reboot,
     "grub-set-default": grub_set_default,
     "grub-editenv": grub_editenv,

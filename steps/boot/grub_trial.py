@@ -1,0 +1,134 @@
+"""A trial boot through GRUB: one extra entry with the new command line, chosen for the next boot only.
+
+The entry is made by a script of ours in /etc/grub.d, after all others, so that no entry changes its number. That it is
+taken once is the work of `next_entry` in the environment block: the header of grub.cfg empties it at boot, before the
+menu (GRUB manual, "The GRUB environment block"; util/grub.d/00_header.in). Where GRUB cannot write that block, the
+entry would be taken again and again; there no trial is made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from steps import cmdline
+from steps.actions import EditFile, Inverse, RemoveFile, RunCommand
+from steps.base import Completed, FileKind, Host
+from steps.boot import grub_cfg
+from steps.boot.base import Trial
+from steps.insertion import new_file, sha256
+
+SCRIPT = "/etc/grub.d/42_vfiostate"
+ENV = "/boot/grub/grubenv"
+ID = "vfiostate-trial"
+# The kernel reboots this many seconds after a panic, the initramfs after failing to find the root: into the old line.
+PANIC = "panic=30"
+VARIABLE = "next_entry"
+# File systems, as grub-probe calls them, in which GRUB writes a block where it lies; with checksums or copies on write
+# it cannot (grub-core/commands/loadenv.c; the lists in util/grub.d/00_header.in of Debian and Ubuntu).
+WRITABLE = frozenset({"ext2", "xfs", "fat", "jfs", "reiserfs", "ufs1", "ufs2", "minix"})
+_OPTIONS = {"--class": 1, "--users": 1, "--unrestricted": 0}
+_HEADER = b"""#!/bin/sh
+# vfiostate.setup=%s: an entry that is booted once, to see whether the new command line works; then it is removed.
+exec tail -n +4 "$0"
+"""
+
+
+def read(host: Host, content: bytes, env: Mapping[str, str], listed: Sequence[grub_cfg.MenuEntry]) -> Trial:
+    """What there is of a trial now, and what stands against one."""
+    entry = next((each for each in listed if each.ids[-1] == ID), None)
+    chosen = env.get(VARIABLE, "")
+    found = host.lstat(SCRIPT)
+    return Trial(
+        obstacles=_obstacles(host, content, chosen),
+        words=entry.arguments if entry is not None else None,
+        pending=chosen == ID,
+        file=sha256(host.read(SCRIPT)) if found is not None and found.kind is FileKind.FILE else None,
+        in_the_way=found is not None,
+    )
+
+
+def _obstacles(host: Host, content: bytes, chosen: str) -> tuple[str, ...]:
+    found = []
+    if VARIABLE.encode() not in content:
+        found.append(f"grub.cfg does not look at {VARIABLE}: this GRUB cannot boot an entry once")
+    if chosen not in ("", ID):
+        found.append(f"{ENV} says already that {chosen!r} is to be booted next")
+    missing = [name for name in ("grub-editenv", "grub-probe") if host.which(name) is None]
+    if missing:
+        return (*found, f"{' and '.join(missing)} not found")
+    return (*found, *_unwritable(host))
+
+
+def _unwritable(host: Host) -> tuple[str, ...]:
+    """Why GRUB could not write its environment block at boot: GRUB's own tool is asked."""
+    folder = ENV.rpartition("/")[0]
+    below = _probe(host, "abstraction", folder)
+    kind = _probe(host, "fs", folder)
+    failed = next((each for each in (below, kind) if not each.ok), None)
+    if failed is not None:
+        said = failed.stderr.decode(errors="replace").strip().splitlines()
+        return (f"`{' '.join(failed.argv)}`: {said[-1] if said else f'exit status {failed.status}'}",)
+    found = []
+    if below.text.split():
+        found.append(f"{folder} lies on {', '.join(below.text.split())}: GRUB cannot write to it at boot")
+    if kind.text.strip() not in WRITABLE:
+        found.append(f"{folder} is on {kind.text.strip() or 'an unknown file system'}: GRUB cannot write there at boot")
+    return tuple(found)
+
+
+def _probe(host: Host, target: str, path: str) -> Completed:
+    return host.query(("grub-probe", f"--target={target}", path))
+
+
+def script(setup: str, template: Sequence[str], tokens: Sequence[str]) -> bytes:
+    """The script that prints the trial's entry: the default one's lines with our words at the end of its `linux`.
+
+    Raises ValueError for an entry that boots no Linux, and for a token that needs quoting.
+    """
+    unsafe = [token for token in tokens if not cmdline.is_safe(token)]
+    if unsafe or not any(_is_linux(line) for line in template):
+        raise ValueError(f"no entry for a trial boot can be made with {unsafe or template}")
+    words = " ".join((*tokens, PANIC))
+    head = f"menuentry 'vfiostate: trial boot of setup {setup}' {_options(template[0])}--id {ID} {{"
+    body = [f"{line.rstrip()} {words}" if _is_linux(line) else line for line in template[1:]]
+    text = "\n".join((head, *body, "")).encode("utf-8", "surrogateescape")
+    return _HEADER % setup.encode() + text
+
+
+def _is_linux(line: str) -> bool:
+    words = grub_cfg.shell_words(line)
+    return bool(words) and words[0] in grub_cfg.LINUX
+
+
+def _options(head: str) -> str:
+    """The options of the default entry that say who may boot it and how it looks; its id stays its own."""
+    words = list(grub_cfg.shell_words(head))
+    kept = ""
+    for at, word in enumerate(words):
+        count = _OPTIONS.get(word)
+        if count is not None and all(re.fullmatch(r"[\w.,-]+", each) for each in words[at + 1 : at + 1 + count]):
+            kept += " ".join(words[at : at + 1 + count]) + " "
+    return kept
+
+
+def added(setup: str, template: Sequence[str], tokens: Sequence[str]) -> EditFile:
+    """The edit that makes the script. Raises ValueError as `script` does."""
+    return new_file(SCRIPT, script(setup, template, tokens), "add an entry for one trial boot", mode=0o755)
+
+
+def removed(trial: Trial) -> tuple[RemoveFile, ...]:
+    """What takes the script away again; nothing where there is none."""
+    why = "the trial boot has proved itself: its entry is not needed any more"
+    return (RemoveFile(SCRIPT, trial.file, why),) if trial.file is not None else ()
+
+
+def chosen() -> RunCommand:
+    """The command that chooses the entry for the next boot.
+
+    grub-editenv writes the block in place. A crash within it may leave a block that GRUB does not take: it then boots
+    the default entry, and the next run puts the block back.
+    """
+    undo = Inverse(("grub-editenv", ENV, "unset", VARIABLE), lines=(f"{VARIABLE}=", f"{VARIABLE}={ID}"))
+    argv = ("grub-editenv", ENV, "set", f"{VARIABLE}={ID}")
+    return RunCommand(argv, "choose the trial entry for the next boot, and for that one only", undo, produces=(ENV,))

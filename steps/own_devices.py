@@ -1,0 +1,75 @@
+"""What the host needs for itself: the network card of its default route, and the graphics cards that stay with it.
+
+A boot after which one of them has no driver any more is no success, even if every guest's device is where it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from steps.base import Finding, Host, Severity
+from steps.nics import default_interfaces, network_uses
+from steps.pci import list_functions, read_function
+
+NETWORK, DISPLAY = "network.", "display."
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDevices:
+    """The drivers of the host's own devices (address -> driver, None: none any more), and whether there is a default
+    route."""
+
+    drivers: Mapping[str, str | None]
+    routed: bool
+
+
+def remembered(host: Host, configured: Collection[str]) -> dict[str, str]:
+    """What is to be found again after the reboot: `network.ADDRESS` and `display.ADDRESS` -> driver."""
+    routed = {address for address, uses in network_uses(host).items() if any(use.via for use in uses)}
+    found = {}
+    for function in list_functions(host):
+        if function.address in configured or function.driver is None:
+            continue
+        if function.address in routed:
+            found[f"{NETWORK}{function.address}"] = function.driver
+        if function.is_display:
+            found[f"{DISPLAY}{function.address}"] = function.driver
+    return found
+
+
+def read(host: Host, kept: Mapping[str, str]) -> OwnDevices:
+    """Look for them again."""
+    addresses = dict.fromkeys(key.partition(".")[2] for key in kept if key.startswith((NETWORK, DISPLAY)))
+    functions = ((address, read_function(host, address)) for address in addresses)
+    drivers = {address: function.driver if function is not None else None for address, function in functions}
+    return OwnDevices(drivers, bool(default_interfaces(host)))
+
+
+def judge(kept: Mapping[str, str], now: OwnDevices) -> Iterator[Finding]:
+    """What the host had and has not any more."""
+    for key, driver in kept.items():
+        use, _, address = key.partition(".")
+        if f"{use}." not in (NETWORK, DISPLAY) or now.drivers.get(address) == driver:
+            continue
+        what = "network card" if f"{use}." == NETWORK else "graphics card"
+        found = now.drivers.get(address) or "no driver"
+        yield _refusal(
+            f"host-lost-{use}",
+            f"The host's own {what} {address} was under {driver} and is under {found} now.",
+            (f"{address}: {driver} before, {found} after the reboot",),
+            "Does it have the same id as a device of the guest? Take it back: `vfiostate rollback`, reboot, and name "
+            "the devices otherwise.",
+        )
+    if any(key.startswith(NETWORK) for key in kept) and not now.routed:
+        yield _refusal(
+            "host-lost-network",
+            "The host had a default route before the reboot and has none now.",
+            ("/proc/net/route, /proc/net/ipv6_route: no default route",),
+            "If the network is still coming up, wait and run `vfiostate advance` again; if it does not come, "
+            "`vfiostate rollback`.",
+        )
+
+
+def _refusal(code: str, message: str, evidence: tuple[str, ...], hint: str) -> Finding:
+    return Finding(code, Severity.REFUSAL, message, evidence, hint)

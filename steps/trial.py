@@ -1,0 +1,152 @@
+"""The trial boot: the new command line is booted once, and becomes the default only when that boot has proved itself.
+
+A boot that hangs, panics or never comes so far is followed by the old command line, without anybody's help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from journal.errors import Exit
+from steps import cmdline
+from steps.actions import Action
+from steps.base import Brief, Finding, Severity, State
+from steps.boot.base import BootFacts, BootLoader
+
+# What `stubbed` remembers, where it staged a trial.
+STAGED, LINE = "trial", "line_before"
+RETRY = "Try it once more: `vfiostate advance --again`, reboot, and run `vfiostate advance` in that very boot."
+BACK = "Or take it back: `vfiostate rollback --to modules_loaded`; `vfiostate advance` then tries anew."
+
+
+def wanted(brief: Brief, tokens: Sequence[str]) -> bool:
+    """Whether there is something to be tried, and the user wants it tried first."""
+    return brief.trial and bool(tokens)
+
+
+def staged(brief: Brief) -> bool:
+    """Whether the state `stubbed` was reached with a trial boot."""
+    return bool(brief.remembered.get(State.STUBBED.value, {}).get(STAGED))
+
+
+def objections(facts: BootFacts, way_out: str) -> Iterator[Finding]:
+    """Why no trial can be staged."""
+    trial = facts.trial
+    if trial.obstacles:
+        yield _refusal(
+            "trial-impossible",
+            f"No trial boot can be made on this host: {trial.obstacles[0]}.",
+            trial.obstacles,
+            "The choice is yours: `vfiostate advance --no-trial` makes the new command line the default at once, "
+            f"{way_out}; restore.sh beside the journal takes it back from a rescue system.",
+        )
+    elif trial.in_the_way:
+        yield _refusal(
+            "trial-entry-exists",
+            "The file for the trial's boot entry is there already, and not from this setup.",
+            (),
+            "It may be left from an earlier setup: move it away (`ls /etc/grub.d`), then try again.",
+        )
+    elif facts.newest is not None:
+        yield _refusal(
+            "generated-outdated",
+            f"{facts.generated} does not know the kernel {facts.newest} yet, which would boot next.",
+            (f"/boot/vmlinuz-{facts.newest} is there; no entry of {facts.generated} boots it",),
+            f"Run `{' '.join(facts.regenerate)}`, then try again.",
+        )
+
+
+def actions(loader: BootLoader, facts: BootFacts, tokens: Sequence[str], setup: str) -> list[tuple[Action, bool]]:
+    """What stages the trial: its entry, the generated configuration, and the choice for the next boot, last of all."""
+    edits = ((edit, False) for edit in loader.stage(facts, tokens, setup))
+    return [*edits, *((each, True) for each in (*loader.commit(facts), *loader.choose(facts)))]
+
+
+def check(facts: BootFacts, tokens: Sequence[str]) -> Iterator[Finding]:
+    """Whether what was generated boots ours once, and the old command line by default."""
+    words = facts.trial.words or ()
+    missing = [token for token in tokens if token not in words]
+    if missing:
+        message = f"The trial's entry in {facts.generated} lacks {cmdline.shown(missing)}."
+        yield _refusal("trial-entry-incomplete", message, (f"its words: {cmdline.shown(words)}",), _LOOK)
+    if facts.default is not None and any(token in facts.default.words for token in tokens):
+        message = f"The default entry of {facts.generated} has the new words already."
+        yield _refusal("default-entry-changed", message, (cmdline.shown(facts.default.words),), _LOOK)
+    if not facts.trial.pending:
+        yield _refusal("trial-not-chosen", "The next boot does not take the trial's entry.", (), _LOOK)
+
+
+def judge(brief: Brief, boot_id: str, facts: BootFacts | None, log: Sequence[str]) -> Finding:
+    """Why this boot, which came without our token, is not the trial that was staged."""
+    there = facts is not None and facts.trial.words is not None
+    if facts is not None and facts.trial.pending:
+        return _still_chosen(facts, again=brief.acted == boot_id)
+    if not there:
+        return _refusal(
+            "trial-entry-gone",
+            "The trial's boot entry is not there any more, and the host was booted with the old command line.",
+            (f"{facts.generated}: no such entry",) if facts else ("the boot configuration cannot be read now",),
+            f"See what has generated {facts.generated if facts else 'it'} anew. {BACK}",
+        )
+    if State.REBOOTED.value in brief.begun:
+        return _reboot(
+            "trial-interrupted",
+            "The trial boot had proved itself; its command line was not made the default, or not for good.",
+            ("the trial is chosen for the next boot once more",),
+        )
+    if brief.again:
+        return _reboot("trial-again", "The trial boot is made once more.", ("it is chosen for the next boot",))
+    return _refusal(
+        "trial-failed",
+        "The trial boot did not come so far: the host is back on the old command line, which is still the default.",
+        tuple(log),
+        f"{RETRY} Look at the screen meanwhile: a picture that stands still is often the display that went. {BACK}",
+    )
+
+
+def _still_chosen(facts: BootFacts, *, again: bool) -> Finding:
+    if again:
+        evidence = ("the trial is chosen for the next boot",)
+        return _reboot("not-rebooted", "The host has not been rebooted since the trial was staged again.", evidence)
+    return _refusal(
+        "trial-not-taken",
+        f"The host was rebooted, and the boot loader has not looked at what {facts.loader} was told.",
+        ("the trial is still chosen for the next boot",),
+        f"Another boot loader, or another copy of it, boots this host: find out which (`efibootmgr -v`). {BACK}",
+    )
+
+
+def before_reboot(loader: BootLoader | None, facts: BootFacts | None, found: Sequence[Finding]) -> tuple[Action, ...]:
+    """What stages the trial again, where that is the answer."""
+    if loader is None or facts is None or not any(each.code in ("trial-interrupted", "trial-again") for each in found):
+        return ()
+    return tuple(loader.choose(facts))
+
+
+def commit(
+    loader: BootLoader, facts: BootFacts, kept: Mapping[str, str]
+) -> tuple[tuple[Action, ...], tuple[Finding, ...]]:
+    """What makes the tried command line the default and takes the entry away; or why not."""
+    before = kept.get(LINE, "")
+    now = cmdline.shown(facts.in_force)
+    if before != now:
+        message = (
+            f"The command line in {facts.where} was changed since the trial was staged: what was tried is another."
+        )
+        hint = "Take it back and try the new one: `vfiostate rollback --to modules_loaded`, then `vfiostate advance`."
+        evidence = (f"tried with {before!r}", f"now {now!r}")
+        return (), (*facts.findings, _refusal("line-changed-since-trial", message, evidence, hint))
+    tokens = kept.get("tokens", "").split()
+    return (*loader.edits(facts, tokens), *loader.unstage(facts), *loader.commit(facts)), facts.findings
+
+
+_LOOK = "Look at what was generated and at the scripts in /etc/grub.d, then try again."
+
+
+def _reboot(code: str, message: str, evidence: tuple[str, ...]) -> Finding:
+    hint = "Reboot, then run `vfiostate advance` again; or let it reboot: `vfiostate advance --reboot`."
+    return Finding(code, Severity.REFUSAL, message, evidence, hint, exit=Exit.REBOOT)
+
+
+def _refusal(code: str, message: str, evidence: tuple[str, ...], hint: str) -> Finding:
+    return Finding(code, Severity.REFUSAL, message, evidence, hint)
