@@ -2,29 +2,77 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from engine.hosts.base import ChangeableHost
+from journal.audit import Announced
 from journal.chain import Head
+from journal.events import Kind
 
-# Where a system without systemd's journal keeps what is logged as authpriv or at large.
+if TYPE_CHECKING:
+    from engine.hosts.base import ChangeableHost
+    from engine.scribe import Scribe
+
+# Where a system without systemd's journal keeps what is logged as authpriv or at large; what was rotated away first.
 LOGS = ("/var/log/auth.log", "/var/log/secure", "/var/log/syslog", "/var/log/messages")
-LINE = re.compile(r"setup ([0-9a-f]{12}): \w+; journal head (\d+) ([0-9a-f]{64})\b")
+JOURNALCTL = ("journalctl", "-t", "vfiostate", "-o", "cat", "--no-pager", "-q")
+LINE = re.compile(r"setup ([0-9a-f]{12}): \w+; journal head (\d{1,15}) ([0-9a-f]{64})\b")
 
 
 def line(setup: str, state: str, seq: int, digest: str) -> str:
-    """What is logged of a transition."""
+    """What is logged of a transition, and at the end of a run that wrote to the journal."""
     return f"setup {setup}: {state}; journal head {seq} {digest}"
 
 
-def remembered(host: ChangeableHost, setups: Iterable[str]) -> tuple[Head, ...]:
-    """The heads that the system's log has of these setups; none where it has none, or may not be read."""
+def remembered(host: ChangeableHost, setups: Iterable[str]) -> Announced:
+    """The heads that the system's log has of these setups, and what it has of others that came after them.
+
+    A setup that the journal does not know and the log tells of later than of all that it knows was written to another
+    copy of the journal. One that came before belonged to a journal that was moved away, as our own hints advise.
+    """
     ours = frozenset(setups)
-    texts = [host.query(["journalctl", "-t", "vfiostate", "-o", "cat", "--no-pager", "-q"]).text] if host.booted else []
+    heads: set[Head] = set()
+    strange: set[str] = set()
+    why: list[str] = []
+    for name, text in _logs(host):
+        if isinstance(text, _Unread):
+            why.append(f"{name}: {text.why}")
+            continue
+        found = [(setup, Head(int(seq), digest)) for setup, seq, digest in LINE.findall(text)]
+        known = [place for place, (setup, _) in enumerate(found) if setup in ours]
+        heads.update(found[place][1] for place in known)
+        later = found[known[-1] + 1 :] if known else []
+        strange.update(f"{name} tells of setup {setup}, event {head.seq}, which is not there" for setup, head in later)
+        if not known:
+            why.append(f"{name}: none of this journal")
+    return Announced(tuple(sorted(heads)), tuple(sorted(strange)), "; ".join(why))
+
+
+def announce(host: ChangeableHost, scribe: Scribe) -> None:
+    """At the end of a run: tell the system's log the last event that the run wrote, unless its transition told it."""
+    last = scribe.last
+    if last is None or scribe.setup is None or last.kind in (Kind.TRANSITION, Kind.HOST_REBOOTED):
+        return
+    host.system_log(line(scribe.setup.id, scribe.setup.state.value, last.seq, last.hash))
+
+
+class _Unread(NamedTuple):
+    why: str
+
+
+def _logs(host: ChangeableHost) -> Iterator[tuple[str, str | _Unread]]:
+    """Each log there is: its name, and its text or why it could not be read."""
+    asked = host.query(list(JOURNALCTL))
+    yield "journalctl", asked.text if asked.ok else _Unread(f"exit status {asked.status}")
     for path in LOGS:
-        with contextlib.suppress(OSError):
-            texts.append(host.read(path).decode(errors="replace"))
-    found = {Head(int(seq), digest) for text in texts for setup, seq, digest in LINE.findall(text) if setup in ours}
-    return tuple(sorted(found))
+        parts = []
+        for name in (f"{path}.1", path):
+            try:
+                parts.append(host.read(name).decode(errors="replace"))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                yield name, _Unread(error.strerror or str(error))
+        if parts:
+            yield path, "\n".join(parts)

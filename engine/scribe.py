@@ -19,6 +19,8 @@ class Scribe:
         self.journal = journal
         self.origin = origin
         self.setups = setups
+        self.last: Event | None = None
+        """The last event that this run appended."""
         self._waiting: list[Draft] = []
 
     @property
@@ -36,6 +38,7 @@ class Scribe:
         events = self.journal.append([*self._waiting, *drafts], origin=self.origin, blobs=blobs)
         self._waiting.clear()
         for event in events:
+            self.last = event
             fold_into(self.setups, event)
             log.info("journaled", seq=event.seq, kind=event.kind.value, setup=event.setup, step=event.step)
         return events[len(events) - len(drafts) :]

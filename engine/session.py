@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from engine import heads
 from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
 from engine.scribe import Scribe
 from engine.setup import Setup, fold
 from engine.target import SessionOptions, open_host
 from engine.version import VERSION
+from journal.before import Where, named
 from journal.errors import JournalMissingError, LockedError, NotRootError, RefusedError
 from journal.events import Draft, Kind, Origin
 from journal.images import Images
@@ -136,7 +138,21 @@ def open_session(
         session = Session(host, scribe, Images(host.local(f"{STATE_DIR}/images")), reporter, options)
         if write and scribe.setup is not None:
             _refuse_other_host(host, scribe.setup)
-        yield session
+        if write:
+            _refuse_damaged(journal, scribe.setup)
+        try:
+            yield session
+        finally:
+            heads.announce(host, scribe)
+
+
+def _refuse_damaged(journal: Journal, setup: Setup | None) -> None:
+    """See that the database is whole and what is needed for the way back is in it. Raises JournalDamagedError."""
+    journal.refuse_faults()
+    for deed in setup.standing() if setup is not None else ():
+        said: dict[str, Any] = {"action": deed.action, "before": deed.before}
+        for digest in named(said, Where.BLOB):
+            journal.blob(digest)
 
 
 def _refuse_other_host(host: ChangeableHost, setup: Setup) -> None:

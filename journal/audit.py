@@ -3,8 +3,8 @@ one that the machine allows?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from journal.before import Where, named
@@ -36,6 +36,21 @@ class Check:
     ok: bool
     message: str
     evidence: tuple[str, ...] = ()
+    checked: bool = True
+    """False where there was nothing to check it against; that is no damage, and has to be said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What somebody else wrote down of the journal (the system's log): heads of it; events of setups that it does not
+    know, later than all that it knows; and why there is no head, where there is none."""
+
+    heads: tuple[Head, ...] = ()
+    strange: tuple[str, ...] = ()
+    why_none: str = "nothing was asked for it"
+
+
+NOBODY = Announced()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +75,13 @@ class Audit:
             "head": {"seq": self.head.seq, "hash": self.head.hash},
             "first_damaged": self.damaged,
             "checks": [
-                {"subject": c.subject.value, "ok": c.ok, "message": c.message, "evidence": list(c.evidence)}
+                {
+                    "subject": c.subject.value,
+                    "ok": c.ok,
+                    "checked": c.checked,
+                    "message": c.message,
+                    "evidence": list(c.evidence),
+                }
                 for c in self.checks
             ],
         }
@@ -83,17 +104,17 @@ def audit(
     legal: Callable[[str, str], bool] | set[tuple[str, str]],
     *,
     images: Images | None = None,
-    known: tuple[Head, ...] = (),
+    known: Announced = NOBODY,
 ) -> Audit:
     """Check everything that can be checked; damage is an answer and never an exception.
 
-    `legal` says which transitions (from, to) the machine allows. `known` are heads that somebody wrote down elsewhere
-    (the system log): only they show that the end of the journal was cut off.
+    `legal` says which transitions (from, to) the machine allows. Only `known` shows that the end of the journal was
+    cut off, or an older copy put back.
     """
     walk = _walk(journal, legal)
     checks = [
         _asked(Subject.DATABASE, "the database is whole", journal.faults),
-        _asked(Subject.GUARDS, "the triggers that keep it append-only are in place", journal.missing_guards),
+        _asked(Subject.GUARDS, "its tables and triggers are as they were made", journal.schema_faults),
         _asked(Subject.CONTIGUITY, "the events are numbered without a gap", journal.gaps),
         _chain(walk),
         _known(walk, known),
@@ -165,17 +186,31 @@ def _chain(walk: _Walk) -> Check:
     return Check(Subject.CHAIN, False, message, error.evidence)
 
 
-def _known(walk: _Walk, known: tuple[Head, ...]) -> Check:
-    if not known:
-        return Check(
-            Subject.HEAD, True, f"the head is event {walk.head.seq}, {walk.head.hash}; compare it with the system log"
-        )
-    lost = [
-        f"event {head.seq} was {head.hash}, is {walk.hashes.get(head.seq, 'not there')}"
-        for head in known
-        if walk.hashes.get(head.seq, GENESIS if head.seq == 0 else None) != head.hash
-    ]
-    return _check(Subject.HEAD, "the journal holds every event that was announced", lost)
+def _known(walk: _Walk, known: Announced) -> Check:
+    head = f"the head is event {walk.head.seq}, {walk.head.hash}"
+    # Behind a damaged event nothing was read: that is for the check of the chain to say.
+    heads = [one for one in known.heads if walk.damage is None or one.seq <= walk.head.seq]
+    if known.strange or heads:
+        lost = [
+            f"event {one.seq} was {one.hash}, is {walk.hashes.get(one.seq, 'not there')}"
+            for one in heads
+            if walk.hashes.get(one.seq, GENESIS if one.seq == 0 else None) != one.hash
+        ]
+        check = _check(Subject.HEAD, _vouched(walk, heads), [*lost, *known.strange])
+        return check if check.ok else replace(check, message=_CUT, evidence=(*check.evidence, head))
+    why = known.why_none if not known.heads else "the journal is damaged before the first one"
+    message = f"not checked whether the end was cut off or an older copy put back: no head to compare with ({why})"
+    return Check(Subject.HEAD, True, message, (head,), checked=False)
+
+
+_CUT = "not so: the journal holds every event that was announced; its end was cut off, or another copy of it put back"
+
+
+def _vouched(walk: _Walk, heads: Sequence[Head]) -> str:
+    last = max((one.seq for one in heads), default=0)
+    beyond = walk.head.seq - last
+    more = f"; {beyond} after it rest on the chain alone" if beyond > 0 else ""
+    return f"the journal holds every event that was announced, up to event {last}{more}"
 
 
 def _blob_faults(journal: Journal, walk: _Walk) -> list[str]:

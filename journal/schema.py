@@ -5,7 +5,7 @@ SQLite marks the file with application_id and user_version; every other database
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, String, Table, Text, inspect
@@ -139,22 +139,42 @@ def is_empty(connection: Connection) -> bool:
     return not inspect(connection).get_table_names()
 
 
-def missing_guards(connection: Connection) -> tuple[str, ...]:
-    """The append-only triggers that are missing, switched off or not as we made them."""
+def schema_faults(connection: Connection) -> tuple[str, ...]:
+    """What is not as we made it: tables and triggers that are missing or changed, and on SQLite whatever was added."""
     dialect = connection.dialect.name
-    expected = _expected_guards(dialect)
     if dialect == "sqlite":
-        query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
-        found = {str(name): str(sql) for name, sql in connection.exec_driver_sql(query)}
-        return tuple(name for name, sql in expected.items() if found.get(name) != sql)
+        return tuple(_sqlite_faults(connection))
     if dialect == "postgresql":
         query = (
             "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'"
             " AND tgrelid IN ('events'::regclass, 'blobs'::regclass)"
         )
         names = {str(name) for name in connection.exec_driver_sql(query).scalars()}
-        return tuple(name for name in expected if name not in names)
+        return tuple(f"trigger {name} is missing" for name in _expected_guards(dialect) if name not in names)
     return ()
+
+
+def _sqlite_faults(connection: Connection) -> Iterator[str]:
+    tables = {str(table.name): str(CreateTable(table).compile(connection)) for table in (EVENTS, BLOBS)}
+    expected = {("table", name): sql for name, sql in tables.items()}
+    expected |= {("trigger", name): sql for name, sql in SQLITE_GUARDS.items()}
+    rows = connection.exec_driver_sql("SELECT type, name, sql FROM sqlite_master").all()
+    # SQLite's own: the index of a primary key, and what ANALYZE counts.
+    found = {(str(kind), str(name)): sql for kind, name, sql in rows if not str(name).startswith(_OF_SQLITE)}
+    for (kind, name), sql in expected.items():
+        if (kind, name) not in found:
+            yield f"{kind} {name} is missing"
+        elif _words(found[kind, name]) != _words(sql):
+            yield f"{kind} {name} was changed: {' '.join(_words(found[kind, name]))}"
+    yield from (f"{kind} {name} is not ours" for kind, name in found.keys() - expected.keys())
+
+
+_OF_SQLITE = ("sqlite_autoindex_", "sqlite_stat")
+
+
+def _words(sql: object) -> list[str]:
+    """SQL without regard to white space, which versions of SQLAlchemy lay out differently."""
+    return sql.split() if isinstance(sql, str) else [repr(sql)]
 
 
 def _expected_guards(dialect: str) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ from journal.database import Database, locate
 from journal.errors import JournalDamagedError, JournalError
 from journal.events import Draft, Event, Kind, Origin
 from journal.layout import alone, check_layout, make
-from journal.schema import BLOBS, EVENTS, missing_guards
+from journal.schema import BLOBS, EVENTS, schema_faults
 
 BATCH = 500
 """Events read at a time; between two batches no lock is held."""
@@ -140,10 +140,17 @@ class Journal:
             found = connection.exec_driver_sql("PRAGMA integrity_check(20)").scalars().all()
         return tuple(line for line in map(str, found) if line != "ok")
 
-    def missing_guards(self) -> tuple[str, ...]:
-        """The append-only triggers that somebody took away or changed."""
+    def refuse_faults(self) -> None:
+        """Raise JournalDamagedError when the database finds something wrong with itself, or is not as we made it."""
+        if found := (*self.faults(), *self.schema_faults()):
+            raise JournalDamagedError(
+                "The journal's database is damaged.", hint=VERIFY_HINT, evidence=(self.shown, *found)
+            )
+
+    def schema_faults(self) -> tuple[str, ...]:
+        """The tables and triggers that somebody took away, changed or added."""
         with self._database.reading() as connection:
-            return missing_guards(connection)
+            return schema_faults(connection)
 
     def gaps(self) -> tuple[str, ...]:
         """Where numbers are missing, one line for each gap up to 20."""

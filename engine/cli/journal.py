@@ -6,13 +6,18 @@ import argparse
 import contextlib
 
 from engine.cli.common import TYPE_CHECKING, add_command, add_json, session_options
-from journal.errors import Exit, JournalError, NotRootError
+from journal.errors import Exit, JournalDamagedError, JournalError, NotAJournalError, NotRootError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from engine.hosts.base import ChangeableHost
     from journal.audit import Audit
+    from journal.chain import Record
+    from journal.events import Json
+    from journal.images import Images
+    from journal.rest import Rest
+    from journal.salvage import Salvage
     from journal.store import Journal
 
 # Keys of an event whose values are hashes and numbers of our own, and name nobody.
@@ -53,10 +58,17 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "write every event as a line of JSON",
         run_export,
         text="Serial numbers, MAC and other addresses, UUIDs, host and user names are replaced; the hashes stay those\n"
-        "of the journal. With --complete everything stays, and the chain can be checked from the export alone.",
-        example="sudo vfiostate journal export > journal.jsonl",
+        "of the journal. With --complete everything stays, and the chain can be checked from the export alone.\n"
+        "Of a damaged journal all that is still good is written, with a line where something is missing; exit code 6.",
+        example="sudo vfiostate journal export > journal.jsonl\n"
+        "sudo vfiostate journal export --complete --before-images /root/saved > /root/journal.jsonl",
     )
     export.add_argument("--complete", action="store_true", help="leave everything in")
+    export.add_argument(
+        "--before-images",
+        metavar="DIR",
+        help="also write every good before-image, as it is, to this new directory; index.tsv says which file it was",
+    )
 
 
 def _count(text: str) -> int:
@@ -65,33 +77,38 @@ def _count(text: str) -> int:
     return int(text)
 
 
-@contextlib.contextmanager
-def _opened(args: argparse.Namespace) -> Iterator[tuple[ChangeableHost, Journal]]:
-    """The journal for reading, damaged as it may be: nothing of it is folded into a setup."""
+def _place(args: argparse.Namespace) -> tuple[ChangeableHost, str]:
+    """The host, and where its journal is: a path or a URL."""
     import os
 
     from engine.session import STATE_DIR, journal_url
     from engine.target import open_host
-    from journal.store import Journal
 
     options = session_options(args)
     host = open_host(options)
     if options.simulate is None and os.geteuid() != 0:
         raise NotRootError("the journal belongs to root", hint="run it with sudo")
-    url = journal_url(host, options) or str(host.local(f"{STATE_DIR}/journal.db"))
-    with Journal.open(url, write=False) as journal:
-        yield host, journal
+    return host, journal_url(host, options) or str(host.local(f"{STATE_DIR}/journal.db"))
+
+
+def _images(host: ChangeableHost) -> Images | None:
+    from engine.session import STATE_DIR
+    from journal.images import Images
+
+    place = host.local(f"{STATE_DIR}/images")
+    return Images(place) if place.is_dir() else None
 
 
 def run_show(args: argparse.Namespace) -> int:
     """Show it; where it is damaged, what comes before the damage."""
     from engine.console import out, out_json
     from journal.events import Event
+    from journal.store import Journal
     from journal.timeline import lines, timeline
 
     events: list[Event] = []
     damage: JournalError | None = None
-    with _opened(args) as (_, journal):
+    with Journal.open(_place(args)[1], write=False) as journal:
         try:
             events.extend(journal.events())
         except JournalError as error:
@@ -108,24 +125,35 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_verify(args: argparse.Namespace) -> int:
-    """Check it."""
+    """Check it; where it is damaged, say what is still good."""
     from engine.console import out_json
     from engine.heads import remembered
-    from engine.session import STATE_DIR
     from engine.states import LEGAL
     from journal.audit import audit
-    from journal.images import Images
+    from journal.rest import rest
+    from journal.salvage import salvage
+    from journal.store import Journal
 
-    with _opened(args) as (host, journal):
-        place = host.local(f"{STATE_DIR}/images")
-        images = Images(place) if place.is_dir() else None
-        known = remembered(host, _setups(journal))
-        found = audit(journal, set(LEGAL), images=images, known=known)
-    if args.json:
-        out_json("vfiostate.journal-verify/1", found.as_json())
+    host, url = _place(args)
+    images = _images(host)
+    found: Audit | JournalError
+    try:
+        with Journal.open(url, write=False) as journal:
+            found = audit(journal, set(LEGAL), images=images, known=remembered(host, _setups(journal)))
+    except (JournalDamagedError, NotAJournalError) as error:
+        found = error
+    if isinstance(found, JournalError):
+        saved = salvage(url)
+        if not saved.records and not saved.blobs:
+            raise found
+        left: Rest | None = rest(url, saved, images)
     else:
-        _show_audit(found)
-    return Exit.DONE if found.ok else Exit.DAMAGED
+        left = None if found.ok else rest(url, salvage(url), images)
+    if args.json:
+        out_json("vfiostate.journal-verify/1", _as_json(found, left))
+    else:
+        _show(found, left)
+    return Exit.DONE if left is None else Exit.DAMAGED
 
 
 def _setups(journal: Journal) -> set[str]:
@@ -136,30 +164,131 @@ def _setups(journal: Journal) -> set[str]:
     return found
 
 
-def _show_audit(found: Audit) -> None:
-    from engine.console import GREEN, RED, clean, out, paint
+NEXT = (
+    "save what is good: vfiostate journal export --complete --before-images DIR > FILE",
+    "put a copy of the journal back that is whole and not older than the last event, if there is one; or",
+    "take back what was done without the journal: sh {state}/restore.sh, then reboot; then move {state} away",
+)
 
-    for check in found.checks:
-        mark = paint("ok", GREEN) if check.ok else paint("DAMAGED", RED)
-        out(f"{mark}  {check.subject.value}: {clean(check.message)}")
-        for line in check.evidence:
-            out(f"      {clean(line)}")
-    if found.ok:
-        out(f"the journal is whole: {found.good} events")
+
+def _next() -> list[str]:
+    from engine.session import STATE_DIR
+
+    return [line.format(state=STATE_DIR) for line in NEXT]
+
+
+def _as_json(found: Audit | JournalError, left: Rest | None) -> dict[str, Json]:
+    if isinstance(found, JournalError):
+        check: dict[str, Json] = {"subject": "database", "ok": False, "checked": True, "message": found.message}
+        data: dict[str, Json] = {"ok": False, "checks": [check | {"evidence": list(found.evidence)}]}
     else:
-        out(f"the journal is damaged; the events up to number {found.good} are good")
+        data = found.as_json()
+    return data if left is None else data | {"still_good": left.as_json(), "next": list(_next())}
+
+
+def _show(found: Audit | JournalError, left: Rest | None) -> None:
+    from engine.console import GREEN, RED, YELLOW, clean, out, paint
+
+    if isinstance(found, JournalError):
+        out(f"{paint('DAMAGED', RED)}  database: {clean(found.message)}")
+        for line in found.evidence:
+            out(f"      {clean(line)}")
+    else:
+        for check in found.checks:
+            fine = paint("ok", GREEN) if check.checked else paint("--", YELLOW)
+            out(f"{fine if check.ok else paint('DAMAGED', RED)}  {check.subject.value}: {clean(check.message)}")
+            for line in check.evidence:
+                out(f"      {clean(line)}")
+    if left is None:
+        assert not isinstance(found, JournalError)
+        out(f"the journal is whole: {found.good} events")
+        return
+    for line in left.lines():
+        out(clean(line))
+    good = 0 if isinstance(found, JournalError) else found.good
+    out(f"the journal is damaged; {f'the events up to number {good} are good' if good else 'it cannot be gone by'}")
+    for line in _next():
+        out(f"  -> {line}")
 
 
 def run_export(args: argparse.Namespace) -> int:
-    """Write it as JSON Lines."""
+    """Write it as JSON Lines; of a damaged one, what is still good."""
     import json
 
     from engine.console import out
     from engine.redact import for_host
+    from journal.store import Journal
     from journal.timeline import exported
 
-    with _opened(args) as (host, journal):
-        redactor = None if args.complete else for_host(host)
-        for record in exported(journal.records()):
-            out(json.dumps(record if redactor is None else redactor.json(record, leave=NOT_SECRET), ensure_ascii=True))
+    host, url = _place(args)
+    saved = _save_before_images(args.before_images, host, url) if args.before_images is not None else None
+    redactor = None if args.complete else for_host(host)
+
+    def write(entry: dict[str, Json]) -> None:
+        out(json.dumps(entry if redactor is None else redactor.json(entry, leave=NOT_SECRET), ensure_ascii=True))
+
+    last: Record | None = None
+    try:
+        with Journal.open(url, write=False) as journal:
+            for last in journal.records():
+                write(next(exported([last])))
+    except (JournalDamagedError, NotAJournalError) as error:
+        _export_rest(host, url, last, write, saved, error)
     return Exit.DONE
+
+
+def _export_rest(
+    host: ChangeableHost,
+    url: str,
+    last: Record | None,
+    write: Callable[[dict[str, Json]], None],
+    saved: Salvage | None,
+    error: JournalError,
+) -> None:
+    """What is behind the damage, with a line where something is missing. Raises JournalDamagedError: what was saved."""
+    from engine.heads import remembered
+    from journal.chain import Record
+    from journal.rest import marked, numbers
+    from journal.salvage import salvage
+    from journal.timeline import exported
+
+    saved = salvage(url) if saved is None else saved
+    if not saved.records:
+        raise error
+    setups = {event.setup for event in saved.events()}
+    until = max((head.seq for head in remembered(host, setups).heads), default=0)
+    behind = [record for seq, record in sorted(saved.records.items()) if last is None or seq > last.seq]
+    for entry in marked(behind, last, until):
+        write(next(exported([entry])) if isinstance(entry, Record) else entry)
+    raise JournalDamagedError(
+        f"The journal is damaged; of it {numbers(saved.ranges)} could be saved.",
+        evidence=(error.message, *error.evidence),
+        hint="`vfiostate journal verify` says what is damaged; --before-images DIR saves the files as they were",
+    )
+
+
+def _save_before_images(to: str, host: ChangeableHost, url: str) -> Salvage:
+    """Write each good before-image to a new directory, under its sha256, and which file it was."""
+    import os
+    import shutil
+    from pathlib import Path
+
+    from journal.before import Where
+    from journal.rest import index, rest
+    from journal.salvage import salvage
+
+    directory = Path(to)
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        raise UsageError(f"--before-images {to}: is there already", hint="name a directory that is not") from None
+    saved, images = salvage(url), _images(host)
+    for digest, content in saved.blobs.items():
+        with open(os.open(directory / digest, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+    for digest in rest(url, saved, images).good[Where.IMAGE]:
+        assert images is not None
+        shutil.copyfile(images.path(digest), directory / digest)
+        (directory / digest).chmod(0o600)
+    (directory / "index.tsv").write_text("\n".join(index(saved)) + "\n", encoding="utf-8")
+    return saved

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from journal import database as database_module
-from journal.audit import Subject, audit
+from journal.audit import Announced, Subject, audit
 from journal.chain import GENESIS, START, Head
 from journal.database import Database, locate
 from journal.errors import (
@@ -377,10 +377,10 @@ def test_a_cut_tail_shows_against_a_head_that_was_written_down(backend: Backend)
     events = filled(backend, 5)
     known = Head(5, events[-1].hash)
     with Journal.open(backend.where, write=False) as journal:
-        assert audit(journal, set(), known=(START, known)).checks[4].ok
+        assert audit(journal, set(), known=Announced((START, known))).checks[4].ok
     backend.as_root("DELETE FROM events WHERE seq > 3")
     with Journal.open(backend.where, write=False) as journal:
-        report = audit(journal, set(), known=(known,))
+        report = audit(journal, set(), known=Announced((known,)))
     assert [check.subject for check in report.checks if not check.ok and check.subject is Subject.HEAD]
     assert report.good == 3
 
@@ -388,11 +388,11 @@ def test_a_cut_tail_shows_against_a_head_that_was_written_down(backend: Backend)
 def test_removed_guards_are_reported(backend: Backend) -> None:
     filled(backend, 1)
     with Journal.open(backend.where, write=False) as journal:
-        assert journal.missing_guards() == ()
+        assert journal.schema_faults() == ()
     drop = "DROP TRIGGER events_in_order"
     backend.as_user(drop if isinstance(backend, Sqlite) else f"{drop} ON events")
     with Journal.open(backend.where, write=False) as journal:
-        assert journal.missing_guards() == ("events_in_order",)
+        assert journal.schema_faults() == ("trigger events_in_order is missing",)
 
 
 json_values = st.recursive(
