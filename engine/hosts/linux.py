@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +24,18 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # sudo's caller chooses neither the path nor the language of what commands print.
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", "TERM": "dumb", "DEBIAN_FRONTEND": "noninteractive"}
 TICK = 0.1
+# In a mount namespace of its own, gone with the command: update-grub and update-initramfs need /dev, /proc and /sys of
+# the kernel that runs, whether or not the user has mounted them below the root; nothing is left mounted there. Of /run
+# only udev's database, by which LVM is found: systemctl must not meet the rescue system's own systemd.
+ENTER = """
+root=$1
+shift
+for dir in dev proc sys; do mount --rbind "/$dir" "$root/$dir"; done 2>/dev/null
+if mount -t tmpfs -o mode=755 tmpfs "$root/run" && mkdir "$root/run/udev"; then
+    mount --bind /run/udev "$root/run/udev"
+fi 2>/dev/null
+exec chroot "$root" "$@"
+"""
 
 
 class LinuxHost(ProcessTree):
@@ -83,7 +96,18 @@ class LinuxHost(ProcessTree):
         if self.booted:
             return list(argv)
         # chroot(8) exits with 127 where the command is missing, as query and run promise.
+        if self._may_mount:
+            return ["unshare", "--mount", "sh", "-c", ENTER, "sh", str(self.root), *argv]
         return [shutil.which("chroot", path=PATH) or "chroot", str(self.root), *argv]
+
+    @cached_property
+    def _may_mount(self) -> bool:
+        """Whether commands can have mounts of their own here: not in every container."""
+        try:
+            tried = subprocess.run(["unshare", "--mount", "true"], env=ENVIRONMENT, capture_output=True, check=False)
+        except FileNotFoundError:
+            return False
+        return tried.returncode == 0
 
     def run(self, argv: Sequence[str], *, timeout: float, on_line: Callable[[str], None] | None = None) -> Completed:
         """Run a command that changes the host, in a session of its own so that a Ctrl-C reaches it only through us."""

@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bundle, image, scenario
+from . import bundle, image, rescue, scenario
 from .base import LabError, cache_directory, limit, need_commands, say
 from .machine import Machine, Shape, overlay
 
 EPILOG = """examples:
   scripts/lab build                       the image, from the cache when nothing changed
   scripts/lab run --stub vfio-pci         the main job: new, reboot, running, rollback, as before?
+  scripts/lab rescue                      the way back for a machine that does not boot any more
   scripts/lab up && scripts/lab exec -- lspci -nnk && scripts/lab down
   scripts/lab shell                       a line at a time in the running machine (starts it if there is none)
 """
@@ -52,6 +53,11 @@ def parser() -> argparse.ArgumentParser:
     add_shape(run)
     run.set_defaults(function=cmd_run)
 
+    way_back = commands.add_parser("rescue", help="the way back for a machine made unbootable, with a table")
+    way_back.add_argument("--only", default="", metavar="WORDS", help="only the cases with these words in their names")
+    add_output(way_back)
+    way_back.set_defaults(function=cmd_rescue)
+
     up = commands.add_parser("up", help="start a machine in the background")
     add_name(up)
     up.add_argument("--fresh", action="store_true", help="throw away what an earlier machine of this name wrote")
@@ -85,6 +91,11 @@ def parser() -> argparse.ArgumentParser:
 
 def add_name(command: argparse.ArgumentParser) -> None:
     command.add_argument("--name", default="default", help="which machine (default: %(default)s)")
+
+
+def add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--output", type=Path, help="directory for logs and transcripts (default: build/lab/COMMAND)")
+    command.add_argument("--keep", action="store_true", help="leave the machines' directories")
 
 
 def add_shape(command: argparse.ArgumentParser) -> None:
@@ -139,6 +150,10 @@ def cmd_build(options: argparse.Namespace) -> int:
 
 def cmd_run(options: argparse.Namespace) -> int:
     return scenario.main_job(options.stub, Shape(options.iommu, options.twin), output=options.output, keep=options.keep)
+
+
+def cmd_rescue(options: argparse.Namespace) -> int:
+    return rescue.main_job(output=options.output, keep=options.keep, only=options.only)
 
 
 def cmd_up(options: argparse.Namespace) -> int:

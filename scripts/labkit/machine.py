@@ -36,6 +36,7 @@ class Shape:
     twin: bool = False
     memory: int = 2048
     intremap: bool = True
+    processors: int = 2
 
     def arguments(self, use_kvm: bool) -> list[str]:
         """QEMU's arguments for this hardware, disks and channels apart."""
@@ -53,7 +54,8 @@ class Shape:
             else ["-accel", "tcg,thread=multi,tb-size=64", "-cpu", "qemu64,-svm"]
         )
         return [
-            "-M", board, *accelerator, "-m", str(self.memory), "-smp", "2", "-nodefaults", "-display", "none", *iommu,
+            "-M", board, *accelerator, "-m", str(self.memory), "-smp", str(self.processors),
+            "-nodefaults", "-display", "none", *iommu,
             *root_port(1), "-device", "secondary-vga,bus=port1,addr=0,multifunction=on",
             "-device", "intel-hda,bus=port1,addr=0.1",
             *root_port(2), "-device", "qemu-xhci,bus=port2,addr=0",
@@ -113,22 +115,27 @@ class Machine:
             arguments += ["-chardev", f"socket,id={name},path={path},server=on,wait=off"]
         arguments += ["-device", "virtio-serial-pci,bus=pcie.0,addr=0x6"]
         arguments += ["-device", f"virtserialport,chardev=agent,name={PORT_NAME}", "-mon", "chardev=qmp,mode=control"]
-        arguments += ["-chardev", f"file,id=serial,path={self.serial},append=on", "-serial", "chardev:serial"]
+        console = f"socket,id=serial,path={self.directory / 'console.sock'},server=on,wait=off"
+        arguments += ["-chardev", f"{console},logfile={self.serial},logappend=on", "-serial", "chardev:serial"]
         arguments += ["-no-reboot", "-pidfile", str(self.directory / "pid")]
         if self.direct:
             kernel, initrd, words = self.direct
             arguments += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", words]
         return arguments
 
-    def start(self, nominal: str = "boot") -> str:
-        """Starts QEMU and waits for the agent; returns the boot id."""
+    def power_on(self) -> None:
+        """Starts QEMU and waits for nothing that goes on in the machine."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        for name in ("agent.sock", "qmp.sock", "pid"):
+        for name in ("agent.sock", "qmp.sock", "console.sock", "pid"):
             (self.directory / name).unlink(missing_ok=True)
         arguments = self.arguments()
         (self.directory / "command.json").write_text(json.dumps(arguments, indent=1) + "\n")
         with open(self.directory / "qemu.log", "ab") as log:
             subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    def start(self, nominal: str = "boot") -> str:
+        """Starts QEMU and waits for the agent; returns the boot id."""
+        self.power_on()
         try:
             boot = self.agent.wait(limit(nominal))
         except LabError as error:
