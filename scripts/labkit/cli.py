@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bundle, image, rescue, scenario
+from . import bundle, cuts, image, rescue, scenario
 from .base import LabError, cache_directory, limit, need_commands, say
 from .machine import Machine, Shape, overlay
 
@@ -18,6 +18,7 @@ EPILOG = """examples:
   scripts/lab build                       the image, from the cache when nothing changed
   scripts/lab run --stub vfio-pci         the main job: new, reboot, running, rollback, as before?
   scripts/lab rescue                      the way back for a machine that does not boot any more
+  scripts/lab cuts 100 --machines 2       a hundred power cuts at random moments of every step
   scripts/lab up && scripts/lab exec -- lspci -nnk && scripts/lab down
   scripts/lab shell                       a line at a time in the running machine (starts it if there is none)
 """
@@ -52,6 +53,13 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--keep", action="store_true", help="leave the machine running at the end")
     add_shape(run)
     run.set_defaults(function=cmd_run)
+
+    power = commands.add_parser("cuts", help="power cuts at random moments of every step, with a table")
+    power.add_argument("wanted", type=int, metavar="N", help="how many")
+    power.add_argument("--machines", type=int, default=2, help="so many at the same time (default: %(default)s)")
+    power.add_argument("--seed", type=int, default=1, help="of what is chosen at random (default: %(default)s)")
+    add_output(power)
+    power.set_defaults(function=cmd_cuts)
 
     way_back = commands.add_parser("rescue", help="the way back for a machine made unbootable, with a table")
     way_back.add_argument("--only", default="", metavar="WORDS", help="only the cases with these words in their names")
@@ -150,6 +158,12 @@ def cmd_build(options: argparse.Namespace) -> int:
 
 def cmd_run(options: argparse.Namespace) -> int:
     return scenario.main_job(options.stub, Shape(options.iommu, options.twin), output=options.output, keep=options.keep)
+
+
+def cmd_cuts(options: argparse.Namespace) -> int:
+    return cuts.main_job(
+        options.wanted, machines=options.machines, seed=options.seed, output=options.output, keep=options.keep
+    )
 
 
 def cmd_rescue(options: argparse.Namespace) -> int:

@@ -89,6 +89,7 @@ class Machine:
     on_run: Callable[[Ran], None] | None = None
     boots: list[str] = field(default_factory=list)
     _agent: Agent | None = None
+    _process: subprocess.Popen[bytes] | None = None
 
     @property
     def serial(self) -> Path:
@@ -131,7 +132,9 @@ class Machine:
         arguments = self.arguments()
         (self.directory / "command.json").write_text(json.dumps(arguments, indent=1) + "\n")
         with open(self.directory / "qemu.log", "ab") as log:
-            subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     def start(self, nominal: str = "boot") -> str:
         """Starts QEMU and waits for the agent; returns the boot id."""
@@ -167,10 +170,16 @@ class Machine:
         while self.pid() is not None:
             if time.monotonic() > deadline:
                 return False
-            reap()
+            self._reap()
             time.sleep(0.1)
+        self._reap()
         self._forget()
         return True
+
+    def _reap(self) -> None:
+        """Takes leave of our own process when it has ended, so that its pid is free."""
+        if self._process:
+            self._process.poll()
 
     def _forget(self) -> None:
         if self._agent:
@@ -213,12 +222,3 @@ class Machine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cut_power()
-
-
-def reap() -> None:
-    """Takes leave of children that have ended, so that their pids are free."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass

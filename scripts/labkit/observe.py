@@ -33,7 +33,7 @@ class Sight:
 
 def place_programs(agent: Agent) -> None:
     """Puts the programs into the machine that look at it."""
-    for name in ("manifest.py", "askqmp.py"):
+    for name in ("manifest.py", "askqmp.py", "events.py"):
         agent.write(f"{PROGRAMS}/{name}", (GUEST_PROGRAMS / name).read_bytes(), 0o755)
 
 

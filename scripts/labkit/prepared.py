@@ -23,7 +23,7 @@ from .scenario import DEVICES, GUEST
 
 PROGRAM = ("engine", "journal", "steps")
 KEPT = 2 * 86400  # seconds; an older one of another program is removed
-REVISION = 1  # one more whenever the functions below prepare another disk of the same program
+REVISION = 2  # one more whenever the functions below prepare another disk of the same program
 
 
 @dataclass(frozen=True)
