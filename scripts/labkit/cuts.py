@@ -107,7 +107,7 @@ def table(cuts: list[Cut], lives: list[str], failures: list[str], seconds: float
     boots = [cut.boot_seconds for cut in cuts if cut.booted] or [0.0]
     lines += [
         "",
-        "nothing … done: how far the command had come by the journal: nothing begun, before its first intent, an intent",
+        "nothing … done: how far the command was, by the journal: nothing begun, before its first intent, an intent",
         "open, between two actions, completed; on, back: what was done then: the same command again, or `rollback`",
         f"{len(cuts)} power cuts, unbootable {sum(not cut.booted for cut in cuts)},"
         f" damaged {sum(cut.booted and not cut.whole for cut in cuts)}, lost {sum(bool(cut.lost) for cut in cuts)}"
