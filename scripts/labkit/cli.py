@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bundle, cuts, image, rescue, scenario
+from . import bundle, cuts, image, rescue, scenario, trial
 from .base import LabError, cache_directory, limit, need_commands, say
 from .machine import Machine, Shape, overlay
 
@@ -19,6 +19,7 @@ EPILOG = """examples:
   scripts/lab run --stub vfio-pci         the main job: new, reboot, running, rollback, as before?
   scripts/lab rescue                      the way back for a machine that does not boot any more
   scripts/lab cuts 100 --machines 2       a hundred power cuts at random moments of every step
+  scripts/lab trial                       trial boots: a good one, one that panics, one that hangs
   scripts/lab up && scripts/lab exec -- lspci -nnk && scripts/lab down
   scripts/lab shell                       a line at a time in the running machine (starts it if there is none)
 """
@@ -65,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
     way_back.add_argument("--only", default="", metavar="WORDS", help="only the cases with these words in their names")
     add_output(way_back)
     way_back.set_defaults(function=cmd_rescue)
+
+    once = commands.add_parser("trial", help="trial boots that come up, panic and hang, with a table")
+    once.add_argument("--only", default="", metavar="WORDS", help="only the cases with these words in their names")
+    add_output(once)
+    once.set_defaults(function=cmd_trial)
 
     up = commands.add_parser("up", help="start a machine in the background")
     add_name(up)
@@ -168,6 +174,10 @@ def cmd_cuts(options: argparse.Namespace) -> int:
 
 def cmd_rescue(options: argparse.Namespace) -> int:
     return rescue.main_job(output=options.output, keep=options.keep, only=options.only)
+
+
+def cmd_trial(options: argparse.Namespace) -> int:
+    return trial.main_job(output=options.output, keep=options.keep, only=options.only)
 
 
 def cmd_up(options: argparse.Namespace) -> int:

@@ -54,7 +54,7 @@ class Bench:
     report: Report
     prepared: Prepared
     work: Path
-    no_trial: tuple[str, ...] = ()
+    no_trial: tuple[str, ...] = ("--no-trial",)
 
     def machine(self, name: str, disk: Path) -> Machine:
         """A machine of its own on an overlay of this disk."""

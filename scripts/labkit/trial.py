@@ -1,0 +1,224 @@
+"""Trial boots on a real GRUB: a good one, one that panics, one that hangs; and the way out of a bad default.
+
+The bad word goes into the trial's entry of grub.cfg by hand, as a command line that is bad on just this machine would:
+nobody but the kernel that boots it notices.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from . import observe, prepared, rescue
+from .base import REPOSITORY, LabError, limit, say
+from .console import Console
+from .machine import Machine
+from .prepared import vfiostate
+from .report import Report
+from .rescue import Bench
+from .scenario import REBOOT_FIRST, told
+
+REFUSED = 5
+DEFAULT = "/etc/default/grub"
+GENERATED = "/boot/grub/grub.cfg"
+SCRIPT = "/etc/grub.d/42_vfiostate"
+# rdinit= names what the kernel starts from the initramfs. Nothing: it mounts the root itself, cannot, and panics.
+PANICS = "rdinit=/nonexistent"
+# A shell that waits for somebody to type: the machine stands still for ever.
+HANGS = "rdinit=/bin/sh"
+
+
+def main_job(*, output: Path | None = None, keep: bool = False, only: str = "") -> int:
+    """All cases; prints the table; 0 if every check held."""
+    report = Report(output or REPOSITORY / "build" / "lab" / "trial")
+    with report.phase("image and prepared disk"):
+        disk = prepared.ensure()
+    work = Path(tempfile.mkdtemp(prefix="vfiostate-trial-"))
+    bench = Bench(report, disk, work)
+    failed = False
+    try:
+        for name, case in CASES.items():
+            if only in name:
+                try:
+                    case(bench, name)
+                except (LabError, LookupError, ValueError) as error:
+                    failed = not report.check("the case came to its end", False, f"{type(error).__name__}: {error}")
+    finally:
+        report.write()
+        if keep or failed:
+            say(f"the machines' directories stay: {work}")
+        else:
+            shutil.rmtree(work, ignore_errors=True)
+    print(report.table())
+    say(f"logs and transcripts: {report.directory}")
+    return 0 if report.passed else 1
+
+
+def good(bench: Bench, name: str) -> None:
+    """The trial comes up, becomes the default, and is taken back."""
+    report = bench.report
+    with bench.machine("good", bench.prepared.disk) as machine:
+        staged(bench, machine, name)
+        with report.phase(f"{name}: the trial boot"):
+            machine.reboot()
+            token = "vfiostate.setup=" in observe.cmdline(machine.agent)
+            report.check("the next boot has the new command line", token, observe.cmdline(machine.agent))
+        makes_default(report, machine, name)
+        gives_back(bench, machine, name, reboots=True)
+
+
+def panics(bench: Bench, name: str) -> None:
+    """The trial's kernel panics; it is staged again, mended, and comes up; all is taken back."""
+    report = bench.report
+    with bench.machine("panics", bench.prepared.disk) as machine:
+        staged(bench, machine, name)
+        with report.phase(f"{name}: the trial boot"):
+            machine.agent.sh(add(PANICS))
+            console = shut_down_and_boot(machine)
+            said = console.wait(r"Kernel panic[^\r\n]*", limit("boot"))
+            report.check("the trial boot panics", True, said.splitlines()[-1].strip())
+            report.check("panic=30 resets the machine", machine.wait_off(limit("boot")), "")
+        old_again(report, machine, name)
+        fails(report, machine, name)
+        with report.phase(f"{name}: advance --again"):
+            machine.agent.sh("update-grub", timeout=limit("initramfs"))  # takes the bad word out of the entry
+            again = vfiostate(machine, "advance", "--again")
+            report.check("advance --again stages it once more", again.rc in (0, REBOOT_FIRST), told(again))
+            machine.reboot()
+            words = observe.cmdline(machine.agent)
+            report.check("the next boot has the new command line", "vfiostate.setup=" in words, words)
+        makes_default(report, machine, name)
+        gives_back(bench, machine, name, reboots=True)
+
+
+def hangs(bench: Bench, name: str) -> None:
+    """The trial boot hangs until the power is cut, twice; all is taken back."""
+    report = bench.report
+    with bench.machine("hangs", bench.prepared.disk) as machine:
+        staged(bench, machine, name)
+        machine.agent.sh(add(HANGS))
+        hang_once(report, machine, f"{name}: the trial boot")
+        old_again(report, machine, name)
+        fails(report, machine, name)
+        with report.phase(f"{name}: advance --again"):
+            again = vfiostate(machine, "advance", "--again")
+            report.check("advance --again stages it once more", again.rc in (0, REBOOT_FIRST), told(again))
+        hang_once(report, machine, f"{name}: the trial boot, again")
+        old_again(report, machine, f"{name}, again")
+        fails(report, machine, f"{name}, again")
+        gives_back(bench, machine, name, reboots=False)
+
+
+def no_trial(bench: Bench, name: str) -> None:
+    """Without a trial the bad command line is the default: restore.sh in the initramfs' own shell is the way out."""
+    rescue.case(bench, name, rescue.break_both, rescue.by_own_shell, rescue.finish_after_script)
+
+
+CASES: dict[str, Callable[[Bench, str], None]] = {
+    "1. a good trial": good,
+    "2. a trial that panics": panics,
+    "3. a trial that hangs": hangs,
+    "4. --no-trial and restore.sh": no_trial,
+}
+
+
+def staged(bench: Bench, machine: Machine, name: str) -> None:
+    """`advance --until stubbed`, and that the default is what it was."""
+    with bench.report.phase(f"{name}: advance --until stubbed"):
+        machine.start()
+        done = vfiostate(machine, "advance", "--until", "stubbed")
+        bench.report.check("advance --until stubbed", done.rc == 0, told(done))
+        untouched(bench.report, machine)
+        env = machine.agent.sh("grub-editenv /boot/grub/grubenv list")
+        bench.report.check("the trial is chosen for the next boot", "next_entry=vfiostate-trial" in env, env.strip())
+        asked = vfiostate(machine, "advance")
+        bench.report.check("advance asks for the reboot", asked.rc == REBOOT_FIRST, told(asked))
+
+
+def untouched(report: Report, machine: Machine) -> None:
+    """The default is what it was: the file that is edited, and the default entry."""
+    count = machine.agent.sh(f"grep -c vfiostate {DEFAULT} || true").strip()
+    report.equal(f"{DEFAULT} is untouched", count, "0")
+    lines = [line for line in machine.agent.read(GENERATED).decode().splitlines() if line.lstrip().startswith("linux")]
+    ours = [line for line in lines if "vfiostate.setup=" in line]
+    report.check("one entry more, none other changed", len(ours) == 1 and ours[0] == lines[-1], f"{len(lines)} entries")
+
+
+def add(words: str) -> str:
+    """A shell script that adds words to the trial's entry."""
+    return (
+        f"sed -i '/--id vfiostate-trial/,/^}}/s|^[[:space:]]*linux .*|& {words}|' {GENERATED}\n"
+        f"test $(grep -c ' {words}$' {GENERATED}) = 1 && sync"
+    )
+
+
+def shut_down_and_boot(machine: Machine) -> Console:
+    """A reboot in order into a boot that will not answer; returns its console."""
+    console = Console(machine)
+    machine.power_off()
+    machine.power_on()
+    return console
+
+
+def hang_once(report: Report, machine: Machine, phase: str) -> None:
+    """Boots into the trial that hangs, sees that it stands still, and cuts the power."""
+    with report.phase(phase):
+        console = shut_down_and_boot(machine)
+        said = console.wait(r"built-in shell[^\r\n]*", limit("boot"))
+        report.check("it stands still before anything is mounted", True, said.splitlines()[-1].strip())
+        try:
+            machine.agent.wait(15)
+            up = True
+        except LabError:
+            up = False
+        report.check("it does not come up", not up, "")
+        machine.cut_power()
+
+
+def old_again(report: Report, machine: Machine, name: str) -> None:
+    """After the power cycle: the old command line, without anybody's help."""
+    with report.phase(f"{name}: after the power cycle"):
+        machine.start()
+        words = observe.cmdline(machine.agent)
+        report.check("it boots on its old command line", "vfiostate.setup=" not in words, words)
+        untouched(report, machine)
+
+
+def fails(report: Report, machine: Machine, name: str) -> None:
+    """`advance` says that the trial failed, and what to try next."""
+    with report.phase(f"{name}: advance after the failed trial"):
+        done = vfiostate(machine, "advance")
+        said = done.stdout + done.stderr
+        report.check("advance exits 5", done.rc == REFUSED, told(done))
+        report.check("it says what to try next", "--again" in said and "rollback" in said, said.strip())
+
+
+def makes_default(report: Report, machine: Machine, name: str) -> None:
+    """`advance` makes the trial's command line the default; the next boot has it without being told."""
+    with report.phase(f"{name}: advance to rebooted"):
+        done = vfiostate(machine, "advance")
+        report.check("advance to rebooted", done.rc == 0 and "state: rebooted" in done.stdout, told(done))
+        gone = machine.agent.sh(f"ls {SCRIPT} 2>/dev/null; grep -c vfiostate-trial {GENERATED}; true").split()
+        report.equal("the trial's entry is gone", gone, ["0"])
+        count = machine.agent.sh(f"grep -c vfiostate.setup= {DEFAULT}; true").strip()
+        report.equal(f"its words are in {DEFAULT}", count, "1")
+        machine.reboot()
+        words = observe.cmdline(machine.agent)
+        report.check("the boot after has it too", "vfiostate.setup=" in words and "panic=30" not in words, words)
+
+
+def gives_back(bench: Bench, machine: Machine, name: str, *, reboots: bool) -> None:
+    """`rollback`, over the reboot that ends it where the new command line runs; and all is as before."""
+    with bench.report.phase(f"{name}: rollback"):
+        done = vfiostate(machine, "rollback")
+        wanted = REBOOT_FIRST if reboots else 0
+        bench.report.check(f"rollback exits {wanted}", done.rc == wanted, told(done))
+        if reboots:
+            machine.reboot()
+            done = vfiostate(machine, "rollback")
+            bench.report.check("rollback is finished", done.rc == 0, told(done))
+    with bench.report.phase(f"{name}: as before?"):
+        bench.report.equal("/proc/cmdline", observe.cmdline(machine.agent), bench.prepared.before.cmdline)
+        rescue.as_before(bench.report, machine, bench.prepared.before)
