@@ -102,13 +102,19 @@ def corpus(base: Path) -> Corpus:
         assert result.code in (0, 3), result.output
         if path.exists():
             older.append(path.read_bytes())
-    heads = [Head(int(seq), digest) for _, seq, digest in LINE.findall((machine / "var/log/syslog").read_text())]
+    heads = list(heads_of(machine).heads)
     images = Images(base / "images")
     with Journal.open(path, write=True) as journal:
         heads.append(_lengthen(journal, images, base / "source"))
     kept = {place.name: place.read_bytes() for place in (base / "images").iterdir()}
     found = read(path)
     return Corpus(path.read_bytes(), tuple(older), kept, found.records, found.blobs, Announced(tuple(heads)))
+
+
+def heads_of(machine: Path) -> Announced:
+    """What the system's log of a simulated machine remembers."""
+    lines = LINE.findall((machine / "var/log/syslog").read_text())
+    return Announced(tuple(Head(int(seq), digest) for _, seq, digest in lines))
 
 
 def _lengthen(journal: Journal, images: Images, source: Path) -> Head:
