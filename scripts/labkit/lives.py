@@ -28,7 +28,6 @@ from .scenario import LEFT_BEHIND, REBOOT_FIRST, STATES, told, told_state
 REFUSED = 5
 TURNED_BACK = 0.08  # of the cuts on the way there, how many are followed by `rollback`
 CUTS_IN_A_ROW = 3
-BOOT_CUTS = 0.25  # of the boots after a cut, how many are cut too, as long as there are some left to be made
 # Each line that vfiostate says goes to the console at once: what is seen there was told, and must not be lost.
 STREAM = 'set -o pipefail; vfiostate "$@" 2>&1 | sed -u "s/^/TOLD:/" >/dev/ttyS0'
 EXAMINE = f"""vfiostate journal verify >/run/verify 2>&1; echo $? >/run/verify.rc
@@ -235,7 +234,7 @@ class Lives:
 
     def boot_after_cut(self) -> None:
         """Boots; now and then the boot is cut too."""
-        while self.quota.left(BOOT) and self.rng.random() < BOOT_CUTS:
+        while self.rng.random() < self.quota.boot_chance():
             if (moment := self.quota.claim(BOOT)) is None:
                 break
             cut = self.quota.record(BOOT, self.number, self.life, round(moment, 2))

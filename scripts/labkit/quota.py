@@ -74,6 +74,10 @@ class Quota:
         """How many are still to be made at all."""
         return sum(self.left(label) for label in NOMINAL)
 
+    def boot_chance(self) -> float:
+        """How likely the boot after a cut is to be cut too, so that these are spread over the run."""
+        return self.left(BOOT) / max(1, self.all_left())
+
     def claim(self, label: str) -> float | None:
         """The moment of the next cut of a label in seconds from its beginning; None where it has had its share.
 
