@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bundle, cuts, image, rescue, scenario, trial
+from . import blocks, bundle, cuts, image, rescue, scenario, trial
 from .base import LabError, cache_directory, limit, need_commands, say
 from .machine import Machine, Shape, overlay
 
@@ -20,6 +20,7 @@ EPILOG = """examples:
   scripts/lab rescue                      the way back for a machine that does not boot any more
   scripts/lab cuts 100 --machines 2       a hundred power cuts at random moments of every step
   scripts/lab trial                       trial boots: a good one, one that panics, one that hangs
+  scripts/lab blocks --log /tmp/blocks    a recorded disk, cut off at every write; and a negative control
   scripts/lab up && scripts/lab exec -- lspci -nnk && scripts/lab down
   scripts/lab shell                       a line at a time in the running machine (starts it if there is none)
 """
@@ -71,6 +72,14 @@ def parser() -> argparse.ArgumentParser:
     once.add_argument("--only", default="", metavar="WORDS", help="only the cases with these words in their names")
     add_output(once)
     once.set_defaults(function=cmd_trial)
+
+    crash = commands.add_parser("blocks", help="crash states of a disk whose every write was recorded, with numbers")
+    crash.add_argument("--states", type=int, default=1000, help="random ones beside prefixes (default: %(default)s)")
+    crash.add_argument("--seed", type=int, default=1, help="of what is chosen at random (default: %(default)s)")
+    crash.add_argument("--no-fsync", action="store_true", help="only the negative control: the fsyncs taken out")
+    crash.add_argument("--log", type=Path, help="directory of the recordings: kept, and replayed if they are there")
+    crash.add_argument("--jobs", type=int, help="processes (default: one for each processor)")
+    crash.set_defaults(function=cmd_blocks)
 
     up = commands.add_parser("up", help="start a machine in the background")
     add_name(up)
@@ -178,6 +187,12 @@ def cmd_rescue(options: argparse.Namespace) -> int:
 
 def cmd_trial(options: argparse.Namespace) -> int:
     return trial.main_job(output=options.output, keep=options.keep, only=options.only)
+
+
+def cmd_blocks(options: argparse.Namespace) -> int:
+    return blocks.main_job(
+        states=options.states, seed=options.seed, control_only=options.no_fsync, log=options.log, jobs=options.jobs
+    )
 
 
 def cmd_up(options: argparse.Namespace) -> int:

@@ -1,0 +1,203 @@
+"""Crash states on the level of blocks: a recorded life of a simulated host, cut off at every write and in between.
+
+The program keeps its promise where no state violates it; the harness is believed because it finds violations in the
+same life recorded with the fsyncs taken out.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import blockrecord
+from .base import REPOSITORY, LabError, need_commands, say
+from .blockcheck import Verdict, check, events, load_program
+from .blocklog import LogFormatError, whole
+from .blockrecord import HOST, NOTES_AT, Recording
+from .blockstates import Builder, CrashState, Recorded, choose, digest, entries_of, extract, manifest, repair
+
+CHUNKS = 6  # for each process, so that none has to wait long for the last
+CONTROL_SHARE = 10  # the negative control takes that part of the random states
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found of one crash state."""
+
+    upto: int
+    why: str
+    during: str
+    digest: str
+    way: str
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is held against every state: the host's files before, and the journal's hashes in the end."""
+
+    before: dict[str, tuple[int, int, int, str]]
+    known: tuple[str, ...]
+
+
+def main_job(*, states: int, seed: int, control_only: bool, log: Path | None, jobs: int | None = None) -> int:
+    """Record what is not recorded in `log` yet, replay, print the numbers; 0 if the program keeps its promise and the
+    negative control does not."""
+    need_commands(["mke2fs"])
+    with_requirements()
+    scratch = tempfile.TemporaryDirectory(prefix="vfiostate-blocks-")
+    with scratch:
+        directory = log or Path(scratch.name)
+        wanted: dict[Recording, tuple[str, ...]] = {} if control_only else {Recording(directory / "true"): ()}
+        wanted[Recording(directory / "no-fsync")] = ("--no-fsync",)
+        if missing := {one: flags for one, flags in wanted.items() if not one.complete()}:
+            blockrecord.record(missing)
+        passed = True
+        for recording, flags in wanted.items():
+            count = states if not flags else max(1, states // CONTROL_SHARE)
+            found = replay(recording, count, seed, jobs or os.cpu_count() or 1)
+            bad = [one for one in found if one.problems]
+            if flags:
+                print(f"negative control, fsyncs taken out: {len(bad)} of {len(found)} states violate the promise")
+                passed &= bool(bad)
+            else:
+                print(f"violations: {len(bad)} of {len(found)} states")
+                passed &= not bad
+        return 0 if passed else 1
+
+
+def with_requirements() -> None:
+    """Have the program and what it needs in this process; starts anew with the checkout's own Python where it must."""
+    try:
+        load_program()
+    except ImportError as error:
+        own = REPOSITORY / ".venv" / "bin" / "python"
+        if own.exists() and Path(sys.prefix).resolve() != own.parents[1].resolve():
+            os.execv(own, [str(own), *sys.argv])
+        raise LabError(
+            f"the program does not load here: {error}\n  scripts/test makes a .venv with all it needs, or: "
+            f"pip install -e {REPOSITORY}"
+        ) from None
+
+
+def scratch_space() -> str | None:
+    """Where images are built: in memory where there is room for it."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 4 << 30 else None
+
+
+def replay(recording: Recording, count: int, seed: int, jobs: int) -> list[Found]:
+    """Look at every chosen state of a recording; prints its numbers and writes the findings beside it."""
+    started = time.monotonic()
+    recorded = Recorded(recording.before, recording.log, NOTES_AT)
+    expected = _expected(recorded)
+    chosen = choose(recorded, count, seed)
+    say(f"{recording.directory.name}: {len(chosen)} states of {entries_of(recorded)}")
+    size = -(-len(chosen) // (jobs * CHUNKS))
+    chunks = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+    # Forked, so that no process loads the program again.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+        tasks = [pool.submit(look_at, recording, expected, chunk) for chunk in chunks]
+        found = []
+        for number, task in enumerate(tasks):
+            found += task.result()
+            bad = sum(bool(one.problems) for one in found)
+            say(f"  {number + 1}/{len(tasks)}: {len(found)} states, {bad} with a violation")
+    write_findings(recording, found)
+    print(summary(recording, recorded, found, time.monotonic() - started, seed))
+    return found
+
+
+def _expected(recorded: Recorded) -> Expected:
+    with tempfile.TemporaryDirectory(dir=scratch_space()) as name:
+        scratch = Path(name)
+        builder = Builder(recorded, scratch)
+        found = []
+        for number, upto in enumerate((recorded.first, len(recorded.entries))):
+            image = builder.image(CrashState(upto, whole(recorded.epochs.loose(upto)), "prefix"))
+            repair(image)
+            extract(image, HOST, scratch / str(number))
+            found.append(scratch / str(number))
+        known = events(found[1])
+        commits = [one.said for one in recorded.notes if one.said["kind"] == "commit"]
+        told = [known[int(str(one["seq"])) - 1 :][:1] == (one["hash"],) for one in commits]
+        if not told or not all(told):
+            raise LogFormatError("the notes do not fit the journal that was recorded")
+        return Expected(manifest(found[0]), known)
+
+
+# The states that this process has checked: the program sees files, not blocks, and the same files need one check.
+_checked: dict[tuple[Path, str], Verdict] = {}
+
+
+def look_at(recording: Recording, expected: Expected, chosen: Sequence[CrashState]) -> list[Found]:
+    """Build each state and check it; run in a process of its own."""
+    recorded = Recorded(recording.before, recording.log, NOTES_AT)
+    with tempfile.TemporaryDirectory(dir=scratch_space()) as name:
+        builder = Builder(recorded, Path(name))
+        return [_look(recording, recorded, expected, builder, Path(name) / "host", one) for one in chosen]
+
+
+def _look(
+    recording: Recording, recorded: Recorded, expected: Expected, builder: Builder, host: Path, state: CrashState
+) -> Found:
+    during = recorded.command(state.upto)
+    image = builder.image(state)
+    try:
+        remarks = repair(image)
+        shutil.rmtree(host, ignore_errors=True)
+        extract(image, HOST, host)
+    except LabError as error:
+        return Found(state.upto, state.why, during, "", "", ("the file system is lost",), (str(error),))
+    print_of = digest(host)
+    key = recording.directory, print_of
+    if key not in _checked:
+        _checked[key] = check(host, expected.known, expected.before, forward=int(print_of[0], 16) % 2 == 0)
+    verdict = _checked[key]
+    problems = [*verdict.problems]
+    note = recorded.acknowledged(state.upto)
+    if note is not None:
+        seq = int(str(note.said["seq"]))
+        if len(verdict.hashes) < seq or verdict.hashes[seq - 1] != note.said["hash"]:
+            problems.append(f"acknowledged and lost: event {seq} (the journal ends with {len(verdict.hashes)})")
+    if remarks:
+        problems.append("e2fsck had more to do than to replay the journal")
+    return Found(state.upto, state.why, during, print_of, verdict.way, tuple(problems), (*remarks, *verdict.remarks))
+
+
+def write_findings(recording: Recording, found: Sequence[Found]) -> None:
+    """Every state with a violation, as JSON lines."""
+    with open(recording.directory / "violations.jsonl", "w", encoding="utf-8") as file:
+        for one in found:
+            if one.problems:
+                file.write(json.dumps(asdict(one)) + "\n")
+
+
+def summary(recording: Recording, recorded: Recorded, found: Sequence[Found], seconds: float, seed: int) -> str:
+    """The numbers of a replay."""
+    by_why = Counter(one.why for one in found)
+    ways = Counter(one.way for one in {one.digest: one for one in found}.values())
+    during = Counter(one.during for one in found)
+    kinds = Counter(problem.partition(":")[0] for one in found for problem in one.problems)
+    counts = ", ".join(f"{number} {kind}" for kind, number in entries_of(recorded).items())
+    lines = [
+        f"{recording.directory.name}: log of {counts}; seed {seed}; {seconds:.0f} s",
+        f"  states: {len(found)} ({', '.join(f'{number} {why}' for why, number in sorted(by_why.items()))})",
+        f"  different contents, each run by the program: {sum(ways.values())} "
+        f"({', '.join(f'{number} {way or chr(45)}' for way, number in sorted(ways.items()))})",
+        f"  acknowledged commits: {sum(one.said['kind'] == 'commit' for one in recorded.notes)}",
+        *(f"  power gone during: {what}: {number}" for what, number in sorted(during.items())),
+        *(f"  violation: {what}: {number}" for what, number in kinds.most_common()),
+    ]
+    return "\n".join(lines)
