@@ -188,13 +188,17 @@ def _decide_products(view: _View, deed: Deed, undo: Regenerate, exact: bool) -> 
     kin = _came_since(view.session, deed, undo)
     if not kin and now == _was(deed):
         return Decision(deed, Way.ALREADY_GONE, "what it makes is as it was")
-    if not kin and exact and now == dict(deed.after):
+    # Found out before anything is changed: a way back must not stop halfway at a before-image that is damaged.
+    lost = {path for path, record in deed.before.items() if not images.sound(view.session.images, record)}
+    if not kin and exact and now == dict(deed.after) and not lost:
         return view.put_back(deed, ", ".join(deed.before))
     why = f"{', '.join(kin)} was made since" if kin else "it was made anew since by others"
     if not kin and now == dict(deed.after):
         why = "what it was made of was changed since"
+    if lost:
+        why = f"the before-image of {', '.join(sorted(lost))} is damaged"
     run = RunCommand(undo.argv, why, undo, tuple(deed.before), undo.timeout)
-    restore = tuple(path for path, found in now.items() if exact and found == deed.after.get(path))
+    restore = tuple(path for path, found in now.items() if exact and found == deed.after.get(path) and path not in lost)
     return Decision(deed, Way.REGENERATE, why, action=run, restore=restore)
 
 

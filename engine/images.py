@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.hosts.base import Attributes, ChangeableHost
+from journal.before import Where
+from journal.errors import JournalDamagedError
 from journal.events import Json
 from journal.images import BLOB_LIMIT, Images
 
@@ -56,12 +58,24 @@ def take(host: ChangeableHost, images: Images, path: str) -> tuple[dict[str, Jso
     place = host.local(path)
     if place.stat().st_size > BLOB_LIMIT:
         # An image is kept once: the step that announces a file and the action that changes it speak of the same one.
-        kept = found if images.path(found).exists() else images.keep(place)
+        # Relied on only when it is what its name says.
+        kept = found if sound(images, {"sha256": found, "where": Where.IMAGE.value}) else images.keep(place)
         record |= {"sha256": kept, "where": "image"}
         return record, None
     content = place.read_bytes()
     record |= {"sha256": hashlib.sha256(content).hexdigest(), "where": "blob"}
     return record, content
+
+
+def sound(images: Images, record: Mapping[str, Any]) -> bool:
+    """Whether a before-image is there to be put back: read and hashed where it is an image."""
+    if record.get("where") != Where.IMAGE.value:
+        return True  # a blob is checked when the journal is opened for writing
+    try:
+        images.check(record["sha256"])
+    except JournalDamagedError:
+        return False
+    return True
 
 
 def attributes_of(record: Mapping[str, Any]) -> Attributes:

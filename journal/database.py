@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,8 @@ from journal.schema import APPLICATION_ID
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process that is writing."""
 
+_WAL = 2
+"""The read and write version of a file in WAL mode (https://www.sqlite.org/fileformat.html, 1.3.3)."""
 _Mode = Literal["ro", "rw"]
 _PRAGMAS = ("trusted_schema = OFF", "cell_size_check = ON")
 
@@ -89,7 +91,7 @@ class Database:
         header = b"" if place.path is None or new else inspect_file(place.path, write=write)
         try:
             with mapped(place.shown):
-                self._engine, self.connection = self._connect()
+                self._engine, self.connection = self._connect(header)
         except NotAJournalError as error:
             if header[68:72] != APPLICATION_ID.to_bytes(4, "big"):
                 raise
@@ -99,19 +101,22 @@ class Database:
             ) from error
         self._driver_error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
 
-    def _connect(self) -> tuple[Engine, Connection]:
+    def _connect(self, header: bytes) -> tuple[Engine, Connection]:
         if self.place.path is None:
             engine = _server_engine(self.place, self.writable)
             return engine, engine.connect()
         if self.writable:
             return self._open_sqlite(self.place.path, "rw")
+        # Somebody set it to WAL: reading that would leave a -wal and a -shm beside it.
+        wal = _WAL in header[18:20]
         for _ in range(3):
             try:
-                return self._open_sqlite(self.place.path, "ro")
+                if not wal:
+                    return self._open_sqlite(self.place.path, "ro")
             except (SQLAlchemyError, sqlite3.Error) as error:
                 if not _is_hot(error):
                     raise
-            self._copy = _copy_with_journal(self.place.path)
+            self._copy = _copy_with(self.place.path, () if wal else (hot_journal_of,), (wal_of,) if wal else ())
             if self._copy is not None:
                 return self._open_sqlite(Path(self._copy.name, self.place.path.name), "rw")
         raise JournalLockedError(
@@ -258,15 +263,26 @@ def _is_hot(error: Exception) -> bool:
     return getattr(original(error), "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK
 
 
-def _copy_with_journal(path: Path) -> tempfile.TemporaryDirectory[str] | None:
-    """A private copy of a file and its hot journal; None if a writer came in between."""
-    both = (path, hot_journal_of(path))
+def wal_of(path: Path) -> Path:
+    """The write-ahead log, where somebody set the file to that mode."""
+    return path.with_name(f"{path.name}-wal")
+
+
+_Beside = Callable[[Path], Path]
+
+
+def _copy_with(
+    path: Path, needed: Sequence[_Beside], optional: Sequence[_Beside]
+) -> tempfile.TemporaryDirectory[str] | None:
+    """A private copy of a file and of what lies beside it; None if a writer came in between."""
+    files = [path, *(beside(path) for beside in needed)]
+    files += [place for place in (beside(path) for beside in optional) if place.exists()]
     directory = tempfile.TemporaryDirectory(prefix="vfiostate-journal-")
     try:
-        before = [_identity(file) for file in both]
-        for file in both:
+        before = [_identity(file) for file in files]
+        for file in files:
             shutil.copyfile(file, Path(directory.name, file.name))
-        if [_identity(file) for file in both] == before:
+        if [_identity(file) for file in files] == before:
             return directory
     except FileNotFoundError:
         pass

@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from journal.before import Where, named
 from journal.chain import GENESIS, Record, decoded
-from journal.database import Database, hot_journal_of, locate
+from journal.database import Database, hot_journal_of, locate, wal_of
 from journal.errors import JournalError
 from journal.events import Event, Kind
 
@@ -107,15 +107,15 @@ def salvage(where: str | Path) -> Salvage:
 
 @contextlib.contextmanager
 def _bytes_of(path: Path) -> Iterator[bytes]:
-    """The file's content; where a hot journal lies beside it, that of a copy from which SQLite took the commit back."""
-    hot = hot_journal_of(path)
-    if not hot.exists():
+    """The file's content; where a hot journal or a WAL lies beside it, that of a copy in which SQLite settled it."""
+    beside = [place for place in (hot_journal_of(path), wal_of(path)) if place.exists()]
+    if not beside:
         yield path.read_bytes()
         return
     with tempfile.TemporaryDirectory(prefix="vfiostate-journal-") as directory:
+        for place in (path, *beside):
+            shutil.copyfile(place, Path(directory, place.name))
         copy = Path(directory, path.name)
-        shutil.copyfile(path, copy)
-        shutil.copyfile(hot, hot_journal_of(copy))
         with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
             connection = sqlite3.connect(copy)
             with contextlib.closing(connection):

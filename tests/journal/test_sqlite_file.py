@@ -460,3 +460,21 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_writer_is_killed(path: P
             assert acknowledged <= len(seen) <= acknowledged + 2
             assert (len(seen) - EVENTS) % 2 == 0
             assert all(journal.blob(name) for name in journal.blobs())
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_reading_a_journal_that_somebody_set_to_wal_leaves_nothing_beside_it(path: Path, live: bool) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    if live:
+        connection.execute("CREATE TABLE theirs (x)")  # only in the -wal
+    else:
+        connection.close()
+    before = contents(path.parent)
+    with Journal.open(path, write=False) as journal:
+        assert len(list(journal.events())) == EVENTS
+        assert journal.schema_faults() == (("table theirs is not ours",) if live else ())
+    assert {name: content for name, (content, _) in contents(path.parent).items()} == {
+        name: content for name, (content, _) in before.items()
+    }
+    connection.close()
