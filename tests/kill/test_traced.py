@@ -1,0 +1,71 @@
+"""Killed, or given an error, by strace at the system calls by which the program changes something: a small sample.
+
+`scripts/crash kills` and `scripts/crash faults` take every point.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from steps.base import State
+from tests.kill.traced import faulting, killing, machines, tracer
+from tests.kill.traced.kills import WAYS, Way
+from tests.kill.traced.program import crash
+
+POINTS = int(os.environ.get("VFIOSTATE_TRACED_POINTS", "12"))
+WHY_NOT = tracer.missing()
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+
+
+def test_a_forked_run_changes_what_a_fresh_process_changes(tmp_path: Path) -> None:
+    stages = machines.make("article", tmp_path / "stages")
+    way = Way(False, State.STUBBED)
+    forked = tracer.changes(way.machine(stages, tmp_path / "forked"), way.command).calls
+    fresh = tracer.fresh(
+        way.machine(stages, tmp_path / "fresh"),
+        [sys.executable, "-m", "engine", "--simulate", str(tmp_path / "fresh"), "advance"],
+    )
+    assert Counter((call.name, call.where) for call in fresh if "journal" not in call.where) == Counter(
+        (call.name, call.where) for call in forked if "journal" not in call.where
+    )
+    # How many pages of the journal a commit touches depends on the setup's random id.
+    assert abs(len(fresh) - len(forked)) <= 0.1 * len(forked)
+
+
+def test_killed_at_any_changing_call_the_next_run_gets_there_and_back() -> None:
+    ways = Random(POINTS).sample(WAYS, 4)
+    found = killing.run(["debian12-lab"], stride=1, pairs=2, seed=1, jobs=1, ways=ways, most=POINTS)
+    assert sum(result.reached for _, result in found.results) >= POINTS // 2
+    assert not found.failures, killing.told_failures(found.failures)
+
+
+def test_a_fault_at_any_changing_call_is_answered_and_the_next_run_gets_there_and_back() -> None:
+    ways = Random(POINTS).sample(WAYS, 4)
+    found = faulting.run(["debian12-lab"], stride=1, seed=1, jobs=1, ways=ways, most=POINTS)
+    assert not faulting.told_failures(found), faulting.told_failures(found)
+
+
+def test_a_tracer_that_cannot_trace_says_why(tmp_path: Path) -> None:
+    environment = {"PATH": str(tmp_path)}
+    code = "from tests.kill.traced import tracer; print(tracer.missing())"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "strace is not installed\n"
+
+
+def test_a_machines_copy_is_the_machine(tmp_path: Path) -> None:
+    """What "as before" compares sees the mode and the content of a file, and a device's driver and override."""
+    stages = machines.make("debian12-lab", tmp_path / "stages")
+    copied = crash.copy(stages.at[State.STUBBED], tmp_path / "copy")
+    assert machines.host(copied) == machines.host(stages.at[State.STUBBED])
+    for spoil in ("etc/default/grub", "sys/bus/pci/devices/0000:02:00.0/driver_override"):
+        (copied / spoil).write_text("other\n")
+        with pytest.raises(machines.NotAsPromised):
+            machines.as_before(copied, machines.host(stages.at[State.STUBBED]))
