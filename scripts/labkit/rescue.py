@@ -7,6 +7,7 @@ Then its disk is attached to a rescue machine, or its own initramfs' shell is al
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -58,7 +59,7 @@ class Bench:
 
     def machine(self, name: str, disk: Path) -> Machine:
         """A machine of its own on an overlay of this disk."""
-        directory = self.work / name
+        directory = self.work / re.sub(r"[^a-z0-9-]+", "-", name)  # a comma would end an option of QEMU's
         directory.mkdir(parents=True)
         return Machine(directory, overlay(disk, directory / "disk.qcow2"), on_run=self.report.ran)
 
@@ -98,7 +99,7 @@ def case(
 ) -> None:
     """One broken machine, one way back, and what the machine is then."""
     broken = breaking(bench)
-    machine = bench.machine(name.replace(" ", "-").replace(".", ""), broken.disk)
+    machine = bench.machine(name, broken.disk)
     with machine:
         with bench.report.phase(f"{name}: the way back"):
             way(bench, machine)
