@@ -13,7 +13,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -94,7 +94,7 @@ def salvage(where: str | Path) -> Salvage:
         with _bytes_of(place.path) as data:
             page = _page_size(data)
             found, broken = _events(data, page)
-            for record in (*found, *_bare(data)):
+            for record in (*found, *_bare(data, {record.hash for record in found})):
                 _add(records, record)
             blobs.update(_blobs(data, page))
     with contextlib.suppress(JournalError), contextlib.closing(Database(place, write=False)) as database:
@@ -156,10 +156,12 @@ def _number_before(data: bytes, start: int) -> int | None:
     return number if 0 < number < 1 << 32 else None
 
 
-def _bare(data: bytes) -> Iterator[Record]:
-    """Events whose record header was damaged, as long as their content lies in one piece."""
+def _bare(data: bytes, found: Container[str]) -> Iterator[Record]:
+    """Events whose record header was damaged, as long as their content lies in one piece; without those found."""
     decoder = json.JSONDecoder()
     for match in _BARE.finditer(data):
+        if match[2].decode() in found:
+            continue
         body = data[match.end() : match.end() + 65536].decode("latin-1")
         with contextlib.suppress(ValueError, RecursionError):
             _, end = decoder.raw_decode(body)
