@@ -29,14 +29,12 @@ JOURNAL = "var/lib/vfiostate/journal.db"
 REBOOT_FIRST = 3
 INTERNAL = 99
 PATIENCE = 60  # seconds for one command
-NO_SCRIPT = "there is no restore.sh"
 
 
 @dataclass
 class Verdict:
-    """What was found on one set of files: the journal's events by their hashes, and what was wrong."""
+    """What became of one host: which way it went, and what was wrong."""
 
-    hashes: tuple[str, ...] = ()
     problems: list[str] = field(default_factory=list)
     way: str = ""
     remarks: list[str] = field(default_factory=list)
@@ -110,12 +108,39 @@ def _too_long(_signal: int, _frame: FrameType | None) -> None:
     os._exit(INTERNAL)
 
 
-def check(directory: Path, known: Sequence[str] | None, before: Mapping[str, object], *, forward: bool) -> Verdict:
-    """Look at a host after a power cut: power comes back, the journal is whole and tells nothing but what was
-    recorded (`known`, None for any), and one command goes on (`forward`, then back) or goes back, to `before`."""
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the journal on a disk tells: the hashes of its events, the last of a way back that was begun and not
+    finished, and what is wrong with it."""
+
+    hashes: tuple[str, ...] = ()
+    half_back: bool = False
+    problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def remember(directory: Path, known: Sequence[str]) -> Memory:
+    """Have the journal verified and, as by the next writer, recovered; it may tell nothing but what was recorded
+    (`known`), in that order."""
+    if not (directory / JOURNAL).exists():
+        return Memory()
+    host, problems = Host(directory), []
+    if host.run("journal", "verify") != 0:
+        problems.append("journal verify is not content")
+    kinds = events(directory, write=True)
+    hashes = tuple(digest for digest, _ in kinds)
+    if hashes != tuple(known[: len(hashes)]):
+        problems.append("the journal tells what was not recorded")
+    way = [kind for _, kind in kinds if kind in ("rollback_started", "rollback_finished")]
+    return Memory(hashes, way[-1:] == ["rollback_started"], tuple(problems), (host.tail(),) if problems else ())
+
+
+def check(directory: Path, memory: Memory, before: Mapping[str, object], *, forward: bool) -> Verdict:
+    """Look at a host after a power cut: power comes back, and one command goes on (`forward`, then back) or goes back,
+    to `before`."""
     host, verdict = Host(directory), Verdict()
     try:
-        _check(host, verdict, known, before, forward)
+        _check(host, verdict, memory, before, forward)
     except Exception as error:  # noqa: BLE001  whatever the program does to us is a finding, with its transcript
         verdict.problems.append(f"the harness met {type(error).__name__}: {error}")
     finally:
@@ -126,20 +151,13 @@ def check(directory: Path, known: Sequence[str] | None, before: Mapping[str, obj
     return verdict
 
 
-def _check(
-    host: Host, verdict: Verdict, known: Sequence[str] | None, before: Mapping[str, object], forward: bool
-) -> None:
-    if host.run("machine", "reboot") != 0 and not _rescued(host, verdict):
+def _check(host: Host, verdict: Verdict, memory: Memory, before: Mapping[str, object], forward: bool) -> None:
+    if host.run("machine", "reboot") != 0:
+        _rescue(host, verdict)
         return
-    if (host.directory / JOURNAL).exists():
-        verdict.hashes = events(host.directory)
-        if host.run("journal", "verify") != 0:
-            verdict.problems.append("journal verify is not content")
-    if known is not None and verdict.hashes != tuple(known[: len(verdict.hashes)]):
-        verdict.problems.append("the journal tells what was not recorded")
     verdict.way = "back"
-    # Before the first event there is nothing to take back.
-    if not verdict.hashes or (forward and not half_back(host)):
+    # Before the first event there is nothing to take back; where a way back was begun, only `rollback` goes on.
+    if not memory.hashes or (forward and not memory.half_back):
         verdict.way = "there and back"
         if host.over_reboots("advance", "--until", "running") != 0:
             verdict.problems.append("advance does not get to running")
@@ -151,32 +169,25 @@ def _check(
         verdict.problems.append(f"not as before: {', '.join(different[:6])}")
 
 
-def _rescued(host: Host, verdict: Verdict) -> bool:
+def _rescue(host: Host, verdict: Verdict) -> None:
     """The machine does not come up: take the way back of a rescue system, and see whether it comes up then."""
     verdict.problems.append("the machine does not boot")
     verdict.remarks.append(host.tail())
     script = host.directory / "var/lib/vfiostate/restore.sh"
     if not script.exists():
-        verdict.remarks.append(NO_SCRIPT)
-        return False
+        verdict.remarks.append("there is no restore.sh")
+        return
     done = subprocess.run(["sh", str(script), str(host.directory)], capture_output=True, text=True, check=False)
     back = done.returncode == 0 and host.run("machine", "reboot") == 0
     verdict.remarks.append("restore.sh mends it" if back else f"restore.sh does not mend it: {done.stderr[-300:]}")
-    return False
 
 
-def events(directory: Path) -> tuple[str, ...]:
-    """The hashes of the journal's events, in order; as many as can be read."""
+def events(directory: Path, *, write: bool) -> list[tuple[str, str]]:
+    """The hashes and kinds of the journal's events, in order; as many as can be read."""
     from journal.errors import JournalError
     from journal.store import Journal
 
-    found: list[str] = []
-    with contextlib.suppress(JournalError), Journal.open(directory / JOURNAL, write=False) as journal:
-        found.extend(record.hash for record in journal.records())
-    return tuple(found)
-
-
-def half_back(host: Host) -> bool:
-    """Whether a way back was begun and not finished: then only `rollback` goes on."""
-    host.run("status")
-    return "rollback" in host.said[-1].partition("\n")[2]
+    found: list[tuple[str, str]] = []
+    with contextlib.suppress(JournalError), Journal.open(directory / JOURNAL, write=write) as journal:
+        found.extend((event.hash, event.kind.value) for event in journal.events())
+    return found

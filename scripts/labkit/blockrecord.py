@@ -105,7 +105,7 @@ def record(recordings: dict[Recording, tuple[str, ...]]) -> None:
         machine = RecordedMachine(work, overlay(base, work / "disk.qcow2"), Shape(), recorded=tuple(extra))
         with machine:
             say("starting a machine with recorded disks")
-            machine.start()
+            machine.start("first boot")
             bundle.install(machine.agent, tar)
             observe.place_programs(machine.agent)
             machine.agent.write(RECORDER, (GUEST_PROGRAMS / "recorder.py").read_bytes())

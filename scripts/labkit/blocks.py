@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import blockrecord
 from .base import REPOSITORY, LabError, need_commands, say
-from .blockcheck import Verdict, check, events, load_program
+from .blockcheck import JOURNAL, Memory, Verdict, check, events, load_program, remember
 from .blocklog import LogFormatError, whole
 from .blockrecord import HOST, NOTES_AT, Recording
 from .blockstates import Builder, CrashState, Recorded, choose, digest, entries_of, extract, manifest, repair
@@ -37,7 +37,8 @@ class Found:
     upto: int
     why: str
     during: str
-    digest: str
+    files: str
+    host: str
     way: str
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
@@ -129,7 +130,7 @@ def _expected(recorded: Recorded) -> Expected:
             repair(image)
             extract(image, HOST, scratch / str(number))
             found.append(scratch / str(number))
-        known = events(found[1])
+        known = tuple(mark for mark, _ in events(found[1], write=False))
         commits = [one.said for one in recorded.notes if one.said["kind"] == "commit"]
         told = [known[int(str(one["seq"])) - 1 :][:1] == (one["hash"],) for one in commits]
         if not told or not all(told):
@@ -137,7 +138,9 @@ def _expected(recorded: Recorded) -> Expected:
         return Expected(manifest(found[0]), known)
 
 
-# The states that this process has checked: the program sees files, not blocks, and the same files need one check.
+# What this process has looked at. The program sees files, not blocks: the same bytes need one look at the journal, and
+# hosts that differ in nothing but how SQLite had come to write the same events need one way there and back.
+_remembered: dict[tuple[Path, str], tuple[Memory, str]] = {}
 _checked: dict[tuple[Path, str], Verdict] = {}
 
 
@@ -159,21 +162,32 @@ def _look(
         shutil.rmtree(host, ignore_errors=True)
         extract(image, HOST, host)
     except LabError as error:
-        return Found(state.upto, state.why, during, "", "", ("the file system is lost",), (str(error),))
-    print_of = digest(host)
-    key = recording.directory, print_of
-    if key not in _checked:
-        _checked[key] = check(host, expected.known, expected.before, forward=int(print_of[0], 16) % 2 == 0)
-    verdict = _checked[key]
-    problems = [*verdict.problems]
-    note = recorded.acknowledged(state.upto)
-    if note is not None:
-        seq = int(str(note.said["seq"]))
-        if len(verdict.hashes) < seq or verdict.hashes[seq - 1] != note.said["hash"]:
-            problems.append(f"acknowledged and lost: event {seq} (the journal ends with {len(verdict.hashes)})")
+        return Found(state.upto, state.why, during, "", "", "", ("the file system is lost",), (str(error),))
+    files = digest(host)
+    if (recording.directory, files) not in _remembered:
+        memory = remember(host, expected.known)
+        told = files if memory.problems else f"{digest(host, without=JOURNAL)} {memory.hashes[-1:]}"
+        _remembered[recording.directory, files] = memory, told
+    memory, told = _remembered[recording.directory, files]
+    if (recording.directory, told) not in _checked:
+        forward = len(_checked) % 2 == 0
+        _checked[recording.directory, told] = check(host, memory, expected.before, forward=forward)
+    verdict = _checked[recording.directory, told]
+    problems = [*memory.problems, *verdict.problems, *_lost(recorded, state, memory)]
     if remarks:
         problems.append("e2fsck had more to do than to replay the journal")
-    return Found(state.upto, state.why, during, print_of, verdict.way, tuple(problems), (*remarks, *verdict.remarks))
+    said = (*remarks, *memory.remarks, *verdict.remarks)
+    return Found(state.upto, state.why, during, files, told, verdict.way, tuple(problems), said)
+
+
+def _lost(recorded: Recorded, state: CrashState, memory: Memory) -> list[str]:
+    note = recorded.acknowledged(state.upto)
+    if note is None:
+        return []
+    seq = int(str(note.said["seq"]))
+    if memory.hashes[seq - 1 : seq] == (note.said["hash"],):
+        return []
+    return [f"acknowledged and lost: event {seq} (the journal ends with {len(memory.hashes)})"]
 
 
 def write_findings(recording: Recording, found: Sequence[Found]) -> None:
@@ -187,14 +201,15 @@ def write_findings(recording: Recording, found: Sequence[Found]) -> None:
 def summary(recording: Recording, recorded: Recorded, found: Sequence[Found], seconds: float, seed: int) -> str:
     """The numbers of a replay."""
     by_why = Counter(one.why for one in found)
-    ways = Counter(one.way for one in {one.digest: one for one in found}.values())
+    ways = Counter(one.way for one in {one.host: one for one in found}.values())
     during = Counter(one.during for one in found)
     kinds = Counter(problem.partition(":")[0] for one in found for problem in one.problems)
     counts = ", ".join(f"{number} {kind}" for kind, number in entries_of(recorded).items())
     lines = [
         f"{recording.directory.name}: log of {counts}; seed {seed}; {seconds:.0f} s",
         f"  states: {len(found)} ({', '.join(f'{number} {why}' for why, number in sorted(by_why.items()))})",
-        f"  different contents, each run by the program: {sum(ways.values())} "
+        f"  different contents, in each the journal verified and recovered: {len({one.files for one in found})}",
+        f"  different hosts, each taken on by the program: {sum(ways.values())} "
         f"({', '.join(f'{number} {way or chr(45)}' for way, number in sorted(ways.items()))})",
         f"  acknowledged commits: {sum(one.said['kind'] == 'commit' for one in recorded.notes)}",
         *(f"  power gone during: {what}: {number}" for what, number in sorted(during.items())),
