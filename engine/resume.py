@@ -7,9 +7,10 @@ ever gives new runs. What is refused or fails parks it at once. And it never reb
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from engine import resume_unit
+from engine import resume_unit, signals
 from engine.advance import advance
 from engine.attempt import Outcome
 from engine.recovery import recover
@@ -17,10 +18,16 @@ from engine.resumption import LIMIT, What
 from engine.signals import InterruptedByUser
 from journal.errors import Exit, JournalError, VfiostateError
 from steps.base import Severity, State
+from steps.nics import default_interfaces
 from steps.resume_service import OFF, UNIT_NAME
 
 if TYPE_CHECKING:
     from engine.session import Session
+
+# What is refused soon after a boot and perhaps not a minute later (steps.own_devices).
+PASSING = {"host-lost-network"}
+# Seconds: DHCP gives up sooner.
+ROUTE_WAIT = 120.0
 
 
 def advance_and_resume(session: Session, until: State | None = None, *, reboot: bool = False) -> Outcome:
@@ -75,6 +82,8 @@ def resume(session: Session) -> Outcome:
 def _go_on(session: Session, until: State) -> Outcome:
     try:
         outcome = advance(session, until)
+        if _may_pass(outcome) and _routed_at_last(session):
+            outcome = advance(session, until)
     except (JournalError, InterruptedByUser):
         # It could not be recorded; or the host is shut down meanwhile. The boot is counted.
         raise
@@ -86,6 +95,22 @@ def _go_on(session: Session, until: State) -> Outcome:
     grave = [found.message for found in outcome.findings if found.severity is Severity.REFUSAL]
     said = resume_unit.park(session, " ".join(grave) or "it was refused")
     return Outcome(outcome.exit, outcome.state, outcome.findings, (*outcome.said, said))
+
+
+def _may_pass(outcome: Outcome) -> bool:
+    """Whether it was refused for nothing but what a boot that is young yet brings by itself."""
+    return {found.code for found in outcome.findings if found.severity is Severity.REFUSAL} == PASSING
+
+
+def _routed_at_last(session: Session) -> bool:
+    """Wait for a default route, which may come long after the targets: nobody waits for the network on many hosts."""
+    deadline = time.monotonic() + ROUTE_WAIT
+    while not default_interfaces(session.host):
+        if time.monotonic() > deadline:
+            return False
+        signals.check()
+        time.sleep(1.0)
+    return True
 
 
 def _not_asked(session: Session) -> tuple[str, ...]:

@@ -147,11 +147,11 @@ def _order(session: Session, setup: str) -> Order:
 
     own = journal_url(session.host, session.options) is None
     journal = f"{session.state_dir}/journal.db" if own else session.state_dir
-    program = SIMULATED_PROGRAM if session.options.simulate is not None else _program()
+    program = SIMULATED_PROGRAM if session.options.simulate is not None else installed_program()
     return Order(setup, program, session.options.config, journal)
 
 
-def _program() -> str:
+def installed_program() -> str:
     """The installed program by its true path: links in the way may go. Raises RefusedError where none is installed."""
     beside = Path(sysconfig.get_path("scripts")) / PROGRAM
     called = Path(os.path.realpath(sys.argv[0])) if sys.argv else beside

@@ -84,7 +84,7 @@ def drift(host: Host, written: Mapping[str, str]) -> list[Drift]:
 
 
 def resumes(host: Host, setup: Setup) -> str | None:
-    """Whether it goes on by itself after the boot, how often it tried, and why it does nothing more where it is parked."""
+    """Whether it goes on by itself after the boot, how often it has tried, and why it does nothing more if so."""
     resume = setup.resume
     if resume is None:
         return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from engine.hosts.simulated import SimulatedHost
+from engine.hosts.simulated import SimulatedHost, description
 from steps.resume_service import LINK, UNIT
 from tests.kill.crash import Run, run
 
@@ -16,8 +17,12 @@ DEVICES = ("--device=01:00.0", "--device=01:00.1", "--device=02:00.0", "--accel=
 
 
 def make(directory: Path, *words: str) -> Path:
-    """A machine of the lab's kind, configured; `words` are further ones for init."""
-    ok(run(directory, "machine", "create", "--from", "debian12-lab"))
+    """A machine of the lab's kind, with a default route, configured; `words` are further ones for init."""
+    found = description.find("debian12-lab")
+    routed = tuple(dataclasses.replace(one, default_route=True) for one in found.interfaces)
+    source = directory.with_name("routed.json")
+    source.write_text(description.render(dataclasses.replace(found, interfaces=routed)))
+    ok(run(directory, "machine", "create", "--from", str(source)))
     ok(run(directory, "init", *DEVICES, *words))
     return directory
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from engine.resume_unit import installed_program
+from journal.errors import RefusedError
 from steps.resume_service import LINK, UNIT
 from tests.kill.crash import copy, manifest, run
 from tests.resume import support
@@ -271,3 +275,79 @@ def test_a_second_asking_counts_anew_and_changes_the_goal(asked: Path) -> None:
     ok(run(asked, "resume"), 3)
     ok(run(asked, "advance", "--resume", "--until", "bound"), 3)
     assert status(asked)["resume"] == {"until": "bound", "tries": 0, "parked": None}
+
+
+def test_a_trial_boot_that_fails_parks_it_and_is_never_made_again_by_itself(asked: Path) -> None:
+    ok(run(asked, "machine", "reboot", "--fails"))
+    assert told(asked) == ["asked", "begun", "parked"]
+    assert "trial boot" in status(asked)["resume"]["parked"]
+    for _ in range(2):
+        ok(run(asked, "machine", "reboot"))
+    assert status(asked)["state"] == "stubbed"
+    assert "next_entry=vfiostate" not in (asked / "boot/grub/grubenv").read_text()
+    assert told(asked) == ["asked", "begun", "parked"]
+
+
+def test_after_a_trial_that_failed_it_can_be_asked_for_again(asked: Path) -> None:
+    ok(run(asked, "machine", "reboot", "--fails"))
+    ok(run(asked, "advance", "--again", "--resume"), 3)
+    assert status(asked)["resume"] == {"until": "running", "tries": 0, "parked": None}
+    ok(run(asked, "machine", "reboot"))
+    assert status(asked)["state"] == "running"
+
+
+def test_it_waits_for_a_network_that_comes_late(asked: Path) -> None:
+    route = network_away(asked)
+    with subprocess.Popen(["sh", "-c", 'sleep 2; mv "$0.away" "$0"', str(route)]) as late:
+        ok(run(asked, "resume"))
+        assert late.wait() == 0
+    assert status(asked)["state"] == "running"
+
+
+def test_a_network_that_never_comes_parks_it(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.resume.ROUTE_WAIT", 0.0)
+    network_away(asked)
+    ok(run(asked, "resume"), 5)
+    assert "default route" in status(asked)["resume"]["parked"]
+
+
+def network_away(machine: Path) -> Path:
+    """Boot, and take the default route away. Where it is kept."""
+    boot(machine)
+    route = machine / "proc/net/route"
+    route.rename(f"{route}.away")
+    route.write_text("Iface\tDestination\tGateway\tFlags\n")
+    return route
+
+
+def test_while_somebody_is_at_work_it_leaves_the_host_to_him(asked: Path) -> None:
+    boot(asked)
+    with (asked / "run/lock/vfiostate.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ok(run(asked, "resume"), 75)
+    assert told(asked) == ["asked"]
+
+
+def test_a_configuration_that_cannot_be_read_parks_it(asked: Path) -> None:
+    boot(asked)
+    (asked / "etc/vfiostate.toml").write_text("stub = 7\n")
+    ok(run(asked, "resume"), 64)
+    assert told(asked) == ["asked", "begun", "parked"]
+
+
+def test_the_unit_calls_the_program_by_its_true_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "opt" / "bin" / "vfiostate"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    link = tmp_path / "vfiostate"
+    link.symlink_to(program)
+    monkeypatch.setattr("sys.argv", [str(link), "advance", "--resume"])
+    assert installed_program() == str(program)
+
+
+def test_without_an_installed_program_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "engine" / "__main__.py")])
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    with pytest.raises(RefusedError, match="no installed `vfiostate`"):
+        installed_program()
