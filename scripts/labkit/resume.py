@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import observe, prepared, rescue, trial
+from . import observe, prepared, trial
 from .base import REPOSITORY, LabError, limit, say
 from .machine import Machine
 from .prepared import vfiostate
