@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from engine import images, restore, signals, undo
 from engine.attempt import NO_ATTEMPT, Outcome
+from engine.config.safety import Files, foreign
 from engine.decide import decide
 from engine.effects import files_of
 from engine.perform import perform
@@ -147,7 +148,10 @@ def _order(session: Session, setup: str) -> Order:
 
     own = journal_url(session.host, session.options) is None
     journal = f"{session.state_dir}/journal.db" if own else session.state_dir
-    program = SIMULATED_PROGRAM if session.options.simulate is not None else installed_program()
+    program = SIMULATED_PROGRAM
+    if session.options.simulate is None:
+        program = installed_program()
+        refuse_foreign_program(session.host, program)
     return Order(setup, program, session.options.config, journal)
 
 
@@ -163,6 +167,17 @@ def installed_program() -> str:
         evidence=(str(beside),),
         hint="install it (README.md says how), then call it from there",
     )
+
+
+def refuse_foreign_program(files: Files, program: str) -> None:
+    """Raise RefusedError where others than root could write what systemd would run as root at every boot."""
+    for path in (program, sys.prefix, str(Path(__file__).parent)):
+        for place, found, remedy in foreign(files, path):
+            raise RefusedError(
+                f"systemd would run {program} as root at every boot, and others may write it: {place} {found}",
+                evidence=(f"{place} {found}",),
+                hint=f"install it where only root may write, such as /opt/vfiostate (README.md), or: {remedy}",
+            )
 
 
 def _refuse(findings: Sequence[Finding]) -> None:

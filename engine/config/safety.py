@@ -29,7 +29,18 @@ class Files(Protocol):
 
 
 def refuse_foreign(files: Files, path: str) -> None:
-    """Raise ConfigurationError when someone besides root and us may write the file or swap it for another.
+    """Raise ConfigurationError when someone besides root and us may write the file or swap it for another."""
+    for place, found, remedy in foreign(files, path):
+        raise ConfigurationError(
+            f"the configuration {path} could have been written by others: {place} {found}",
+            hint=f"look at what it says, then: {remedy}",
+            evidence=(f"{place} {found}",),
+        )
+
+
+def foreign(files: Files, path: str) -> Iterator[tuple[str, str, str]]:
+    """Where someone besides root and us may write a file or swap it for another: the place, what was found there, and
+    the command that mends it.
 
     Looked at: the file, every directory on the way to it, and, where `path` is a symlink, those on the way to that.
     A sticky directory (as /tmp) is let pass: nobody else may rename or remove what is ours in it.
@@ -40,10 +51,10 @@ def refuse_foreign(files: Files, path: str) -> None:
         if found is None or found.kind is FileKind.SYMLINK:
             continue
         if found.uid not in trusted:
-            raise _foreign(path, place, f"belongs to uid {found.uid}", f"chown root {place}")
+            yield place, f"belongs to uid {found.uid}", f"chown root {place}"
         open_to_others = found.mode & (stat.S_IWGRP | stat.S_IWOTH)
         if open_to_others and not (found.kind is FileKind.DIRECTORY and found.mode & stat.S_ISVTX):
-            raise _foreign(path, place, f"has mode {found.mode:04o}", f"chmod go-w {place}")
+            yield place, f"has mode {found.mode:04o}", f"chmod go-w {place}"
 
 
 def _way(path: str) -> Iterator[str]:
@@ -51,11 +62,3 @@ def _way(path: str) -> Iterator[str]:
     while path != "/":
         path = posixpath.dirname(path)
         yield path
-
-
-def _foreign(path: str, place: str, found: str, remedy: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the configuration {path} could have been written by others: {place} {found}",
-        hint=f"look at what it says, then: {remedy}",
-        evidence=(f"{place} {found}",),
-    )

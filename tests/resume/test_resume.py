@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.resume_unit import installed_program
+from engine.hosts.linux import LinuxHost
+from engine.resume_unit import installed_program, refuse_foreign_program
 from journal.errors import RefusedError
 from steps.resume_service import LINK, UNIT
 from tests.kill.crash import copy, manifest, run
@@ -351,3 +352,26 @@ def test_without_an_installed_program_it_is_refused(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     with pytest.raises(RefusedError, match="no installed `vfiostate`"):
         installed_program()
+
+
+def test_a_program_that_others_may_write_is_not_run_as_root_at_every_boot(tmp_path: Path) -> None:
+    program = tmp_path / "vfiostate"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o777)
+    with pytest.raises(RefusedError, match="others may write it"):
+        refuse_foreign_program(LinuxHost(), str(program))
+
+
+def test_restore_sh_takes_it_out_without_us(asked: Path) -> None:
+    done = subprocess.run(
+        ["sh", str(asked / "var/lib/vfiostate/restore.sh"), str(asked)], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert installed(asked) == (False, False)
+
+
+@pytest.mark.parametrize("when", ["asked", "parked", "over"])
+def test_an_audit_finds_everything_as_the_journal_says(asked: Path, when: str) -> None:
+    if when != "asked":
+        ok(run(asked, "machine", "reboot", *(["--fails"] if when == "parked" else [])))
+    ok(run(asked, "audit"))
