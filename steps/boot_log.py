@@ -17,7 +17,8 @@ def left_since(host: Host, boot: str) -> tuple[str, ...]:
     """The last lines of every boot that was begun after `boot` and is not the present one, as evidence."""
     found: list[str] = []
     for each in _boots_between(host, boot):
-        said = host.query(("journalctl", "--quiet", "--no-pager", "-o", "short-monotonic", "-b", each, "-n", str(LINES)))
+        asked = ("journalctl", "--quiet", "--no-pager", "-o", "short-monotonic", "-b", each, "-n", str(LINES))
+        said = host.query(asked)
         lines = [line for line in said.text.splitlines() if line.strip()] if said.ok else []
         found += [f"the last lines of boot {each[:8]} in the system's log:", *(f"  {line}" for line in lines)]
     for folder in PSTORE:

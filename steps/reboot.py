@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steps import boot, boot_log, cmdline, initramfs, kmod, own_devices, reboot_checks, trial
+from steps import boot, boot_log, cmdline, initramfs, kmod, next_kernel, own_devices, reboot_checks, trial
 from steps.actions import Action
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.generated import check
@@ -38,7 +38,9 @@ class RebootStep:
         kept = brief.remembered.get(State.STUBBED.value, {})
         loader = None if again else boot.detect(host, brief.config.boot_loader)
         usable = loader.loader if loader is not None and not loader.findings else None
-        failed = not again and trial.staged(brief) and f"{cmdline.SETUP}={brief.setup}" not in words
+        tried = not again and trial.staged(brief)
+        came = f"{cmdline.SETUP}={brief.setup}" in words
+        boot_facts = usable.read(host, brief.setup) if usable is not None else None
         return RebootFacts(
             boot_id=host.boot_id,
             release=host.release,
@@ -47,9 +49,10 @@ class RebootStep:
             members=tuple(member for member in found if member is not None),
             groups=len(read_groups(host)),
             loader=usable,
-            boot=usable.read(host, brief.setup) if usable is not None else None,
+            boot=boot_facts,
             own=own_devices.read(host, kept),
-            log=boot_log.left_since(host, brief.boot) if failed else (),
+            log=boot_log.left_since(host, brief.boot) if tried and not came else (),
+            following=next_kernel.read(host, brief, boot_facts.release) if boot_facts and tried and came else None,
             image=_image(host, brief) if late and not again else None,
         )
 
@@ -106,7 +109,9 @@ def _commit(
         return (), ()
     if facts.loader is None or facts.boot is None:
         return (), (reboot_checks.unreadable_boot(),)
-    return trial.commit(facts.loader, facts.boot, brief.remembered.get(State.STUBBED.value, {}))
+    ahead = tuple(next_kernel.judge(facts.release, facts.following))
+    actions, more = trial.commit(facts.loader, facts.boot, brief.remembered.get(State.STUBBED.value, {}))
+    return (() if _refused(ahead) else actions), (*ahead, *more)
 
 
 def _image(host: Host, brief: Brief) -> InitramfsFacts | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from journal.errors import Exit
 from steps import cmdline, own_devices, trial
@@ -11,6 +11,7 @@ from steps.base import Brief, Finding, Severity, State
 from steps.boot.base import BootFacts, BootLoader
 from steps.config import Config, Stub
 from steps.initramfs.base import InitramfsFacts
+from steps.next_kernel import NextKernel
 from steps.own_devices import OwnDevices
 from steps.pci import Function
 from steps.softdeps import CONF, stub_module
@@ -36,7 +37,8 @@ class Placed:
 class RebootFacts:
     """What the step read: the boot, its kernel and command line, the devices, all members of their IOMMU groups, the
     number of groups in the host, its own devices, and, where they explain something, the boot configuration with its
-    loader, the initramfs, and what a boot that failed left in the log."""
+    loader, the initramfs, what a boot that failed left in the log, and the kernel that boots next by default, where it
+    is another one than a trial was made with."""
 
     boot_id: str
     release: str
@@ -44,11 +46,12 @@ class RebootFacts:
     devices: tuple[Placed, ...]
     members: tuple[Function, ...]
     groups: int
-    own: OwnDevices = OwnDevices({}, True)
+    own: OwnDevices = field(default_factory=lambda: OwnDevices({}, True))
     loader: BootLoader | None = None
     boot: BootFacts | None = None
     log: tuple[str, ...] = ()
     image: InitramfsFacts | None = None
+    following: NextKernel | None = None
 
 
 def is_stubbed(device: Placed) -> bool:
@@ -67,11 +70,19 @@ def judge(brief: Brief, facts: RebootFacts) -> tuple[Finding, ...]:
     """Everything to be said of this boot. Of a wrong boot nothing more is said: the rest would only follow from it."""
     if facts.boot_id == brief.boot:
         return (_not_rebooted(facts),)
+    found = _judge(brief, facts)
+    if brief.again and trial.staged(brief) and any(finding.severity is Severity.REFUSAL for finding in found):
+        # However the last boot went: the user wants another one.
+        return (trial.judge(brief, facts.boot_id, facts.boot, facts.log),)
+    return found
+
+
+def _judge(brief: Brief, facts: RebootFacts) -> tuple[Finding, ...]:
     kept = brief.remembered.get(State.STUBBED.value, {})
     boot = tuple(_about_boot(brief, kept, facts))
     if any(finding.severity is Severity.REFUSAL for finding in boot):
         return boot
-    placed = (*boot, *_about_addresses(facts), *_about_iommu(facts))
+    placed = (*boot, *_about_addresses(facts), *_about_iommu(facts, tried=trial.staged(brief)))
     if any(finding.code == "iommu-off" for finding in placed):
         # Without an IOMMU vfio-pci takes nothing: that the native drivers have the devices only follows.
         return placed
@@ -104,8 +115,7 @@ def _about_boot(brief: Brief, kept: Mapping[str, str], facts: RebootFacts) -> It
     token = f"{cmdline.SETUP}={brief.setup}"
     expected = kept.get("tokens", "").split() or [token]
     missing = [word for word in dict.fromkeys((token, *expected)) if word not in facts.words]
-    tried_again = brief.again and trial.staged(brief)
-    if token in missing and _recovery(facts) and not tried_again:
+    if token in missing and _recovery(facts):
         yield _refusal(
             "recovery-entry-booted",
             "The recovery entry was booted; it keeps the old command line on purpose.",
@@ -113,10 +123,11 @@ def _about_boot(brief: Brief, kept: Mapping[str, str], facts: RebootFacts) -> It
             trial.RETRY if trial.staged(brief) else AGAIN,
         )
         return
-    if token in missing and trial.staged(brief):
+    if token in missing and trial.staged(brief) and (finding := _from_the_menu(kept, facts)):
+        yield finding
+    elif token in missing and trial.staged(brief):
         yield trial.judge(brief, facts.boot_id, facts.boot, facts.log)
-        return
-    if finding := _other_kernel(kept, facts, lost=bool(missing)):
+    elif finding := _other_kernel(kept, facts, lost=bool(missing)):
         yield finding
     elif missing:
         yield _token_missing(kept, facts, missing)
@@ -146,6 +157,16 @@ def _other_kernel(kept: Mapping[str, str], facts: RebootFacts, *, lost: bool) ->
     if default == facts.release:
         return _refusal("other-kernel-booted", f"{message} It lacks our words.", evidence, BACK)
     return _refusal("other-kernel-booted", message, evidence, f"{AGAIN} {BACK}")
+
+
+def _from_the_menu(kept: Mapping[str, str], facts: RebootFacts) -> Finding | None:
+    """A kernel in the place of the trial's that is not the default entry's either: no boot that failed led to it."""
+    default = facts.boot.default.release if facts.boot is not None and facts.boot.default is not None else None
+    if facts.boot is None or facts.boot.trial.pending or facts.release in (kept.get("release"), default):
+        return None
+    evidence = (f"planned for {kept.get('release')}", f"running {facts.release}", f"default entry boots {default}")
+    message = f"Another kernel was booted: {facts.release} instead of {kept.get('release')}, and not the trial."
+    return _refusal("other-kernel-booted", message, evidence, trial.RETRY)
 
 
 def _token_missing(kept: Mapping[str, str], facts: RebootFacts, missing: list[str]) -> Finding:
@@ -191,7 +212,7 @@ def _about_addresses(facts: RebootFacts) -> Iterator[Finding]:
         )
 
 
-def _about_iommu(facts: RebootFacts) -> Iterator[Finding]:
+def _about_iommu(facts: RebootFacts, *, tried: bool) -> Iterator[Finding]:
     present = [device for device in facts.devices if device.function is not None and device.function.id == device.id]
     without = [device.address for device in present if device.function is not None and device.function.group is None]
     if facts.groups and not without:
@@ -201,11 +222,12 @@ def _about_iommu(facts: RebootFacts) -> Iterator[Finding]:
         if not facts.groups
         else (f"{', '.join(without)} is in no IOMMU group.")
     )
+    then = trial.RETRY if tried else "Then reboot."
     yield _refusal(
         "iommu-off",
         message,
         (f"/sys/kernel/iommu_groups: {facts.groups} groups", f"/proc/cmdline: {cmdline.shown(facts.words)}"),
-        "Turn VT-d or AMD-Vi (IOMMU) on in the firmware, take iommu=off and its like off the command line, and reboot.",
+        f"Turn VT-d or AMD-Vi (IOMMU) on in the firmware, take iommu=off and its like off the command line. {then}",
     )
 
 

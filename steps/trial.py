@@ -95,6 +95,7 @@ def judge(brief: Brief, boot_id: str, facts: BootFacts | None, log: Sequence[str
             ("the trial is chosen for the next boot once more",),
         )
     if brief.again:
+        # Also of a trial that came up, and was not good enough.
         return _reboot("trial-again", "The trial boot is made once more.", ("it is chosen for the next boot",))
     return _refusal(
         "trial-failed",

@@ -199,6 +199,9 @@ def _changes_just(host: Host, scripts: Sequence[Script], values: Values, site: S
     return cmdline.split(after.values[0] or b"") == (*cmdline.split(values.values[0] or b""), marker)
 
 
+_UNREAD = Trial((f"{CFG} cannot be read",))
+
+
 @dataclass(frozen=True, slots=True)
 class _Generated:
     """What grub.cfg says: its entries (None: it cannot be read), the default one and its lines, the release that will
@@ -208,7 +211,7 @@ class _Generated:
     default: Entry | None = None
     template: tuple[str, ...] = ()
     newest: str | None = None
-    trial: Trial = Trial((f"{CFG} cannot be read",))
+    trial: Trial = _UNREAD
 
 
 def _generated(host: Host) -> _Generated:

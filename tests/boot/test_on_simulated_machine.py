@@ -14,6 +14,7 @@ from steps.base import Brief, Finding, Severity
 from steps.boot.grub import DEFAULT
 from steps.config import Config, Device, Stub
 from steps.reboot import STEP as REBOOT
+from steps.softdeps import CONF
 from steps.stub import STEP as STUB
 
 SETUP = "0123456789ab"
@@ -32,10 +33,13 @@ DEVICES = {
 }
 
 
-def stubbed(folder: Path, machine: str, stub: Stub, *, softdeps: bool = True) -> tuple[SimulatedHost, Brief]:
-    """A machine on which the step `stubbed` was done (`softdeps`: with its file in modprobe.d), and the next brief."""
+def stubbed(
+    folder: Path, machine: str, stub: Stub, *, softdeps: bool = True, trial: bool = True
+) -> tuple[SimulatedHost, Brief]:
+    """A machine on which the step `stubbed` was done (`softdeps`: with its file in modprobe.d; `trial`: with a trial
+    boot), and the next brief."""
     host = SimulatedHost.create_if_missing(folder / machine, machine)
-    told = Brief(Config(DEVICES[machine], stub), SETUP, host.boot_id)
+    told = Brief(Config(DEVICES[machine], stub), SETUP, host.boot_id, trial=trial)
     plan = STUB.plan(told, STUB.probe(host, told))
     for action in plan.actions:
         if isinstance(action, EditFile) and (softdeps or "modprobe.d" not in action.path):
@@ -84,25 +88,58 @@ def test_the_recovery_entry_is_named(tmp_path: Path) -> None:
     assert judged(host, told) == ["recovery-entry-booted"]
 
 
-def test_a_kernel_installed_before_the_reboot_is_named_and_will_do(tmp_path: Path) -> None:
+def test_a_kernel_installed_before_the_trial_boot_is_named_as_not_tried(tmp_path: Path) -> None:
     host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI)
+    host.install_kernel("6.1.0-99-amd64")
+    host.reboot()
+    assert host.release == "6.1.0-56-amd64"
+    assert [(each.code, each.severity) for each in said(host, told)] == [("kernel-not-tried", Severity.WARNING)]
+
+
+def test_a_new_kernel_whose_initramfs_lacks_the_stub_is_not_made_to_boot_with_our_words(tmp_path: Path) -> None:
+    host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI)
+    content = host.read(CONF)
+    host.remove_file(CONF)
+    host.install_kernel("6.1.0-99-amd64")
+    host.write_file(CONF, content, Attributes(0o644, 0, 0))
+    host.reboot()
+    assert judged(host, told) == ["initramfs-incomplete"]
+    assert REBOOT.plan(told, REBOOT.probe(host, told)).actions == ()
+    assert host.run(("update-initramfs", "-u", "-k", "6.1.0-99-amd64"), timeout=60.0).ok
+    assert judged(host, told) == []
+
+
+def test_without_a_trial_a_kernel_installed_before_the_reboot_is_named_and_will_do(tmp_path: Path) -> None:
+    host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI, trial=False)
     host.install_kernel("6.1.0-99-amd64")
     host.reboot()
     assert host.release == "6.1.0-99-amd64"
     assert [(each.code, each.severity) for each in said(host, told)] == [("other-kernel-booted", Severity.WARNING)]
 
 
-def test_the_previous_kernel_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trial", [True, False])
+def test_the_previous_kernel_is_named(trial: bool, tmp_path: Path) -> None:
     host = SimulatedHost.create_if_missing(tmp_path / "debian12-lab", "debian12-lab")
     host.install_kernel("6.1.0-99-amd64")
-    host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI)
+    host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI, trial=trial)
     assert told.remembered["stubbed"]["release"] == "6.1.0-99-amd64"
     host.reboot(Entry.PREVIOUS)
     assert judged(host, told) == ["other-kernel-booted"]
 
 
-def test_a_file_that_was_overwritten_before_the_reboot_is_named(tmp_path: Path) -> None:
+def test_a_file_that_was_overwritten_before_the_trial_boot_is_named_and_not_edited(tmp_path: Path) -> None:
     host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI)
+    host.write_file(DEFAULT, b'GRUB_CMDLINE_LINUX_DEFAULT="quiet splash"\n', Attributes(0o644, 0, 0))
+    host.run(("update-grub",), timeout=60.0)
+    host.reboot()
+    (finding,) = said(host, told)
+    assert finding.code == "line-changed-since-trial"
+    assert finding.evidence == ("tried with 'quiet'", "now 'quiet splash'")
+    assert REBOOT.plan(told, REBOOT.probe(host, told)).actions == ()
+
+
+def test_without_a_trial_a_file_that_was_overwritten_before_the_reboot_is_named(tmp_path: Path) -> None:
+    host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI, trial=False)
     host.write_file(DEFAULT, b'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n', Attributes(0o644, 0, 0))
     host.run(("update-grub",), timeout=60.0)
     host.reboot()

@@ -148,8 +148,13 @@ def test_a_plan_shows_diffs_commands_and_how_they_are_undone_and_changes_nothing
     before = {path: path.read_bytes() for path in (machine / "etc").rglob("*") if path.is_file()}
     answer = run("plan", "--all")
     assert answer.code == 0
-    assert '+GRUB_CMDLINE_LINUX_DEFAULT="quiet splash vfiostate.setup=' in answer.out
+    assert "+menuentry 'vfiostate: trial boot of setup " in answer.out
+    assert "run grub-editenv /boot/grub/grubenv set next_entry=vfiostate-trial" in answer.out
+    assert "GRUB_CMDLINE_LINUX_DEFAULT" not in answer.out
     assert "run update-grub" in answer.out
+    default = run("plan", "--all", "--no-trial")
+    assert '+GRUB_CMDLINE_LINUX_DEFAULT="quiet splash vfiostate.setup=' in default.out
+    assert "menuentry" not in default.out
     assert "undone: from its before-image" in answer.out
     assert before == {path: path.read_bytes() for path in (machine / "etc").rglob("*") if path.is_file()}
     assert not (machine / "var/lib/vfiostate/journal.db").exists()
@@ -165,8 +170,10 @@ def test_the_whole_way_and_back_by_the_commands_alone(run: Run, machine: Path) -
     assert run("advance", "--until", "stubbed").code == 0
     answer = run("advance")
     assert (answer.code, "rebooted since" in answer.err) == (Exit.REBOOT, True)
-    assert "vfiostate.setup=" in (machine / "etc/default/grub").read_text()
+    assert (machine / "etc/default/grub").read_bytes() == grub
     assert run("machine", "reboot").code == 0
+    assert run("advance").code == 0
+    assert "vfiostate.setup=" in (machine / "etc/default/grub").read_text()
     assert run("advance", "--until", "running").out.splitlines()[-2] == "state: running"
     assert json.loads(run("status", "--json").out)["state"] == "running"
     assert run("rollback").code == Exit.REBOOT

@@ -56,11 +56,12 @@ def reboot(
 ) -> Chosen:
     """Boot the machine anew, with GRUB's command line or a given one. Raises DoesNotBootError before any change.
 
-    With `fails` the kernel of the entry that GRUB takes hangs, and the machine is booted once more after a power cycle.
+    With `fails` the kernel of the entry that GRUB takes hangs, and the machine is booted once more after a power cycle,
+    by its default.
     """
-    if fails:
-        choose(machine, entry)
     chosen = choose(machine, entry)
+    if fails:
+        chosen = choose(machine, Entry.DEFAULT)
     if cmdline is not None:
         chosen = replace(chosen, cmdline=cmdline)
     # A crash from here on leaves a machine without a kernel: the next who opens it boots it again (see finish).
@@ -113,7 +114,8 @@ def choose(machine: Machine, entry: Entry) -> Chosen:
             hint="`machine reboot` without --entry takes the default; `machine install-kernel` adds a kernel",
             evidence=tuple(f"{CONFIG}: {one.title}" for one in found),
         )
-    if entry is Entry.DEFAULT and env.get("next_entry"):
+    if env.get("next_entry"):
+        # grub.cfg's header does it, before anybody sees the menu: it does not matter what is taken from it then.
         _forget_next_entry(machine)
     return _loaded(machine, wanted)
 
