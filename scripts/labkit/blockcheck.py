@@ -28,7 +28,7 @@ PRELOADED = (
 JOURNAL = "var/lib/vfiostate/journal.db"
 REBOOT_FIRST = 3
 INTERNAL = 99
-PATIENCE = 60  # seconds for one command
+PATIENCE = 300  # seconds for one command, on a machine that may be busy
 
 
 @dataclass

@@ -15,6 +15,8 @@ from enum import IntFlag
 from random import Random
 from typing import Protocol
 
+from .base import LabError
+
 MAGIC = 0x6A736677736872
 VERSION = 1
 SUPERBLOCK = struct.Struct("<QQQI")
@@ -22,7 +24,7 @@ HEADER = struct.Struct("<QQQQ")
 MARK_SIZE = 512  # bytes
 
 
-class LogFormatError(ValueError):
+class LogFormatError(LabError):
     """The log is not what it should be; the message says where."""
 
 

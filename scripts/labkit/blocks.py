@@ -110,12 +110,12 @@ def replay(recording: Recording, count: int, seed: int, jobs: int) -> list[Found
     # Forked, so that no process loads the program again.
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
         tasks = [pool.submit(look_at, recording, expected, chunk) for chunk in chunks]
-        found = []
+        found: list[Found] = []
         for number, task in enumerate(tasks):
             found += task.result()
+            write_findings(recording, found)
             bad = sum(bool(one.problems) for one in found)
             say(f"  {number + 1}/{len(tasks)}: {len(found)} states, {bad} with a violation")
-    write_findings(recording, found)
     print(summary(recording, recorded, found, time.monotonic() - started, seed))
     return found
 
