@@ -202,6 +202,14 @@ def _decide_products(view: _View, deed: Deed, undo: Regenerate, exact: bool) -> 
     return Decision(deed, Way.REGENERATE, why, action=run, restore=restore)
 
 
+def again(session: Session, deed: Deed, why: str) -> Decision:
+    """What a command of that deed once made is to be made by it anew."""
+    action = decode(deed.action, session.journal.blob)
+    assert isinstance(action, RunCommand) and isinstance(action.undo, Regenerate)
+    run = RunCommand(action.undo.argv, why, action.undo, tuple(deed.before), action.undo.timeout)
+    return Decision(deed, Way.REGENERATE, why, action=run)
+
+
 def _came_since(session: Session, deed: Deed, undo: Regenerate) -> list[str]:
     """What the command makes too, and what was not there when it ran."""
     folder, _, pattern = undo.kin.rpartition("/")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from engine import undo
+from engine import decide, undo
+from engine.hosts.base import OFFLINE
 from engine.session import Session
-from engine.setup import Setup
+from engine.setup import Deed, Setup
 from journal.errors import RebootNeededError
 from journal.events import Kind
 from steps.base import State
@@ -18,6 +19,7 @@ def finish_rollback(session: Session) -> None:
             evidence=("/proc/cmdline",),
             hint="reboot, then run the command again",
         )
+    make_at_home(session)
     deeds = list(session.setup.deeds.values())
     as_before, differs = undo.compare(session, deeds)
     # Where all is as before, nothing is left to restore, and a script that did would take away what the user edits from
@@ -32,6 +34,22 @@ def finish_rollback(session: Session) -> None:
             Kind.ROLLBACK_FINISHED, {"to": State.NEW.value, "as_before": as_before, "differs": list(differs)}
         )
     )
+
+
+def provisional(setup: Setup) -> list[Deed]:
+    """Deeds whose products a rescue system made anew: by its view of the disks and with its devices in sight."""
+    return [deed for deed in setup.deeds.values() if deed.undone == "regenerated" and OFFLINE in deed.undone_in]
+
+
+def make_at_home(session: Session) -> None:
+    """Make once more, on the host itself, what a rescue system made anew in its place. Raises ActionFailedError.
+
+    A crash within it leaves an undo without an outcome, and the next rollback decides about its deed anew.
+    """
+    deeds = provisional(session.setup)
+    if deeds and session.host.booted:
+        why = "a rescue system made it; this host makes it as it was"
+        undo.take_back(session, [decide.again(session, deed, why) for deed in reversed(deeds)])
 
 
 def token_running(session: Session, setup: Setup) -> bool:

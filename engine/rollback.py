@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from engine import signals, undo
 from engine.attempt import fire
 from engine.decide import Decision, decide
-from engine.ending import finish_rollback, token_running
+from engine.ending import finish_rollback, provisional, token_running
 from engine.recovery import recover
 from engine.session import Session
 from engine.states import Move
@@ -40,11 +40,13 @@ def _rollback(session: Session, to: State) -> RollbackResult:
     if session.scribe.setup is None:
         return NOTHING
     setup = session.setup
-    if setup.finished or (setup.rolled_back and setup.state is State.NEW and not setup.standing()):
+    if setup.finished:
+        return NOTHING
+    recover(session)
+    if setup.rolled_back and setup.state is State.NEW and not setup.standing():
         return _finished_already(session)
     if to.rank > setup.state.rank:
         raise UsageError(f"`{to.value}` lies ahead of `{setup.state.value}`", hint="`vfiostate advance` goes there")
-    recover(session)
     deeds = [deed for deed in setup.standing() if deed.target.rank > to.rank]
     decisions = decide(session, deeds)
     undo.refuse_conflicts(session, decisions)
@@ -53,8 +55,6 @@ def _rollback(session: Session, to: State) -> RollbackResult:
 
 
 def _finished_already(session: Session) -> RollbackResult:
-    if session.setup.finished:
-        return NOTHING
     finish_rollback(session)
     return _compared(session, State.NEW, ["the running kernel is without our command line: the rollback is finished"])
 
@@ -78,6 +78,10 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
         return _compared(session, to, said)
     if token_running(session, setup):
         said.append("the running kernel still has vfiostate's command line: the next boot finishes the rollback")
+        result = _compared(session, to, said)
+        return RollbackResult(Exit.REBOOT, to, result.as_before, result.differs, result.said)
+    if not session.host.booted and provisional(setup):
+        said.append("what was made anew here is made once more by the host itself: its next boot finishes the rollback")
         result = _compared(session, to, said)
         return RollbackResult(Exit.REBOOT, to, result.as_before, result.differs, result.said)
     finish_rollback(session)

@@ -29,6 +29,7 @@ class Deed:
     result: str | None = None
     after: Mapping[str, str | None] = field(default_factory=dict)
     undone: str | None = None
+    undone_in: str = ""
 
     @property
     def standing(self) -> bool:
@@ -174,7 +175,7 @@ def _outcome(setup: Setup, event: Event) -> None:
     undoes = data.get("undoes")
     if undoes is not None:
         setup.undoing.pop(data["intent"] or 0, None)
-        setup.deeds[undoes].undone = data["result"]
+        setup.deeds[undoes].undone, setup.deeds[undoes].undone_in = data["result"], event.boot
         return
     deed = setup.deeds[data["intent"]]
     deed.result, deed.after = data["result"], data["after"]

@@ -12,6 +12,9 @@ from steps.base import Completed, Host
 if TYPE_CHECKING:
     from steps.actions import StartProcess
 
+# Begins the boot id of a host whose kernel does not run: what was done in its place, was done by a rescue system.
+OFFLINE = "offline:"
+
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
@@ -37,7 +40,7 @@ class ChangeableHost(Host, Protocol):
 
     @property
     def booted(self) -> bool:
-        """Whether its kernel runs (False for a system mounted with --root): without one there is no sysfs to write."""
+        """Whether its kernel runs (False with --root and in a chroot): without one there is no sysfs to write."""
         ...
 
     def local(self, path: str) -> Path:

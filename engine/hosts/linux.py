@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine import log, signals
-from engine.hosts.base import OutcomeUnknown
+from engine.hosts.base import OFFLINE, OutcomeUnknown
 from engine.hosts.processes import ProcessTree
 from steps.base import Completed
 
@@ -39,11 +39,14 @@ exec chroot "$root" "$@"
 
 
 class LinuxHost(ProcessTree):
-    """See engine.hosts.base.ChangeableHost. With a root other than `/`, commands run in a chroot, nothing is booted."""
+    """See engine.hosts.base.ChangeableHost. With a root other than `/`, commands run in a chroot, nothing is booted.
+
+    Nor is it where vfiostate itself was started in a chroot: the running kernel is the rescue system's then.
+    """
 
     def __init__(self, root: Path = Path("/")) -> None:
         super().__init__(root)
-        self.booted = self.root == Path("/")
+        self.booted = self.root == Path("/") and not _in_chroot()
 
     @property
     def label(self) -> str:
@@ -63,7 +66,7 @@ class LinuxHost(ProcessTree):
     def boot_id(self) -> str:
         """The kernel's boot id; that of a mounted system is none of its own."""
         found = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return found if self.booted else f"offline:{found}"
+        return found if self.booted else f"{OFFLINE}{found}"
 
     def which(self, name: str) -> str | None:
         """The path of a command on the fixed PATH."""
@@ -93,7 +96,7 @@ class LinuxHost(ProcessTree):
         return Completed(tuple(argv), process.returncode, out, err)
 
     def _inside(self, argv: Sequence[str]) -> list[str]:
-        if self.booted:
+        if self.root == Path("/"):
             return list(argv)
         # chroot(8) exits with 127 where the command is missing, as query and run promise.
         if self._may_mount:
@@ -160,6 +163,15 @@ class LinuxHost(ProcessTree):
 
             syslog.openlog("vfiostate", 0, syslog.LOG_AUTHPRIV)
             syslog.syslog(syslog.LOG_NOTICE, text)
+
+
+def _in_chroot() -> bool:
+    """Whether our `/` is another than that of process 1, as systemd-detect-virt --chroot tells; root alone can see."""
+    try:
+        ours, first = os.stat("/"), os.stat("/proc/1/root")
+    except OSError:
+        return False
+    return (ours.st_dev, ours.st_ino) != (first.st_dev, first.st_ino)
 
 
 def _follow(process: subprocess.Popen[bytes], deadline: float, on_line: Callable[[str], None] | None) -> bytes:
