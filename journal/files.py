@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -16,6 +17,15 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_names(path: Path) -> None:
+    """Make the name of a file durable, and those of the directories above it, which may be as new. Raises OSError."""
+    sync_directory(path.parent)
+    for directory in path.parent.parents:
+        # Nobody without the right to read a directory has made anything in it.
+        with contextlib.suppress(PermissionError):
+            sync_directory(directory)
 
 
 def cannot_write(message: str, path: Path, error: OSError) -> JournalError:

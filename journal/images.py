@@ -12,7 +12,7 @@ from pathlib import Path
 
 from journal.chain import VERIFY_HINT
 from journal.errors import JournalDamagedError
-from journal.files import cannot_write, sync_directory
+from journal.files import cannot_write, sync_names
 
 BLOB_LIMIT = 1 << 20
 """Bytes up to which a before-image goes into the journal as a blob; a larger one is kept as an image."""
@@ -68,9 +68,7 @@ class Images:
         return path
 
     def _keep(self, source: int) -> str:
-        if not self.directory.is_dir():
-            self.directory.mkdir(mode=0o700, parents=True)
-            sync_directory(self.directory.parent)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # One name for all: what a crash leaves under it is overwritten by the next image, so orphans do not pile up.
         draft = self.directory / ".draft"
         draft.unlink(missing_ok=True)
@@ -87,7 +85,8 @@ class Images:
             raise
         finally:
             os.close(target)
-        sync_directory(self.directory)
+        # The directories as well, also where they were there: the run that made them may have been killed before this.
+        sync_names(self.directory / digest)
         return digest
 
 

@@ -21,7 +21,7 @@ from journal.errors import (
     NotAJournalError,
 )
 from journal.faults import NOT_OURS_HINT
-from journal.files import cannot_write, sync_directory
+from journal.files import cannot_write, sync_names
 from journal.schema import MIGRATIONS, Migration, identify, is_empty, migrate
 
 
@@ -104,7 +104,7 @@ def _make_file(path: Path) -> None:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 draft.unlink()
-        sync_directory(path.parent)
+        sync_names(path)
     except FileExistsError as error:
         raise _exists(locate(path)) from error
     except OSError as error:

@@ -19,6 +19,7 @@ from journal.chain import START, VERIFY_HINT, Head, Record, Row, checked, decode
 from journal.database import Database, locate
 from journal.errors import JournalDamagedError, JournalError
 from journal.events import Draft, Event, Kind, Origin
+from journal.files import cannot_write, sync_names
 from journal.layout import alone, check_layout, make
 from journal.schema import BLOBS, EVENTS, schema_faults
 
@@ -86,6 +87,9 @@ class Journal:
             cursor = self._database.cursor()
             cursor.executemany(self._insert, [record._asdict() for record in records])
             cursor.close()
+            if records and records[0].seq == 1 and self.path is not None:
+                # Whoever made the file may have been killed before its name was durable.
+                self._sync_names(self.path)
             # A crash up to here leaves a hot journal: the next opening rolls back, nothing was acknowledged.
         self._known = head
         return tuple(decoded(records))
@@ -179,6 +183,13 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    @staticmethod
+    def _sync_names(path: Path) -> None:
+        try:
+            sync_names(path)
+        except OSError as error:
+            raise cannot_write("The journal cannot be written.", path, error) from error
 
     def _batches(self, after: int) -> Iterator[list[Record]]:
         tip = self._head_at(after)
