@@ -12,12 +12,18 @@ from steps.base import State
 
 
 def finish_rollback(session: Session) -> None:
-    """Call a rollback finished, unless the running kernel still has our command line. Raises RebootNeededError then."""
+    """Call a rollback finished. Raises RebootNeededError while the running kernel still has our command line, and on a
+    host that does not run where something was made anew in its place."""
     if token_running(session, session.setup):
         raise RebootNeededError(
             "the rollback is finished by the next boot: the running kernel still has vfiostate's command line",
             evidence=("/proc/cmdline",),
             hint="reboot, then run the command again",
+        )
+    if provisional(session.setup) and not session.host.booted:
+        raise RebootNeededError(
+            "the rollback is finished by the host's own next boot: what was made anew here is made once more there",
+            hint="boot it, then run `vfiostate rollback` in it",
         )
     make_at_home(session)
     deeds = list(session.setup.deeds.values())
