@@ -60,6 +60,7 @@ class Quota:
     claimed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NOMINAL, 0))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _phase: dict[str, float] = field(default_factory=dict)
+    _measured: set[str] = field(default_factory=set)
 
     def share(self, label: str) -> int:
         """How many cuts this label is to get: all the same, the first ones one more."""
@@ -90,7 +91,12 @@ class Quota:
             phase = self._phase.setdefault(label, self.rng.random())
             position = (phase + self.claimed[label] * 0.6180339887) % 1
             self.claimed[label] += 1
-            return position * self.nominal[label]
+            return position * self.duration(label)
+
+    def duration(self, label: str) -> float:
+        """Seconds that a label takes here and now: as measured, or as slower than on a quiet machine as the boots are."""
+        slower = max(1.0, self.nominal[BOOT] / NOMINAL[BOOT])
+        return self.nominal[label] if label in self._measured else NOMINAL[label] * slower
 
     def turn(self) -> str:
         """The state from which the next life goes back: where most cuts are left of the way there and back."""
@@ -109,10 +115,11 @@ class Quota:
         """A whole, undisturbed run of a label took so long."""
         with self._lock:
             self.nominal[label] = seconds
+            self._measured.add(label)
 
     def record(self, label: str, machine: int, life: int, moment: float) -> Cut:
         """A cut that is being made now."""
         with self._lock:
-            cut = Cut(len(self.cuts) + 1, label, machine, life, moment, self.nominal[label])
+            cut = Cut(len(self.cuts) + 1, label, machine, life, moment, round(self.duration(label), 1))
             self.cuts.append(cut)
             return cut
