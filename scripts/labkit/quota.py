@@ -94,7 +94,7 @@ class Quota:
             return position * self.duration(label)
 
     def duration(self, label: str) -> float:
-        """Seconds that a label takes here and now: as measured, or as slower than on a quiet machine as the boots are."""
+        """Seconds that a label takes here: as measured, or as much slower than on a quiet machine as the boots are."""
         slower = max(1.0, self.nominal[BOOT] / NOMINAL[BOOT])
         return self.nominal[label] if label in self._measured else NOMINAL[label] * slower
 
