@@ -8,6 +8,7 @@ from engine import config as configuration
 from engine.attempt import Outcome, complete, fire, take_back, take_step
 from engine.codec import finding_data
 from engine.ending import finish_rollback
+from engine.noticed import before_advance
 from engine.recovery import recover
 from engine.session import Session
 from engine.states import Move, forward_from
@@ -36,9 +37,10 @@ def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:
     said = settle(session)
     notice_config(session)
     goal = until or session.setup.lost
-    findings: list[Finding] = []
+    findings = list(before_advance(session))
     if goal is not None and session.setup.state.rank >= goal.rank:
-        return Outcome(Exit.DONE, session.setup.state, said=(*said, f"already `{session.setup.state.value}`"))
+        said.append(f"already `{session.setup.state.value}`")
+        return Outcome(Exit.DONE, session.setup.state, tuple(findings), tuple(said))
     while True:
         move = forward_from(session.setup.state)
         if move is None:

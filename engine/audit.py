@@ -66,6 +66,13 @@ def glance(session: Session, setup: Setup) -> tuple[Difference, ...]:
     return _ask(_cheap(session, setup, {}))
 
 
+def before_reboot(session: Session, setup: Setup) -> tuple[Difference, ...]:
+    """Before the reboot that `stubbed` asks for: whether all that it made is still there. Takes seconds."""
+    if setup.state is not State.STUBBED or not session.host.booted or rebooted(session, setup):
+        return ()
+    return _ask([lambda: _image(session, setup, {})])
+
+
 Question = Callable[[], Iterable[Difference]]
 
 

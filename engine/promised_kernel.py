@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.difference import Difference
 from engine.drift import again
-from engine.holders import started_by_us, strangers
+from engine.holders import strangers
 from engine.hosts.base import ChangeableHost
 from engine.setup import Setup
 from steps.base import Host, State
@@ -106,8 +106,9 @@ def guest(host: ChangeableHost, setup: Setup, reached: Mapping[State, int]) -> I
     for holder in strangers(host, setup, groups(host, setup)):
         promised = "only a guest that the journal knows of has the devices"
         found = f"{holder} was started by hand or by another tool"
-        hint = "end it; as long as it runs the devices cannot be taken back"
-        yield Difference("guest-by-hand", holder.name, promised, found, hint, since)
+        hint = "end it (`vfiostate guest stop`, where it bears the guest's name): until then the devices are its own"
+        own = holder.name == name
+        yield Difference("guest-by-hand", holder.name, promised, found, hint, since, grave=not own)
 
 
 def groups(host: Host, setup: Setup) -> set[int]:
@@ -123,6 +124,3 @@ def reboot(host: ChangeableHost, setup: Setup, reached: Mapping[State, int]) -> 
         found = "the host was rebooted since"
         hint = f"`vfiostate advance` comes back to `{setup.state.value}`"
         yield Difference("host-rebooted", "host", promised, found, hint, reached.get(setup.state, 0))
-
-
-__all__ = ["devices", "groups", "guest", "reboot", "remembered", "started_by_us"]

@@ -8,6 +8,7 @@ from engine import signals, undo
 from engine.attempt import fire
 from engine.decide import Decision, decide
 from engine.ending import finish_rollback, provisional, token_running
+from engine.noticed import before_rollback
 from engine.recovery import recover
 from engine.session import Session
 from engine.states import Move
@@ -49,6 +50,7 @@ def _rollback(session: Session, to: State) -> RollbackResult:
         raise UsageError(f"`{to.value}` lies ahead of `{setup.state.value}`", hint="`vfiostate advance` goes there")
     deeds = [deed for deed in setup.standing() if deed.target.rank > to.rank]
     decisions = decide(session, deeds)
+    before_rollback(session, decisions)
     undo.refuse_conflicts(session, decisions)
     with signals.held():
         return _go_back(session, to, decisions)

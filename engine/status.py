@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engine.difference import Difference
 from engine.resumption import LIMIT
 from engine.session import Session
 from engine.setup import Setup
@@ -23,14 +23,6 @@ NEXT: Mapping[State, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
-    """A file that carries content of ours and is not as we left it."""
-
-    path: str
-    found: str
-
-
-@dataclass(frozen=True, slots=True)
 class Survey:
     """What `status` tells. `rebooted` says whether the host was booted anew since the state was reached; `unfinished`
     names what was cut short; `failure` is the last thing that failed in this state; `resume` says whether it goes on by
@@ -39,7 +31,7 @@ class Survey:
     setup: Setup | None
     state: State
     rebooted: bool
-    drift: tuple[Drift, ...]
+    drift: tuple[Difference, ...]
     unfinished: str | None
     failure: str | None
     next: str
@@ -61,7 +53,7 @@ def survey(session: Session) -> Survey:
         setup,
         setup.state,
         rebooted,
-        tuple(drift(session.host, setup.written)),
+        drift(session, setup),
         unfinished(setup),
         failure(setup),
         _next(setup, rebooted),
@@ -69,18 +61,13 @@ def survey(session: Session) -> Survey:
     )
 
 
-def drift(host: Host, written: Mapping[str, str]) -> list[Drift]:
-    """The files of ours that are not as we left them."""
-    found = []
-    for path, expected in sorted(written.items()):
-        try:
-            same = hashlib.sha256(host.read(path)).hexdigest() == expected
-        except OSError as error:
-            found.append(Drift(path, (error.strerror or str(error)).lower()))
-            continue
-        if not same:
-            found.append(Drift(path, "changed since we wrote it"))
-    return found
+def drift(session: Session, setup: Setup) -> tuple[Difference, ...]:
+    """What is not as the journal says, as far as it is found in no time; `audit` looks further."""
+    if not setup.deeds:
+        return ()
+    from engine.audit import glance  # brings the steps along, which nothing has called for before the first action
+
+    return glance(session, setup)
 
 
 def resumes(host: Host, setup: Setup) -> str | None:

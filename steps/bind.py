@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from journal.errors import Exit
 from steps import bind_service, cmdline, devices, groups, guards
 from steps.actions import Action, Keep, RunCommand, Write, WriteAttribute
 from steps.base import Brief, Finding, Host, Plan, Severity, State
@@ -123,6 +124,7 @@ def _findings(brief: Brief, facts: BindFacts) -> tuple[Finding, ...]:
             found.extend(_new_id_takes_more(brief, function, facts))
         if _overridden(function) and not ours:
             found.append(_adopted_override(function))
+        found.extend(_foreign_override(brief, function))
     return tuple(found)
 
 
@@ -261,6 +263,26 @@ def _new_id_takes_more(brief: Brief, function: Function, facts: BindFacts) -> It
             tuple(f"{address} [{function.id}]: no driver" for address in more),
             "Use a kernel from 3.16 on, or load the other card's driver first.",
         )
+
+
+def _foreign_override(brief: Brief, function: Function) -> Iterator[Finding]:
+    """Another tool's choice of a driver, made since `checked` looked: it is not overwritten."""
+    if function.driver_override in (None, VFIO) or function.driver == VFIO:
+        return
+    checked = brief.remembered.get(State.CHECKED.value, {})
+    was = devices.remembered_override(checked.get("devices", ""), function.address)
+    if not checked or function.driver_override == was:
+        return
+    yield Finding(
+        "override-foreign",
+        Severity.REFUSAL,
+        f"driver_override of {function.address} was set to {function.driver_override} by somebody else since it was"
+        " checked.",
+        (f"{_attribute(function)}: {function.driver_override}", f"when it was checked: {was or 'not set'}"),
+        "Undo it where it was set (driverctl, libvirt, a script of your own), or "
+        f"`echo > {_attribute(function)}`, then run `vfiostate advance` again.",
+        exit=Exit.DRIFT,
+    )
 
 
 def _adopted_override(function: Function) -> Finding:

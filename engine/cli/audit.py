@@ -26,9 +26,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "Exit code 0 without a difference, 4 with one, 6 when the journal itself is damaged, 75 when another\n"
         "vfiostate is at work and does not end within --wait seconds. Nothing is changed, and without --record\n"
         "nothing is written: a check every five minutes must neither fill the journal nor be in the way of `advance`.",
-        example="sudo vfiostate audit\n"
-        "sudo vfiostate audit --quiet || echo drifted        # for cron: says something only when there is something\n"
-        "sudo vfiostate audit --json",
+        example="sudo vfiostate audit\nsudo vfiostate audit --quiet\nsudo vfiostate audit --json",
     )
     add_json(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing where there is no difference")

@@ -19,7 +19,8 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "status",
         "show the state, what has drifted and what comes next",
         run,
-        text="Exit code 4 when a file of ours is not as the journal says.",
+        text="Exit code 4 when something is not as the journal says. Only what is found in no time is looked at:\n"
+        "`vfiostate audit` compares everything, and says what was promised and what to do.",
         example="sudo vfiostate status\nsudo vfiostate status --json",
     )
     add_json(parser)
@@ -28,6 +29,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(args: argparse.Namespace) -> int:
     """Show it."""
     from engine.console import out, out_json
+    from engine.difference import drifts
     from engine.progress import reporter
     from engine.session import open_session
     from engine.status import survey
@@ -42,11 +44,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         for line in _lines(found):
             out(line)
-    return Exit.DRIFT if found is not None and found.drift else Exit.DONE
+    return Exit.DRIFT if found is not None and drifts(found.drift) else Exit.DONE
 
 
 def _lines(found: Survey | None) -> list[str]:
     from engine.console import BOLD, clean, columns, paint
+    from engine.difference import drifts
     from engine.status import next_words
     from steps.base import State
 
@@ -58,7 +61,9 @@ def _lines(found: Survey | None) -> list[str]:
     rows = [("state", f"{paint(found.state.value, BOLD)} ({since})"), ("setup", setup.id)]
     if not setup.finished:
         rows.append(("boot", "another than the one in which this state was reached" if found.rebooted else "the same"))
-        rows += [("drift", f"{one.path}: {one.found}") for one in found.drift] or [("drift", "none")]
+        rows += [("note" if one.note else "drift", f"{one.where}: {one.found}") for one in found.drift]
+        rows += [] if drifts(found.drift) else [("drift", "none")]
+        rows += [("more", "vfiostate audit (what was promised, and what to do)")] if found.drift else []
     if found.resume:
         rows.append(("resume", found.resume))
     if found.unfinished:
@@ -88,7 +93,7 @@ def _as_json(found: Survey | None) -> dict[str, Json]:
         "finished": found.setup.finished,
         "boot": found.setup.boot,
         "rebooted": found.rebooted,
-        "drift": [{"path": one.path, "found": one.found} for one in found.drift],
+        "drift": [{"path": one.where, "found": one.found, "code": one.code} for one in found.drift if not one.note],
         "resume": _resume_json(found),
         "unfinished": found.unfinished,
         "last_failure": found.failure,

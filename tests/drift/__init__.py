@@ -1,0 +1,1 @@
+"""Drift: the host changed behind our back."""
