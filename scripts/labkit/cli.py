@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import blocks, bundle, cuts, image, rescue, resume, scenario, trial
+from . import blocks, bundle, cuts, drift, image, rescue, resume, scenario, trial
 from .base import LabError, cache_directory, limit, need_commands, say
 from .machine import Machine, Shape, overlay
 
@@ -20,6 +20,7 @@ EPILOG = """examples:
   scripts/lab rescue                      the way back for a machine that does not boot any more
   scripts/lab cuts 100 --machines 2       a hundred power cuts at random moments of every step
   scripts/lab trial                       trial boots: a good one, one that panics, one that hangs
+  scripts/lab drift                       drifts made with the real tools, each named by audit
   scripts/lab resume                      advance --resume: kept off, parked, and by itself up to a guest
   scripts/lab blocks --log /tmp/blocks    a recorded disk, cut off at every write; and a negative control
   scripts/lab up && scripts/lab exec -- lspci -nnk && scripts/lab down
@@ -73,6 +74,11 @@ def parser() -> argparse.ArgumentParser:
     once.add_argument("--only", default="", metavar="WORDS", help="only the cases with these words in their names")
     add_output(once)
     once.set_defaults(function=cmd_trial)
+
+    others = commands.add_parser("drift", help="drifts made with the real tools, each named by audit, with a table")
+    others.add_argument("--only", default="", metavar="WORDS", help="only the drifts with these words in their names")
+    add_output(others)
+    others.set_defaults(function=cmd_drift)
 
     alone = commands.add_parser("resume", help="advance --resume on a real systemd, with a table")
     add_output(alone)
@@ -192,6 +198,10 @@ def cmd_rescue(options: argparse.Namespace) -> int:
 
 def cmd_trial(options: argparse.Namespace) -> int:
     return trial.main_job(output=options.output, keep=options.keep, only=options.only)
+
+
+def cmd_drift(options: argparse.Namespace) -> int:
+    return drift.main_job(output=options.output, keep=options.keep, only=options.only)
 
 
 def cmd_resume(options: argparse.Namespace) -> int:

@@ -29,7 +29,8 @@ class Shape:
     """What hardware the machine has.
 
     The slots are pinned: the graphics card with its audio function at 01:00.0 and 01:00.1, the USB controller at
-    02:00.0, the network card at 03:00.0, and with ``twin`` a second, equal graphics card at 04:00.0.
+    02:00.0, the network card at 03:00.0, and with ``twin`` a second, equal graphics card at 04:00.0. The USB controller
+    may be another (``usb``), or sit in another slot (``usb_port``).
     """
 
     iommu: str = "intel"
@@ -37,6 +38,8 @@ class Shape:
     memory: int = 2048
     intremap: bool = True
     processors: int = 2
+    usb: str = "qemu-xhci"
+    usb_port: int = 2
 
     def arguments(self, use_kvm: bool) -> list[str]:
         """QEMU's arguments for this hardware, disks and channels apart."""
@@ -58,7 +61,8 @@ class Shape:
             "-nodefaults", "-display", "none", *iommu,
             *root_port(1), "-device", "secondary-vga,bus=port1,addr=0,multifunction=on",
             "-device", "intel-hda,bus=port1,addr=0.1",
-            *root_port(2), "-device", "qemu-xhci,bus=port2,addr=0",
+            *root_port(2), *([] if self.usb_port == 2 else root_port(self.usb_port)),
+            "-device", f"{self.usb},bus=port{self.usb_port},addr=0",
             *root_port(3), "-device", "e1000e,bus=port3,addr=0,mac=52:54:00:00:00:03",
             *([*root_port(4), "-device", "secondary-vga,bus=port4,addr=0"] if self.twin else []),
         ]  # fmt: skip
