@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from engine import effects, images
 from engine.codec import decode, describe
 from engine.setup import Deed
+from journal.before import Where
 from steps.actions import (
     Action,
     Inverse,
@@ -229,6 +230,8 @@ def _decide_lines(view: _View, deed: Deed, undo: Inverse, action: RunCommand) ->
         return Decision(deed, Way.ALREADY_GONE, f"{where} is as it was")
     if now == dict(deed.after):
         return view.put_back(deed, where)
+    if torn := [path for path in deed.before if _torn(view, deed, path)]:
+        return view.put_back(deed, f"{', '.join(torn)}, which was cut short while it was written")
     held: set[str] = set()
     for path in deed.before:
         with contextlib.suppress(OSError):
@@ -239,6 +242,15 @@ def _decide_lines(view: _View, deed: Deed, undo: Inverse, action: RunCommand) ->
         return Decision(deed, Way.ALREADY_GONE, f"nothing of ours is in {where} any more")
     inverse = RunCommand(undo.argv, f"undo: {action.why}", action.undo, (), undo.timeout)
     return Decision(deed, Way.INVERSE, describe(inverse), action=inverse)
+
+
+def _torn(view: _View, deed: Deed, path: str) -> bool:
+    """Whether a file that is written in place lost its first line, by which its readers know it: a crash did that."""
+    record = deed.before[path]
+    if record.get("where") != Where.BLOB.value:
+        return False
+    was, now = view.session.journal.blob(record["sha256"]), view.content(path)
+    return now is not None and now.partition(b"\n")[0] != was.partition(b"\n")[0]
 
 
 def _decide_inverse(session: Session, deed: Deed, inverse: RunCommand) -> Decision:

@@ -44,6 +44,9 @@ def undo(session: Session, decision: Decision) -> effects.Effect | None:
         assert decision.action is not None
         effect = effects.carry_out(session.host, decision.action, session.reporter.line)
         if decision.way is Way.INVERSE:
+            # Few tools sync what they change: after a power cut it would be undone in the journal and not on the disk.
+            for path in deed.before:
+                session.host.sync(path)
             _finish_inverse(session, deed, intent, effect)
         else:
             result = RESULTS[decision.way] if effect.result == "done" else effect.result

@@ -19,6 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.support.watched import Watched
+
 # Loaded once, so that each child starts with them: a fork costs milliseconds, these imports most of a second.
 PRELOADED = (
     "asyncio engine.advance engine.cli engine.cli.machine engine.cli.status engine.guest engine.hosts.simulated "
@@ -44,74 +46,33 @@ class Run:
 
 
 class Cache:
-    """What the kernel has not written yet: a power cut may lose any part of it.
+    """What the kernel has not written yet: a power cut may lose any part of it (see tests/support/volatile.py).
 
-    Watches renames, unlinks and writes to new files. A rename or unlink is durable once its directory was synced, a
-    new file's content once the file was. At the end each of what is left is lost or kept by a throw of the dice.
+    Of what lies on the machine's disk: pages of files, sizes, modes and names, each until its file or its directory was
+    synced, also what the doubles of commands write. The content of SQLite's own files counts as synced.
     """
 
-    def __init__(self, dice: Random | None) -> None:
+    def __init__(self, machine: Path, dice: Random | None) -> None:
         self._dice = dice
-        self._names: dict[str, list[Callable[[], None]]] = {}
-        self._contents: dict[tuple[int, int], str] = {}
+        self._watched = Watched(machine, wanted=on_disk)
 
     def watch(self) -> None:
         """From now on."""
-        if self._dice is None:
-            return
-        rename, unlink, fsync, opened = os.rename, os.unlink, os.fsync, os.open
-
-        def watched_rename(source: Any, target: Any, **kwargs: Any) -> None:
-            self._name_changes(target)
-            rename(source, target, **kwargs)
-
-        def watched_unlink(path: Any, **kwargs: Any) -> None:
-            self._name_changes(path)
-            unlink(path, **kwargs)
-
-        def watched_open(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
-            descriptor = opened(path, flags, *args, **kwargs)
-            # SQLite syncs its own files, below Python: they are not watched.
-            if flags & os.O_CREAT and flags & os.O_EXCL and "journal.db" not in os.fspath(path):
-                found = os.fstat(descriptor)
-                self._contents[found.st_dev, found.st_ino] = f"/proc/self/fd/{os.dup(descriptor)}"
-            return descriptor
-
-        def watched_fsync(descriptor: Any) -> None:
-            fsync(descriptor)
-            number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
-            found = os.fstat(number)
-            self._contents.pop((found.st_dev, found.st_ino), None)
-            self._names.pop(os.path.realpath(f"/proc/self/fd/{number}"), None)
-
-        os.rename, os.unlink, os.fsync, os.open = watched_rename, watched_unlink, watched_fsync, watched_open  # type: ignore[assignment]  # the watched forms take what callers here pass
-
-    def _name_changes(self, path: Any) -> None:
-        place = Path(os.fspath(path))
-        directory = os.path.realpath(place.parent)
-        was = place.read_bytes() if place.is_file() and not place.is_symlink() else None
-        mode = place.stat().st_mode if was is not None else 0
-
-        def lost() -> None:
-            place.unlink(missing_ok=True)
-            if was is not None:
-                place.write_bytes(was)
-                place.chmod(mode & 0o7777)
-
-        self._names.setdefault(directory, []).append(lost)
+        if self._dice is not None:
+            self._watched.begin()
 
     def lose(self) -> None:
-        """The power goes."""
+        """The power goes. Half of the times as on ext4, where most was written: a tenth is lost; else any part."""
         dice = self._dice
         if dice is None:
             return
-        for place in self._contents.values():
-            if dice.random() < 0.5:
-                os.truncate(place, 0)
-        for changes in self._names.values():
-            # Later changes of a directory go before earlier ones: it comes back as it was at some moment.
-            for lost in changes[len(changes) - dice.randint(0, len(changes)) :][::-1]:
-                lost()
+        lost = dice.choice([0.1, 0.5, 1.0])
+        self._watched.lose(lambda count: dice.randrange(count) if dice.random() < lost else count - 1)
+
+
+def on_disk(path: str) -> bool:
+    """Whether a path of a simulated machine lies on its disk: the kernel's own file systems do not."""
+    return path.split("/")[1] in ("etc", "boot", "usr", "lib", "var")
 
 
 class Points:
@@ -186,7 +147,7 @@ def _child(
         sys.stderr = io.TextIOWrapper(os.fdopen(os.dup(2), "wb", 0), write_through=True)
         from engine.cli import main
 
-        _instrument(Points(kill_at, writer, Cache(lose)))
+        _instrument(Points(kill_at, writer, Cache(machine, lose)))
         code = main(["--simulate", str(machine), *argv])
     finally:
         # Whatever happened, the child must not run on as a second test runner.
