@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine import log, signals
-from engine.hosts.base import OFFLINE, OutcomeUnknown
+from engine.hosts.base import OFFLINE, Attributes, OutcomeUnknown
 from engine.hosts.processes import ProcessTree
 from steps.base import Completed
 
@@ -24,6 +24,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # sudo's caller chooses neither the path nor the language of what commands print.
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", "TERM": "dumb", "DEBIAN_FRONTEND": "noninteractive"}
 TICK = 0.1
+BOOT_LOADER_READS = ("/boot/", "/efi/")
 # In a mount namespace of its own, gone with the command: update-grub and update-initramfs need /dev, /proc and /sys of
 # the kernel that runs, whether or not the user has mounted them below the root; nothing is left mounted there. Of /run
 # only udev's database, by which LVM is found: systemctl must not meet the rescue system's own systemd.
@@ -130,6 +131,21 @@ class LinuxHost(ProcessTree):
         log.info("ran", argv=list(argv), status=process.returncode)
         return Completed(tuple(argv), process.returncode, output, b"")
 
+    def write_file(self, path: str, content: bytes, attributes: Attributes) -> None:
+        """As FileTree's; what the boot loader reads is also where it reads it."""
+        super().write_file(path, content, attributes)
+        _reach_boot_loader(path)
+
+    def put_file(self, path: str, source: Path, attributes: Attributes) -> None:
+        """As FileTree's; what the boot loader reads is also where it reads it."""
+        super().put_file(path, source, attributes)
+        _reach_boot_loader(path)
+
+    def sync(self, path: str) -> None:
+        """As FileTree's; what the boot loader reads is also where it reads it."""
+        super().sync(path)
+        _reach_boot_loader(path)
+
     def write_attribute(self, path: str, value: str, *, timeout: float) -> None:
         """Write to a kernel attribute in a child process: a write to sysfs can hang for ever, and then only it does."""
         place = os.fspath(self.local(path))
@@ -163,6 +179,16 @@ class LinuxHost(ProcessTree):
 
             syslog.openlog("vfiostate", 0, syslog.LOG_AUTHPRIV)
             syslog.syslog(syslog.LOG_NOTICE, text)
+
+
+def _reach_boot_loader(path: str) -> None:
+    """Have the file system's own blocks written too, not only its journal.
+
+    GRUB reads ext4 without replaying the journal (grub-core/fs/ext2.c). After fsync(2) and a power cut it would follow
+    the old name to blocks that are free by now, and may hold something else. sync(2) writes the metadata in place.
+    """
+    if path.startswith(BOOT_LOADER_READS):
+        os.sync()
 
 
 def _in_chroot() -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.hosts.base import OutcomeUnknown
+from engine.hosts.base import Attributes, OutcomeUnknown
 from engine.hosts.linux import PATH, LinuxHost
 
 HOST = LinuxHost()
@@ -172,3 +172,16 @@ def test_a_write_that_hangs_is_given_up_and_holds_neither_lock_nor_pipe(tmp_path
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot(2) needs root")
 def test_commands_of_a_mounted_system_are_its_own(tmp_path: Path) -> None:
     assert LinuxHost(tmp_path).query(["sh", "-c", "exit 0"]).status == 127
+
+
+@pytest.mark.parametrize(("path", "times"), [("/boot/grub/grub.cfg", 2), ("/etc/default/grub", 0)])
+def test_what_the_boot_loader_reads_is_written_past_the_file_systems_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, times: int
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "sync", lambda: synced.append(path))
+    (tmp_path / path[1:]).parent.mkdir(parents=True)
+    host = LinuxHost(tmp_path)
+    host.write_file(path, b"x", Attributes(0o600, os.getuid(), os.getgid()))
+    host.sync(path)
+    assert len(synced) == times
