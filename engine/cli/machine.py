@@ -47,7 +47,9 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         example="vfiostate --simulate /tmp/m machine reboot --entry previous",
     )
     reboot.add_argument("--entry", choices=ENTRIES, default="default", help="the entry of the boot menu that is taken")
-    reboot.add_argument("--fails", action="store_true", help="that boot hangs; the machine is switched off and on again")
+    reboot.add_argument(
+        "--fails", action="store_true", help="that boot hangs; the machine is switched off and on again"
+    )
     kernel = add_command(
         verbs,
         "install-kernel",
