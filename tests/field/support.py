@@ -11,10 +11,11 @@ from typing import Any
 from engine.hosts.simulated.host import SimulatedHost
 from engine.hosts.simulated.initramfs import Archive, parse
 from journal.events import Kind
-from tests.badinput.support import Answer, last, run, unchanged
+from tests.badinput.support import Answer, At, last, run, unchanged
 
 CFG = "boot/grub/grub.cfg"
 CONF = "etc/modprobe.d/vfiostate.conf"
+GRUBENV = "boot/grub/grubenv"
 KERNEL = "6.1.0-56-amd64"
 IDS = "vfio-pci.ids=1234:1111,8086:2668,1b36:000d"
 LAB = ("--device=01:00.0", "--device=01:00.1", "--device=02:00.0", "--accel=tcg", "--cpu=qemu64")
@@ -73,6 +74,13 @@ def refused(machine: Path, code: str, *words: str) -> Answer:
 def advanced(machine: Path, *words: str) -> Answer:
     """`advance` takes its step and says these words."""
     return run(machine, "advance").is_(0, *words)
+
+
+def untried(at: At) -> Path:
+    """A copy of the lab's machine in the state `stubbed`, its command line made the default without a trial boot."""
+    machine = at("modules_loaded")
+    run(machine, "advance", "--no-trial").is_(0, "no trial boot: the new command line becomes the default at once")
+    return machine
 
 
 def reboot(machine: Path, entry: str = "default") -> None:

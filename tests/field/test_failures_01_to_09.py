@@ -1,8 +1,8 @@
 """What goes wrong for people, most reported first: the first nine, driven through the command line.
 
-1  does not boot, black screen    not yet    no trial boot, and the plan says so; prevented: no way out. The recovery
-                                             entries keep the old words, restore.sh works without us, the card that
-                                             the host boots on is refused
+1  does not boot, black screen    prevented  a trial boot comes first: one that hangs is followed by the old line
+                                             (tests/trial). The recovery entries keep it, restore.sh works without us,
+                                             the card that the host boots on is refused
 2  GRUB file destroyed            prevented  the before-image is kept before the edit: back byte for byte
 3  single quotes not edited       prevented  every form of sh is edited (all of them: tests/boot/test_grub_forms.py)
 4  substring "already there"      prevented  words are compared as the kernel and kmod read them
@@ -11,7 +11,8 @@
 6  wrong boot loader edited       named      the loader is found by evidence; one we do not drive is refused
 7  wrong grub.cfg written         prevented  only update-grub's own is made; named where another one is booted
 8  BLS ignores /etc/default/grub  named      refused, with the command that does it there
-9  kernel upgrade before reboot   prevented  the new kernel's entries and image have it all; else named
+9  kernel upgrade before reboot   prevented  the new kernel's entries and image have it all; else it is not made to
+                                             boot so. That it was not tried is named
 """
 
 from __future__ import annotations
@@ -27,17 +28,20 @@ from tests.badinput.support import GRUB, At, copy, manifest, roll_back, run, sta
 from tests.field.support import (
     CFG,
     CONF,
+    GRUBENV,
     IDS,
     KERNEL,
     NATIVE,
     STUBBED,
     advanced,
+    command,
     drivers,
     has_token,
     image,
     reboot,
     refused,
     replaced,
+    untried,
     words,
 )
 
@@ -48,14 +52,25 @@ On = Callable[..., Path]
 
 
 def test_01_a_boot_that_fails_leaves_a_way_out_in_the_menu_and_without_us(at: At, stages: dict[State, Path]) -> None:
-    run(at("modules_loaded"), "plan").is_(0, "no trial boot", "the recovery entries keep the old one")
-    machine = at("stubbed")
+    run(at("modules_loaded"), "plan").is_(0, "trial boot: the next boot, and only that one, has the new command line")
+    machine = at("rebooted")
+    assert has_token((machine / CFG).read_text().split())
     reboot(machine, "recovery")
     assert not has_token(words(machine))
     assert drivers(machine) == NATIVE
     script = machine / "var/lib/vfiostate/restore.sh"
     subprocess.run(["/bin/sh", str(script)], check=True, capture_output=True, env={"PATH": "/usr/bin:/bin"})
     assert manifest(machine) == manifest(stages[State.NEW])
+
+
+def test_01_a_boot_that_hangs_is_followed_by_the_old_command_line_without_help(at: At) -> None:
+    machine = at("stubbed")
+    run(machine, "machine", "reboot", "--fails").is_(0)
+    assert not has_token(words(machine))
+    assert drivers(machine) == NATIVE
+    refused(machine, "trial-failed", "The trial boot did not come so far", "vfiostate advance --again", "rollback")
+    reboot(machine)
+    assert not has_token(words(machine))
 
 
 def test_01_the_card_that_the_host_shows_its_screen_on_is_refused(on: On) -> None:
@@ -66,12 +81,12 @@ def test_01_the_card_that_the_host_shows_its_screen_on_is_refused(on: On) -> Non
 def test_02_a_grub_file_that_was_destroyed_is_named_and_comes_back_from_its_before_image(
     at: At, stages: dict[State, Path]
 ) -> None:
-    machine = at("stubbed")
+    machine = at("rebooted")
     for name in (GRUB, CFG):
         (machine / name).write_bytes(b"\0\0\0")
     run(machine, "status").is_(4, "/etc/default/grub: changed since we wrote it")
     # Somebody's own file is kept by `rollback`; who wants the old one back has the script.
-    run(copy(machine, machine.parent / "other"), "rollback").is_(0, "differs:   /etc/default/grub: content")
+    run(copy(machine, machine.parent / "other"), "rollback").is_(3, "differs:   /etc/default/grub: content")
     script = machine / "var/lib/vfiostate/restore.sh"
     subprocess.run(["/bin/sh", str(script)], check=True, capture_output=True, env={"PATH": "/usr/bin:/bin"})
     assert manifest(machine) == manifest(stages[State.NEW])
@@ -80,6 +95,9 @@ def test_02_a_grub_file_that_was_destroyed_is_named_and_comes_back_from_its_befo
 def test_03_a_value_in_single_quotes_is_edited_and_comes_back(at: At) -> None:
     machine = at("modules_loaded")
     before = replaced(machine / GRUB, '"quiet"', "'quiet splash'  # mine")
+    command(machine, "update-grub")
+    advanced(machine)
+    reboot(machine)
     advanced(machine)
     setup = next(word for word in (machine / CFG).read_text().split() if word.startswith("vfiostate.setup="))
     assert (machine / GRUB).read_bytes() == before.replace(b"splash'", f"splash {setup} {IDS}'".encode())
@@ -95,6 +113,7 @@ def test_04_what_only_looks_like_it_does_not_count_as_configured(at: At) -> None
     replaced(machine / GRUB, '"quiet"', f'"quiet x{IDS} {LONGER} novfiostate.setup=1"')
     with (machine / GRUB).open("a") as stream:
         stream.write(f'#GRUB_CMDLINE_LINUX_DEFAULT="{IDS}"\n')
+    command(machine, "update-grub")
     run(machine, "advance", "--until", "stubbed").is_(0)
     listed = (machine / "etc/modules").read_text().splitlines()
     assert listed[:3] == ["# vfio vfio_pci", "vfio_pci_core", "#vfio_iommu_type1"]
@@ -148,8 +167,18 @@ def test_07_only_the_grub_cfg_that_update_grub_writes_is_made_anew(at: At) -> No
     assert has_token((machine / CFG).read_text().split())
 
 
-def test_07_a_boot_through_another_grub_cfg_is_named(at: At, stages: dict[State, Path]) -> None:
+def test_07_a_boot_through_another_grub_cfg_is_named(at: At) -> None:
     machine = at("stubbed")
+    block = (machine / GRUBENV).read_bytes()
+    assert b"next_entry=vfiostate-trial" in block
+    (machine / GRUBENV).unlink()
+    reboot(machine)
+    (machine / GRUBENV).write_bytes(block)
+    refused(machine, "trial-not-taken", "has not looked at what grub was told", "Another boot loader, or another copy")
+
+
+def test_07_without_a_trial_a_boot_through_another_grub_cfg_is_named(at: At, stages: dict[State, Path]) -> None:
+    machine = untried(at)
     written = (machine / CFG).read_bytes()
     (machine / CFG).write_bytes((stages[State.NEW] / CFG).read_bytes())
     reboot(machine)
@@ -164,8 +193,31 @@ def test_08_boot_loader_entries_that_ignore_the_grub_file_are_named(at: At) -> N
     refused(machine, "boot-loader-unsupported", "bls", "GRUB_ENABLE_BLSCFG=true", "grubby --update-kernel=ALL")
 
 
-def test_09_a_kernel_upgraded_before_the_reboot_has_it_all(at: At) -> None:
+def test_09_a_kernel_upgraded_before_the_trial_boot_has_it_all_and_is_named_as_not_tried(at: At) -> None:
     machine = at("stubbed")
+    run(machine, "machine", "install-kernel", NEWER).is_(0)
+    assert CONF in image(machine, NEWER).files
+    reboot(machine)
+    advanced(machine, f"The default entry boots {NEWER}; the trial was made with {KERNEL}.", "Reboot once more now")
+    reboot(machine)
+    assert words(machine)[0].endswith(NEWER) and has_token(words(machine))
+    assert drivers(machine) == STUBBED
+
+
+def test_09_a_new_kernel_whose_image_was_built_without_us_does_not_get_our_words(at: At) -> None:
+    machine = at("stubbed")
+    ours = (machine / CONF).read_bytes()
+    (machine / CONF).unlink()
+    run(machine, "machine", "install-kernel", NEWER).is_(0)
+    (machine / CONF).write_bytes(ours)
+    reboot(machine)
+    refused(machine, "initramfs-incomplete", f"initrd.img-{NEWER} lacks", f"update-initramfs -u -k {NEWER}")
+    command(machine, "update-initramfs", "-u", "-k", NEWER)
+    advanced(machine, f"The default entry boots {NEWER}")
+
+
+def test_09_without_a_trial_a_kernel_upgraded_before_the_reboot_has_it_all(at: At) -> None:
+    machine = untried(at)
     run(machine, "machine", "install-kernel", NEWER).is_(0)
     assert CONF in image(machine, NEWER).files
     reboot(machine)
@@ -174,8 +226,8 @@ def test_09_a_kernel_upgraded_before_the_reboot_has_it_all(at: At) -> None:
     assert drivers(machine) == STUBBED
 
 
-def test_09_an_upgrade_that_left_our_words_behind_is_named(at: At, stages: dict[State, Path]) -> None:
-    machine = at("stubbed")
+def test_09_without_a_trial_an_upgrade_that_left_our_words_behind_is_named(at: At, stages: dict[State, Path]) -> None:
+    machine = untried(at)
     ours = (machine / GRUB).read_bytes()
     (machine / GRUB).write_bytes((stages[State.NEW] / GRUB).read_bytes())
     run(machine, "machine", "install-kernel", NEWER).is_(0)

@@ -49,12 +49,13 @@ def test_modules_are_added_below_the_users_own_and_his_comments_stay(stages: dic
 
 
 def test_slashes_the_commented_line_and_the_users_own_options_stay_as_they_are(stages: dict[State, Path]) -> None:
-    before, after = ((stages[state] / GRUB).read_bytes() for state in (State.NEW, State.STUBBED))
+    before, after = ((stages[state] / GRUB).read_bytes() for state in (State.NEW, State.REBOOTED))
+    assert (stages[State.STUBBED] / GRUB).read_bytes() == before
     ours = f" {_setup(stages[State.STUBBED])} pci-stub.ids=1002:4383,{IDS}"
     assert after == before.replace(MINE.encode(), (MINE[:-1] + ours + '"').encode())
     line = words(stages[State.REBOOTED])
     assert {"resume=/dev/sda2", "x=a&b|c", "pci-stub.ids=1002:4383"} <= set(line)
-    assert line[-1] == f"pci-stub.ids=1002:4383,{IDS}"
+    assert line[-2:] == [f"pci-stub.ids=1002:4383,{IDS}", "panic=30"]
 
 
 def test_a_second_run_adds_nothing(stages: dict[State, Path], tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_second_run_adds_nothing(stages: dict[State, Path], tmp_path: Path) ->
     with unchanged(machine):
         run(machine, "advance", "--until", "stubbed").is_(0, "already `stubbed`")
         run(machine, "advance").is_(3, "has not been rebooted")
-    files = [machine / name for name in (GRUB, "etc/modules", CFG)]
+    files = [machine / name for name in (GRUB, "etc/modules", CFG, "etc/grub.d/42_vfiostate")]
     once = [file.read_bytes() for file in files]
     run(machine, "rollback", "--to", "checked").is_(0)
     assert (machine / GRUB).read_bytes() == (stages[State.NEW] / GRUB).read_bytes()

@@ -19,11 +19,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.kill.crash import KILLED, Run, manifest, run
+from tests.kill.test_kill_matrix import FAILED
 
 DEVICES = ("--device=01:00.0", "--device=01:00.1", "--device=02:00.0", "--accel=tcg")
 GRUB = "etc/default/grub"
 COMMANDS = st.sampled_from(
-    [("advance",), ("advance", "--until", "running"), ("rollback",), ("rollback", "--to", "checked")]
+    [
+        ("advance",),
+        ("advance", "--again"),
+        ("advance", "--until", "running"),
+        ("rollback",),
+        ("rollback", "--to", "checked"),
+    ]
 )
 
 
@@ -40,7 +47,8 @@ class AnyLife(RuleBasedStateMachine):
         """Run it; whatever it answers, it is never a traceback."""
         result = run(self.machine, *argv)
         assert "Traceback" not in result.output and "internal error" not in result.output, result.output
-        assert result.code in (0, 3), (argv, result.code, result.output)
+        # A boot that was cut short may have been the trial: then the old command line is back.
+        assert result.code in (0, 3) or FAILED in result.output, (argv, result.code, result.output)
         return result
 
     @initialize()
