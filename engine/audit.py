@@ -90,7 +90,14 @@ def _cheap(session: Session, setup: Setup, reached: Mapping[State, int]) -> list
     return questions
 
 
+def _can_run(session: Session) -> bool:
+    """Whether commands of the host can be run: not those of a mounted system for another machine."""
+    return session.host.booted or session.host.query(("sh", "-c", ":")).ok
+
+
 def _boot(session: Session, setup: Setup, reached: Mapping[State, int]) -> Iterator[Difference]:
+    if not _can_run(session):
+        return
     host, asked = session.host, promised_boot.promise(setup, dict(reached))
     facts = promised_boot.read(host, session.brief())
     if facts is not None:
@@ -154,6 +161,8 @@ def _image(session: Session, setup: Setup, reached: Mapping[State, int]) -> Iter
     host = session.host
     if setup.state is State.STUBBED and not rebooted(session, setup):
         yield from promised_boot.stubbed(host, brief_of(session, setup, State.STUBBED), reached.get(State.STUBBED, 0))
+        return
+    if not _can_run(session):
         return
     brief = session.brief()
     facts = promised_boot.read(host, brief)

@@ -109,8 +109,7 @@ def _assigns(host: Host, path: str) -> bool:
 def staged(facts: BootFacts, asked: BootPromise) -> Iterator[Difference]:
     """Before the reboot: whether some entry still has our words, default or trial."""
     entries = facts.entries or ()
-    trial: Sequence[str] = getattr(getattr(facts, "trial", None), "words", None) or ()
-    if any(set(asked.tokens) <= set(words) for words in (*(entry.words for entry in entries), trial)):
+    if any(set(asked.tokens) <= set(words) for words in (*(entry.words for entry in entries), facts.trial.words or ())):
         return
     promised = f"a boot entry with {shown(asked.tokens)}"
     found = f"none of the {len(entries)} entries has them" if entries else "it cannot be read"
