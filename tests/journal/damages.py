@@ -129,13 +129,15 @@ def _lengthen(journal: Journal, images: Images, source: Path) -> Head:
     for number in range(150):
         data: dict[str, Json] = {"n": number, "action": {"type": "run_command", "argv": ["true"]}}
         blobs = []
+        before: dict[str, Json] = {}
         if number % 10 == 0:
             content = dice.randbytes(dice.choice([0, 10, 3000, 5000, 60_000]))
             blobs = [content]
-            data["before"] = {f"/etc/{number}": {"sha256": sha256(content).hexdigest(), "where": "blob", "mode": 0o644}}
+            before[f"/etc/{number}"] = {"sha256": sha256(content).hexdigest(), "where": "blob", "mode": 0o644}
         if number in (40, 80):
             source.write_bytes(dice.randbytes(1000) * (BLOB_LIMIT // 1000 + number))
-            data["before"] = {"/boot/initrd.img": {"sha256": images.keep(source), "where": "image", "mode": 0o644}}
+            before["/boot/initrd.img"] = {"sha256": images.keep(source), "where": "image", "mode": 0o644}
+        data["before"] = before
         drafts = [Draft(Kind.INTENT, setup, data, "stubbed", 1)]
         said: dict[str, Json] = {"intent": 0, "result": "done", "output": ["x" * dice.choice([0, 20, 500, 6000])]}
         drafts.append(Draft(Kind.OUTCOME, setup, said, "stubbed", 1))
