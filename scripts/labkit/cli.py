@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     power.add_argument("wanted", type=int, metavar="N", help="how many")
     power.add_argument("--machines", type=int, default=2, help="so many at the same time (default: %(default)s)")
     power.add_argument("--seed", type=int, default=1, help="of what is chosen at random (default: %(default)s)")
+    power.add_argument("--minutes", type=float, default=600, help="no cut is begun after these (default: %(default)s)")
     add_output(power)
     power.set_defaults(function=cmd_cuts)
 
@@ -188,7 +189,12 @@ def cmd_run(options: argparse.Namespace) -> int:
 
 def cmd_cuts(options: argparse.Namespace) -> int:
     return cuts.main_job(
-        options.wanted, machines=options.machines, seed=options.seed, output=options.output, keep=options.keep
+        options.wanted,
+        machines=options.machines,
+        seed=options.seed,
+        minutes=options.minutes,
+        output=options.output,
+        keep=options.keep,
     )
 
 

@@ -28,7 +28,7 @@ FOUND = (
 )
 
 
-def main_job(wanted: int, *, machines: int, seed: int, output: Path | None, keep: bool) -> int:
+def main_job(wanted: int, *, machines: int, seed: int, minutes: float, output: Path | None, keep: bool) -> int:
     """Makes so many cuts; prints the table; 0 if no promise was broken."""
     directory = output or REPOSITORY / "build" / "lab" / "cuts"
     shutil.rmtree(directory, ignore_errors=True)
@@ -37,7 +37,7 @@ def main_job(wanted: int, *, machines: int, seed: int, output: Path | None, keep
     say(f"{wanted} cuts, {machines} machines, seed {seed}")
     started = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="vfiostate-cuts-"))
-    quota = Quota(wanted, random.Random(seed))
+    quota = Quota(wanted, random.Random(seed), started + minutes * 60)
     failures: list[str] = []
     lives: list[str] = []
     runners = [
@@ -46,16 +46,14 @@ def main_job(wanted: int, *, machines: int, seed: int, output: Path | None, keep
     ]
     for runner in runners:
         runner.start()
-    for runner in runners:
-        runner.join()
-    seconds = time.monotonic() - started
-    text = table(quota.cuts, lives, failures, seconds)
-    (directory / "table.txt").write_text(text + "\n", encoding="utf-8")
-    document = {
-        "seed": seed, "machines": machines, "seconds": round(seconds), "lives": lives, "failures": failures,
-        "cuts": [asdict(cut) for cut in quota.cuts],
-    }  # fmt: skip
-    (directory / "cuts.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    while any(runner.is_alive() for runner in runners):
+        runners[0].join(20) if runners[0].is_alive() else runners[-1].join(20)
+        # As far as it is: a run that is ended from outside leaves what it found.
+        text = table(quota.cuts, lives, failures, time.monotonic() - started)
+        (directory / "table.txt").write_text(text + "\n", encoding="utf-8")
+        document = {"seed": seed, "machines": machines, "lives": lives, "failures": failures}
+        found = json.dumps(document | {"cuts": [asdict(cut) for cut in quota.cuts]}, indent=1)
+        (directory / "cuts.json").write_text(found + "\n", encoding="utf-8")
     if not keep and not failures:
         shutil.rmtree(work, ignore_errors=True)
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
+import time
 from dataclasses import dataclass, field
 
 TURNS = ("modules_loaded", "stubbed", "rebooted", "bound", "running")
@@ -55,6 +57,7 @@ class Quota:
 
     wanted: int
     rng: random.Random
+    deadline: float = math.inf  # of time.monotonic; no cut is begun after it
     cuts: list[Cut] = field(default_factory=list)
     nominal: dict[str, float] = field(default_factory=lambda: dict(NOMINAL))
     claimed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NOMINAL, 0))
@@ -69,7 +72,7 @@ class Quota:
 
     def left(self, label: str) -> int:
         """How many cuts of a label are still to be made."""
-        return max(0, self.share(label) - self.claimed[label])
+        return max(0, self.share(label) - self.claimed[label]) if time.monotonic() < self.deadline else 0
 
     def all_left(self) -> int:
         """How many are still to be made at all."""
