@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from engine.hosts.base import Attributes
 from engine.hosts.simulated import grub, initramfs, kmod
 from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.machine import Machine
@@ -38,11 +37,6 @@ def grub_mkconfig(machine: Machine, argv: Sequence[str], stdin: bytes) -> Comple
     place = machine.path(target)
     machine.put(target, text, place.stat().st_mode & 0o777 if place.exists() else 0o600)
     return answer(argv, stderr=said)
-
-
-def _attributes(machine: Machine, mode: int) -> Attributes:
-    owner = machine.directory.stat()
-    return Attributes(mode, owner.st_uid, owner.st_gid)
 
 
 def grub_reboot(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
@@ -135,7 +129,11 @@ def update_initramfs(machine: Machine, argv: Sequence[str], stdin: bytes) -> Com
             text = f"W: missing /lib/modules/{release}\nE: no kernel modules: failed for {place}\n"
             return answer(argv, said, stderr=text, status=1)
         content = initramfs.render(initramfs.generate(machine, index))
-        machine.tree.write_file(place, content, _attributes(machine, 0o644))
+        # Beside its place and renamed, as mkinitramfs and update-initramfs do it; a crash leaves the .new.
+        draft = machine.path(f"{place}.new")
+        draft.write_bytes(content)
+        draft.chmod(0o644)
+        draft.rename(machine.path(place))
         # Versions before 0.142 keep a checksum of each image there.
         if machine.exists("/var/lib/initramfs-tools"):
             checksum = hashlib.sha1(content, usedforsecurity=False).hexdigest()
