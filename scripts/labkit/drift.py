@@ -185,7 +185,6 @@ def main_job(*, output: Path | None = None, keep: bool = False, only: str = "") 
                 report.check("the run came to its end", False, f"{type(error).__name__}: {error}")
                 report.save("last-words.txt", machine.last_words())
     finally:
-        report.save("drifts.txt", rows.table() + "\n")
         report.write()
         if not keep:
             shutil.rmtree(work, ignore_errors=True)
@@ -256,6 +255,7 @@ def named(report: Report, machine: Machine, rows: Rows, drift: Drift) -> None:
     line = found.get(drift.code, "")
     report.check(f"audit: {drift.code}", done.rc == DRIFTED and bool(line), line or told(done))
     rows.rows.append((drift.name, drift.how, ", ".join(found), done.rc))
+    report.save("drifts.txt", rows.table() + "\n")
 
 
 def changed_hardware(report: Report, machine: Machine, rows: Rows, only: str) -> None:
