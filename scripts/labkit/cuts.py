@@ -60,7 +60,7 @@ def main_job(wanted: int, *, machines: int, seed: int, minutes: float, output: P
         say(f"the machines' directories stay: {work}")
     print(text)
     say(f"table, cuts.json and transcripts: {directory}")
-    return 0 if not failures and len(quota.cuts) >= wanted else 1
+    return 0 if not failures and quota.examined >= wanted else 1
 
 
 def run_machine(
@@ -98,7 +98,7 @@ def table(cuts: list[Cut], lives: list[str], failures: list[str], seconds: float
     for label, row in [*zip(NOMINAL, rows, strict=True), ("all", cuts)]:
         numbers = [len(row), sum(cut.booted for cut in row)]
         numbers += [sum(cut.found == found for cut in row) for found in FOUND]
-        numbers += [sum(cut.booted and not cut.whole for cut in row), sum(bool(cut.lost) for cut in row)]
+        numbers += [sum(damaged(cut) for cut in row), sum(bool(cut.lost) for cut in row)]
         numbers += [sum(cut.then == then for cut in row) for then in ("went on", "went back")]
         lines.append(f"{label:<30}" + "".join(f"{number:9}" for number in numbers))
     told = sum(cut.told for cut in cuts)
@@ -107,16 +107,23 @@ def table(cuts: list[Cut], lives: list[str], failures: list[str], seconds: float
         "",
         "nothing … done: how far the command was, by the journal: nothing begun, before its first intent, an intent",
         "open, between two actions, completed; on, back: what was done then: the same command again, or `rollback`",
-        f"{len(cuts)} power cuts, unbootable {sum(not cut.booted for cut in cuts)},"
-        f" damaged {sum(cut.booted and not cut.whole for cut in cuts)}, lost {sum(bool(cut.lost) for cut in cuts)}"
+        f"{sum(cut.examined for cut in cuts)} power cuts, unbootable {sum(cut.unbootable for cut in cuts)},"
+        f" damaged {sum(damaged(cut) for cut in cuts)}, lost {sum(bool(cut.lost) for cut in cuts)}"
         f" (of {told} lines told before the cuts)",
         f"{len(lives)} lives, each as before byte for byte at its end: "
         + ", ".join(f"{lives_to(lives, turn)} from {turn}" for turn in sorted({turn_of(life) for life in lives})),
         f"{seconds / 60:.0f} min on {os.cpu_count()} CPUs; a boot after a cut took {statistics.median(boots):.0f} s"
         f" (median), {max(boots):.0f} s (longest)",
     ]
+    if unknown := sum(not cut.examined for cut in cuts):
+        lines.append(f"{unknown} more after which nothing was looked at: the run ended before")
     lines += [f"FAILED {failure}" for failure in failures]
     return "\n".join(lines)
+
+
+def damaged(cut: Cut) -> bool:
+    """Whether the journal was looked at after a cut and was not whole."""
+    return cut.examined and not cut.unbootable and not cut.whole
 
 
 def turn_of(life: str) -> str:

@@ -200,7 +200,6 @@ class Lives:
 
     def pending_then(self, then: str) -> None:
         """What came after the last cut."""
-        self.quota.cuts[-1].then = self.quota.cuts[-1].then or then
         for cut in self.pending:
             cut.then = then
         self.pending.clear()
@@ -256,6 +255,8 @@ class Lives:
         try:
             self.machine.start()
         except LabError as error:
+            for cut in self.pending:
+                cut.unbootable = cut.examined = True
             raise Broken(f"UNBOOTABLE after a cut: {error}") from error
         seconds = round(time.monotonic() - started, 1)
         for cut in self.pending:
@@ -273,6 +274,7 @@ class Lives:
         found = what_is_found(events[1:] if self.head[0] else events)
         for one in self.pending:
             one.whole, one.lost, one.found, one.kept = whole, lost, found, len(events) - bool(self.head[0])
+            one.examined = True
         cut.told = said.count("TOLD:")
         self.note(f"cut {cut.number} in {cut.label} at {cut.moment:.1f} of {cut.nominal:.0f} s: {found}; "
                   f"{cut.told} lines told, booted in {cut.boot_seconds:.0f} s")  # fmt: skip

@@ -32,7 +32,10 @@ NOMINAL = {
 
 @dataclass
 class Cut:
-    """One power cut: when it came, what had been told by then, and what was found afterwards."""
+    """One power cut: when it came, what had been told by then, and what was found afterwards.
+
+    A cut after which nothing was looked at yet is not `examined`: it says nothing, neither good nor bad.
+    """
 
     number: int
     label: str
@@ -46,6 +49,8 @@ class Cut:
     found: str = ""
     boot_seconds: float = 0.0
     booted: bool = False
+    unbootable: bool = False
+    examined: bool = False
     whole: bool = False
     lost: list[str] = field(default_factory=list)
     then: str = ""
@@ -81,6 +86,11 @@ class Quota:
     def boot_chance(self) -> float:
         """How likely the boot after a cut is to be cut too, so that these are spread over the run."""
         return self.left(BOOT) / max(1, self.all_left())
+
+    @property
+    def examined(self) -> int:
+        """After how many cuts it was looked what had come of them."""
+        return sum(cut.examined for cut in self.cuts)
 
     def claim(self, label: str) -> float | None:
         """The moment of the next cut of a label in seconds from its beginning; None where it has had its share.

@@ -10,6 +10,7 @@ from tests.lab_unit.labkit import module
 
 acknowledged = module("acknowledged")
 quota = module("quota")
+cuts = module("cuts")
 
 Event = acknowledged.Event
 HEAD = (7, "aa")
@@ -85,3 +86,13 @@ def test_lives_turn_until_every_label_had_its_cuts() -> None:
             plan.claim(label)
     assert plan.all_left() == plan.left(quota.BOOT) > 0
     assert plan.boot_chance() == 1
+
+
+def test_a_cut_that_nobody_looked_at_is_counted_as_neither_good_nor_bad() -> None:
+    done = quota.Cut(1, "checked", 1, 1, 0.0, 5.0, booted=True, examined=True, whole=True, found="nothing begun")
+    broken = quota.Cut(2, "checked", 1, 1, 0.0, 5.0, booted=True, examined=True, whole=False)
+    dead = quota.Cut(3, "checked", 1, 1, 0.0, 5.0, examined=True, unbootable=True)
+    open_ones = [quota.Cut(4, "bound", 2, 1, 0.0, 5.0), quota.Cut(5, "bound", 2, 1, 0.0, 5.0, booted=True)]
+    text = cuts.table([done, broken, dead, *open_ones], [], [], 60.0)
+    assert "3 power cuts, unbootable 1, damaged 1, lost 0" in text
+    assert "2 more after which nothing was looked at" in text
