@@ -119,8 +119,8 @@ RUNNING = [
     Drift(
         "turned into a symlink",
         "mv, ln -s",
-        "mv /etc/modules /etc/modules.theirs && ln -s modules.theirs /etc/modules",
-        "mv /etc/modules.theirs /etc/modules",
+        f"mv {GRUB} {GRUB}.theirs && ln -s grub.theirs {GRUB}",
+        f"mv {GRUB}.theirs {GRUB}",
         "file-symlink",
     ),
     Drift("another owner", "chown", f"chown daemon:adm {GRUB}", f"chown root:root {GRUB}", "file-attributes"),

@@ -1,0 +1,1 @@
+"""Drift in a Debian root, brought about by the real tools."""
