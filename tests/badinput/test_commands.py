@@ -101,7 +101,7 @@ def test_a_command_that_vanished_after_the_check_leaves_nothing_half_done(at: At
 
 
 def test_the_way_back_waits_for_a_command_that_fails_and_then_finishes(at: At) -> None:
-    machine = at("stubbed")
+    machine = at("rebooted")
     # The user's own edit: what is generated has to be generated anew.
     with (machine / "etc/default/grub").open("a") as stream:
         stream.write("GRUB_BADRAM=0\n")

@@ -29,6 +29,8 @@ from tests.badinput.support import (
 )
 
 CFG = "boot/grub/grub.cfg"
+GRUBENV = "boot/grub/grubenv"
+CHOSEN = b"next_entry=vfiostate-trial"
 CONF = "etc/modprobe.d/vfiostate.conf"
 UNIT = "etc/systemd/system/vfiostate-bind.service"
 SCRIPT = "usr/local/sbin/vfiostate-bind"
@@ -49,13 +51,23 @@ def test_from_every_state_to_every_earlier_one_the_files_are_as_they_were_then(
     machine = at(there)
     answer = run(machine, "rollback", "--to", to)
     assert answer.code in (0, 3), answer.text
-    # A reboot is a state of the host and leaves no file behind.
-    assert manifest(machine) == manifest(stages[State(to)])
+    # A reboot is a state of the host and leaves no file behind, but for the choice of the trial, which it has used up.
+    after, then = manifest(machine), manifest(stages[State(to)])
+    if to == "stubbed":
+        assert CHOSEN in (stages[State.STUBBED] / GRUBENV).read_bytes()
+        assert CHOSEN not in (machine / GRUBENV).read_bytes()
+        del after[GRUBENV], then[GRUBENV]
+    assert after == then
     assert "differs" not in answer.out
     run(machine, "machine", "reboot").is_(0)
     if to == "new":
         run(machine, "rollback").is_(0)
     assert state(machine) == to
+    if to == "stubbed":
+        # The same trial again: it had proved itself.
+        run(machine, "advance").is_(3, "the trial is chosen for the next boot once more")
+        run(machine, "machine", "reboot").is_(0)
+        run(machine, "advance").is_(0)
     run(machine, "journal", "verify").is_(0)
 
 
@@ -66,12 +78,12 @@ def test_a_state_that_lies_ahead_is_no_way_back(loaded: Path, to: str) -> None:
 
 
 def test_an_edit_of_the_user_elsewhere_in_the_file_is_kept_and_ours_taken_out(at: At) -> None:
-    machine = at("stubbed")
+    machine = at("rebooted")
     original = (at("new") / GRUB).read_bytes()
     place = machine / GRUB
     place.write_bytes(place.read_bytes().replace(b"GRUB_TIMEOUT=5", b"GRUB_TIMEOUT=9") + b"GRUB_GFXMODE=640x480\n")
     run(machine, "status").is_(4, "/etc/default/grub")
-    answer = run(machine, "rollback").is_(0)
+    answer = run(machine, "rollback").is_(3)
     assert place.read_bytes() == original.replace(b"GRUB_TIMEOUT=5", b"GRUB_TIMEOUT=9") + b"GRUB_GFXMODE=640x480\n"
     assert "/etc/default/grub" in answer.out and "differs" in answer.out
     merged = [event for event in events(machine) if event.kind is Kind.OUTCOME and event.data["result"] == "merged"]
@@ -99,19 +111,19 @@ def test_what_cannot_be_told_apart_stops_the_way_back_before_anything_is_changed
 
 
 def test_ours_changed_by_the_user_beyond_telling_is_left_to_the_user(at: At) -> None:
-    machine = at("stubbed")
+    machine = at("rebooted")
     place = machine / GRUB
     place.write_bytes(place.read_bytes().replace(b"vfio-pci.ids=", b"pci=nomsi vfio-pci.ids="))
     with unchanged(machine):
         run(machine, "rollback").is_(4, "/etc/default/grub").with_hint()
-    assert state(machine) == "stubbed"
+    assert state(machine) == "rebooted"
 
 
 def test_ours_taken_out_by_the_user_is_not_missed(at: At) -> None:
-    machine = at("stubbed")
+    machine = at("rebooted")
     original = (at("new") / GRUB).read_bytes()
     (machine / GRUB).write_bytes(original + b"# mine\n")
-    run(machine, "rollback").is_(0)
+    run(machine, "rollback").is_(3)
     assert (machine / GRUB).read_bytes() == original + b"# mine\n"
     assert b"vfiostate" not in (machine / CFG).read_bytes()
 
@@ -129,7 +141,7 @@ def test_a_file_that_the_user_removed_stays_removed(at: At, file: str) -> None:
 
 @pytest.mark.parametrize("target", ["/etc/elsewhere", "elsewhere", "/tmp/vfiostate-test-outside", "nowhere"])
 def test_a_symlink_in_the_place_of_our_file_is_the_users_decision(at: At, tmp_path: Path, target: str) -> None:
-    machine = at("stubbed")
+    machine = at("rebooted")
     place = machine / GRUB
     content = place.read_bytes()
     place.unlink()
@@ -140,7 +152,7 @@ def test_a_symlink_in_the_place_of_our_file_is_the_users_decision(at: At, tmp_pa
     assert place.is_symlink() and os.readlink(place) == target
     if "else" in target:
         answer.is_(4, "/etc/default/grub", "symbolic link").with_hint()
-        assert state(machine) == "stubbed"
+        assert state(machine) == "rebooted"
     else:
         # Nothing of ours is behind it, and what lies outside of the machine is not the machine's.
         assert answer.code in (0, 3), answer.text
@@ -148,10 +160,10 @@ def test_a_symlink_in_the_place_of_our_file_is_the_users_decision(at: At, tmp_pa
 
 @pytest.mark.parametrize("file", [GRUB, "etc/modules"])
 def test_a_mode_that_the_user_gave_is_kept_and_told(at: At, file: str) -> None:
-    machine = at("stubbed")
+    machine = at("rebooted")
     original = (at("new") / file).read_bytes()
     (machine / file).chmod(0o600)
-    answer = run(machine, "rollback").is_(0)
+    answer = run(machine, "rollback").is_(3)
     assert (machine / file).read_bytes() == original
     assert stat.S_IMODE((machine / file).stat().st_mode) == 0o600
     assert f"differs:   /{file}: mode" in answer.out
@@ -159,9 +171,9 @@ def test_a_mode_that_the_user_gave_is_kept_and_told(at: At, file: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_an_owner_that_the_user_gave_is_kept_and_told(at: At) -> None:
-    machine = at("stubbed")
+    machine = at("rebooted")
     os.chown(machine / GRUB, 1234, 4321)
-    answer = run(machine, "rollback").is_(0)
+    answer = run(machine, "rollback").is_(3)
     found = (machine / GRUB).stat()
     assert (found.st_uid, found.st_gid) == (1234, 4321)
     assert "/etc/default/grub: uid, gid" in answer.out

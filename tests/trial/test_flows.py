@@ -1,0 +1,297 @@
+"""A trial boot through the command line: it comes up, it hangs, it is asked for again, it cannot be made, it is taken
+back; and the user's own choices for the next boot."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.hosts.simulated.create import ENVIRONMENT
+from journal.events import Kind
+from tests.badinput.support import GRUB, At, events, last, manifest, roll_back, run, state, unchanged
+from tests.field.support import (
+    CFG,
+    GRUBENV,
+    KERNEL,
+    LAB,
+    NATIVE,
+    STUBBED,
+    Description,
+    advanced,
+    command,
+    drivers,
+    has_token,
+    made,
+    reboot,
+    refused,
+    words,
+)
+
+SCRIPT = "etc/grub.d/42_vfiostate"
+CHOSEN = "next_entry=vfiostate-trial"
+
+
+def block(*lines: str) -> bytes:
+    """GRUB's environment block with these variables."""
+    text = ENVIRONMENT + "".join(f"{line}\n" for line in lines)
+    return (text + "#" * (1024 - len(text))).encode()
+
+
+def fails(machine: Path) -> None:
+    """The next boot hangs; after the power cycle the one after it comes up."""
+    run(machine, "machine", "reboot", "--fails").is_(0)
+
+
+def default_words(machine: Path) -> list[str]:
+    """The command line of the first entry of grub.cfg."""
+    line = next(line for line in (machine / CFG).read_text().splitlines() if line.split()[:1] == ["linux"])
+    return line.split()[2:]
+
+
+def test_a_good_trial_becomes_the_default_and_leaves_nothing_behind(at: At, places: dict[str, Path]) -> None:
+    machine = at("stubbed")
+    grub = (machine / GRUB).read_bytes()
+    assert grub == (places["new"] / GRUB).read_bytes()
+    assert not has_token(default_words(machine))
+    assert CHOSEN in (machine / GRUBENV).read_text()
+    assert (machine / SCRIPT).stat().st_mode & 0o777 == 0o755
+    reboot(machine)
+    assert has_token(words(machine)) and words(machine)[-1] == "panic=30"
+    assert drivers(machine) == STUBBED
+    assert not has_token(default_words(machine))
+    advanced(machine)
+    assert not (machine / SCRIPT).exists()
+    assert "vfiostate-trial" not in (machine / CFG).read_text()
+    assert (machine / GRUBENV).read_bytes() == block("next_entry=")
+    assert has_token(default_words(machine)) and "panic=30" not in default_words(machine)
+    for _ in range(2):
+        reboot(machine)
+        assert has_token(words(machine)) and "panic=30" not in words(machine)
+        assert drivers(machine) == STUBBED
+
+
+def test_the_next_boot_but_one_has_the_old_command_line(at: At) -> None:
+    machine = at("booted")
+    reboot(machine)
+    assert not has_token(words(machine))
+    refused(machine, "trial-failed")
+
+
+def test_a_boot_that_hangs_leaves_the_default_and_says_so(at: At, places: dict[str, Path]) -> None:
+    machine = at("stubbed")
+    before = (machine / CFG).read_bytes()
+    fails(machine)
+    assert not has_token(words(machine))
+    assert drivers(machine) == NATIVE
+    assert (machine / CFG).read_bytes() == before
+    assert (machine / GRUB).read_bytes() == (places["new"] / GRUB).read_bytes()
+    for _ in range(2):
+        refused(
+            machine, "trial-failed", "which is still the default", "advance --again", "rollback --to modules_loaded"
+        )
+        assert state(machine) == "stubbed"
+    reboot(machine)
+    assert not has_token(words(machine))
+
+
+def test_it_is_tried_again_as_often_as_it_is_asked_for(at: At) -> None:
+    machine = at("failed")
+    for _ in range(2):
+        run(machine, "advance", "--again").is_(3, "The trial boot is made once more")
+        assert CHOSEN in (machine / GRUBENV).read_text()
+        run(machine, "advance", "--again").is_(3, "not been rebooted since the trial was staged again")
+        run(machine, "advance").is_(3, "not been rebooted since the trial was staged again")
+        fails(machine)
+        refused(machine, "trial-failed")
+    run(machine, "advance", "--again").is_(3)
+    reboot(machine)
+    advanced(machine)
+    assert has_token(default_words(machine))
+    assert drivers(machine) == STUBBED
+    run(machine, "journal", "verify").is_(0)
+
+
+def test_again_with_reboot_reboots_into_the_trial(at: At) -> None:
+    machine = at("failed")
+    run(machine, "advance", "--again", "--reboot").is_(3)
+    assert has_token(words(machine))
+    advanced(machine)
+
+
+@pytest.mark.parametrize("place", ["stubbed", "booted", "failed", "again", "rebooted"])
+def test_the_way_back_from_every_point_is_byte_for_byte(at: At, places: dict[str, Path], place: str) -> None:
+    machine = at(place)
+    roll_back(machine)
+    assert manifest(machine) == manifest(places["new"])
+    reboot(machine)
+    assert not has_token(words(machine))
+    assert drivers(machine) == NATIVE
+
+
+@pytest.mark.parametrize("place", ["stubbed", "booted", "failed", "again", "rebooted"])
+def test_the_way_back_without_us_is_byte_for_byte_too(at: At, places: dict[str, Path], place: str) -> None:
+    machine = at(place)
+    script = machine / "var/lib/vfiostate/restore.sh"
+    subprocess.run(["/bin/sh", str(script)], check=True, capture_output=True, env={"PATH": "/usr/bin:/bin"})
+    assert manifest(machine) == manifest(places["new"])
+
+
+@pytest.mark.parametrize("place", ["stubbed", "booted", "failed", "again", "rebooted"])
+def test_one_state_back_and_on_again_leads_to_a_new_trial(at: At, places: dict[str, Path], place: str) -> None:
+    machine = at(place)
+    if run(machine, "rollback", "--to", "modules_loaded").code == 3:
+        reboot(machine)
+        run(machine, "rollback", "--to", "modules_loaded").is_(0)
+    assert manifest(machine) == manifest(places["modules_loaded"])
+    advanced(machine)
+    reboot(machine)
+    advanced(machine)
+    assert has_token(default_words(machine)) and not (machine / SCRIPT).exists()
+
+
+@pytest.mark.parametrize("lines", [None, (), ("next_entry=",), ("saved_entry=0", "a=b"), ("next_entry=", "x=")])
+@pytest.mark.parametrize("tries", [0, 2])
+def test_the_environment_block_is_what_it_was(at: At, lines: tuple[str, ...] | None, tries: int) -> None:
+    machine = at("modules_loaded")
+    place = machine / GRUBENV
+    place.unlink() if lines is None else place.write_bytes(block(*lines))
+    before = manifest(machine)
+    advanced(machine)
+    for number in range(tries):
+        fails(machine)
+        run(machine, "advance", "--again").is_(3)
+        assert CHOSEN in place.read_text(), number
+    roll_back_to_modules(machine)
+    assert manifest(machine) == before
+
+
+def roll_back_to_modules(machine: Path) -> None:
+    """Back to before the trial was staged."""
+    run(machine, "rollback", "--to", "modules_loaded").is_(0)
+
+
+def test_a_choice_that_the_user_made_after_ours_stays(at: At) -> None:
+    for place in ("stubbed", "booted", "failed"):
+        machine = at(place)
+        command(machine, "grub-reboot", "1>1")
+        roll_back(machine) if place != "booted" else run(machine, "rollback").is_(3)
+        assert (machine / GRUBENV).read_bytes() == block("next_entry=1>1"), place
+
+
+def test_other_variables_that_the_user_set_after_ours_stay(at: At) -> None:
+    machine = at("stubbed")
+    command(machine, "grub-editenv", "/boot/grub/grubenv", "set", "theme=dark")
+    roll_back(machine)
+    assert (machine / GRUBENV).read_bytes() == block("theme=dark")
+
+
+def test_without_a_trial_the_command_line_is_the_default_at_once(at: At, places: dict[str, Path]) -> None:
+    machine = at("modules_loaded")
+    run(machine, "plan", "--no-trial").is_(0, "GRUB_CMDLINE_LINUX_DEFAULT", "no trial boot")
+    run(machine, "advance", "--no-trial").is_(0, "no trial boot")
+    assert has_token(default_words(machine))
+    assert not (machine / SCRIPT).exists()
+    assert (machine / GRUBENV).read_bytes() == (places["new"] / GRUBENV).read_bytes()
+    reboot(machine)
+    with unchanged(machine):
+        advanced(machine)
+    roll_back(machine)
+    assert manifest(machine) == manifest(places["new"])
+
+
+def _on_btrfs(description: Description) -> None:
+    description["mounts"] = [{"source": "/dev/sda1", "target": "/", "type": "btrfs"}]
+
+
+def _on_lvm(description: Description) -> None:
+    description["disks"] = [
+        *description.get("disks", []),
+        {"name": "dm-9", "function": None, "sectors": 8, "slaves": []},
+    ]
+    description["mounts"] = [
+        *description.get("mounts", []),
+        {"source": "/dev/mapper/vg-boot", "target": "/boot", "type": "ext4"},
+    ]
+
+
+def _on_raid(description: Description) -> None:
+    description["mounts"] = [
+        *description.get("mounts", []),
+        {"source": "/dev/md0", "target": "/boot", "type": "ext4"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(_on_btrfs, "is on btrfs"), (_on_lvm, "lies on lvm"), (_on_raid, "mdraid1x")]
+)
+def test_where_no_trial_can_be_made_the_choice_is_the_users(
+    change: Callable[[Description], None], said: str, tmp_path: Path
+) -> None:
+    machine = made(tmp_path, "debian12-lab", *LAB, change=change)
+    before = manifest(machine)
+    run(machine, "advance", "--until", "modules_loaded").is_(0)
+    run(machine, "plan").is_(5, "No trial boot can be made", said, "--no-trial")
+    refused(machine, "trial-impossible", said, "`vfiostate advance --no-trial`", "restore.sh")
+    run(machine, "plan", "--no-trial").is_(0)
+    run(machine, "advance", "--no-trial").is_(0)
+    reboot(machine)
+    advanced(machine)
+    assert drivers(machine) == STUBBED
+    roll_back(machine)
+    assert manifest(machine) == before
+
+
+def test_somebody_elses_choice_for_the_next_boot_is_not_replaced(at: At) -> None:
+    machine = at("modules_loaded")
+    command(machine, "grub-reboot", "1>1")
+    refused(machine, "trial-impossible", "'1>1' is to be booted next")
+    reboot(machine)
+    advanced(machine)
+
+
+def test_the_recovery_entry_taken_in_the_place_of_the_trial_is_named(at: At) -> None:
+    machine = at("stubbed")
+    reboot(machine, "recovery")
+    refused(machine, "recovery-entry-booted", "advance --again")
+    reboot(machine)
+    run(machine, "advance", "--again").is_(3)
+    reboot(machine)
+    advanced(machine)
+
+
+def test_an_older_kernel_taken_in_the_place_of_the_trial_is_named(at: At) -> None:
+    machine = at("modules_loaded")
+    run(machine, "machine", "install-kernel", "5.10.0-1-amd64").is_(0)
+    advanced(machine)
+    reboot(machine, "previous")
+    refused(machine, "other-kernel-booted", "5.10.0-1-amd64", f"planned for {KERNEL}", "and not the trial", "--again")
+
+
+def test_the_kernel_of_the_trial_may_be_gone_before_the_reboot(at: At) -> None:
+    """Purged: GRUB stops at an entry whose kernel is gone, and takes the default at the next power cycle."""
+    machine = at("stubbed")
+    run(machine, "machine", "install-kernel", "6.1.0-99-amd64").is_(0)
+    (machine / f"boot/vmlinuz-{KERNEL}").unlink()
+    command(machine, "update-grub")
+    run(machine, "machine", "reboot").is_(1, "does not find the kernel")
+    reboot(machine)
+    assert not has_token(words(machine))
+    refused(machine, "trial-failed")
+    run(machine, "rollback", "--to", "modules_loaded").is_(0)
+    advanced(machine)
+    reboot(machine)
+    advanced(machine)
+    assert has_token(words(machine)) and words(machine)[0].endswith("6.1.0-99-amd64")
+
+
+def test_the_journal_tells_the_whole_story(at: At) -> None:
+    machine = at("failed")
+    found = last(machine, Kind.STEP_REFUSED).data["findings"]
+    assert isinstance(found, list) and isinstance(found[0], dict)
+    assert found[0]["code"] == "trial-failed"
+    begun = [event.step for event in events(machine) if event.kind is Kind.STEP_STARTED]
+    assert begun == ["checked", "modules_loaded", "stubbed"]
+    run(machine, "journal", "show").is_(0, "trial boot did not come so far")
