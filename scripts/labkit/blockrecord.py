@@ -102,7 +102,9 @@ def record(recordings: dict[Recording, tuple[str, ...]]) -> None:
             recording.log.write_bytes(b"")
             extra += recorded_disk(recording, disk, number)
         tar = bundle.make(work)
-        machine = RecordedMachine(work, overlay(base, work / "disk.qcow2"), Shape(), recorded=tuple(extra))
+        # What is recorded needs no IOMMU; with one, a busy host may have the kernel find that its timer does not work.
+        shape = Shape(iommu="none", processors=1)
+        machine = RecordedMachine(work, overlay(base, work / "disk.qcow2"), shape, recorded=tuple(extra))
         with machine:
             say("starting a machine with recorded disks")
             machine.start("first boot")
