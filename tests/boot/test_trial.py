@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from journal.errors import Exit
 from steps import boot_log, own_devices, trial
 from steps.actions import EditFile, RemoveFile, RunCommand
-from steps.base import Brief, Finding, Plan, Severity
+from steps.base import Brief, Completed, Finding, Plan, Severity
 from steps.boot import grub_cfg, grub_trial
 from steps.boot.base import BootFacts, Trial
 from steps.boot.grub import CFG, DEFAULT, Grub
@@ -29,7 +29,7 @@ SCRIPT = grub_trial.SCRIPT
 TOKENS = (f"vfiostate.setup={SETUP}", "vfio-pci.ids=10de:1200,10de:0e0c,1002:4397")
 OURS = " ".join(TOKENS)
 UBUNTU = (Path(__file__).parent / "data" / "ubuntu-grub.cfg").read_bytes()
-PROBED = {
+PROBED: dict[tuple[str, ...] | str, str | Completed] = {
     ("grub-probe", "--target=abstraction", "/boot/grub"): "",
     ("grub-probe", "--target=fs", "/boot/grub"): "ext2\n",
 }

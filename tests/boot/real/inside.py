@@ -14,14 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.hosts.linux import LinuxHost
-from steps.actions import EditFile, RunCommand
+from steps.actions import EditFile, Inverse, RunCommand
 from steps.base import Brief, Host, Stat
 from steps.boot.base import Entry
 from steps.boot.grub import CFG, DEFAULT, Grub
+from steps.boot.grub_trial import ENV
 from steps.cmdline import run_of
 from steps.config import Config, Device, Stub
 from steps.insertion import sha256, take_out
 from steps.stub import STEP
+from steps.trial import check
 from tests.support.memory_host import Link, MemoryHost
 
 SETUP = "0123456789ab"
@@ -134,7 +136,7 @@ def whole_way(root: Path, stub: Stub) -> dict[str, object]:
     """There and back with one stub driver; what was seen on the way."""
     kernel = next(path.name for path in sorted((root / "lib/modules").iterdir()))
     host = Layered(root, kernel)
-    told = Brief(Config((Device(ADDRESS, "1234:1111"),), stub), SETUP, host.boot_id)
+    told = Brief(Config((Device(ADDRESS, "1234:1111"),), stub), SETUP, host.boot_id, trial=False)
     # As the installer leaves a system.
     assert host.run(("update-grub",), timeout=60.0).ok
     before = files(host)
@@ -161,16 +163,76 @@ def whole_way(root: Path, stub: Stub) -> dict[str, object]:
     return {**seen, "differs": [path for path, was in before.items() if after[path] != was]}
 
 
+def trial_boot(root: Path) -> dict[str, object]:
+    """What the real tools make of a trial: its script, its choice in the environment block, and both taken back."""
+    kernel = next(path.name for path in sorted((root / "lib/modules").iterdir()))
+    host = Layered(root, kernel)
+    assert host.run(("update-grub",), timeout=60.0).ok
+    generated = host.read(CFG)
+    facts = Grub().read(host, SETUP)
+    tokens = (f"vfiostate.setup={SETUP}", "vfio-pci.ids=1234:1111")
+    (edit,) = Grub().stage(facts, tokens, SETUP)
+    (choice,) = Grub().choose(facts)
+    assert isinstance(edit, EditFile) and isinstance(choice, RunCommand) and isinstance(choice.undo, Inverse)
+    host.local(edit.path).write_bytes(edit.content)
+    host.local(edit.path).chmod(edit.mode)
+    assert host.run(("update-grub",), timeout=60.0).ok
+    blocks = {name: _block(host, choice, before) for name, before in BLOCKS.items()}
+    # The last of them is chosen still.
+    apply(host, choice)
+    staged = Grub().read(host, SETUP)
+    script = host.query(("sh", edit.path))
+    checked = host.query(("grub-script-check", CFG))
+    host.local(edit.path).unlink()
+    assert host.run(("update-grub",), timeout=60.0).ok
+    return {
+        "obstacles": list(facts.trial.obstacles),
+        "probed": [host.query(("grub-probe", f"--target={each}", "/boot/grub")).text for each in ("abstraction", "fs")],
+        "findings": [each.code for each in check(staged, tokens)],
+        "words": list(staged.trial.words or ()),
+        "default": list(staged.default.words) if staged.default else [],
+        "pending": staged.trial.pending,
+        "script": [script.status, script.stderr.decode(), script.stdout == edit.content.split(b"\n", 3)[3]],
+        "script-check": [checked.status, checked.stderr.decode()],
+        "blocks": blocks,
+        "as before": host.read(CFG) == generated,
+    }
+
+
+BLOCKS: dict[str, tuple[str, ...] | None] = {"none": None, "empty": (), "theirs": ("saved_entry=0", "a=b c")}
+
+
+def _block(host: Layered, choice: RunCommand, variables: tuple[str, ...] | None) -> list[object]:
+    """Set and unset on an environment block as grub-editenv makes it: its list while it is set, and what is left."""
+    place = host.local(ENV)
+    place.unlink(missing_ok=True)
+    before = b""
+    if variables is not None:
+        assert host.run(("grub-editenv", ENV, "create"), timeout=60.0).ok
+        for each in variables:
+            assert host.run(("grub-editenv", ENV, "set", each), timeout=60.0).ok
+        before = place.read_bytes()
+    apply(host, choice)
+    listed = host.query(("grub-editenv", ENV, "list")).text.splitlines()
+    size = len(place.read_bytes())
+    assert isinstance(choice.undo, Inverse)
+    assert host.run(choice.undo.argv, timeout=60.0).ok
+    left = [line for line in place.read_text().splitlines() if line.strip("#")]
+    same = place.read_bytes() == before if variables is not None else all(line.startswith("#") for line in left)
+    return [sorted(listed), size, same]
+
+
 def _entries(entries: Sequence[Entry] | None, recovery: bool) -> list[Entry]:
     return [entry for entry in entries or () if entry.recovery is recovery]
 
 
 def main(root: Path) -> None:
-    """Both stub drivers, and once more with a single-quoted value."""
+    """Both stub drivers without a trial boot, once more with a single-quoted value; and the trial's entry."""
     mounted(root)
     told: dict[str, object] = {stub.value: whole_way(root, stub) for stub in Stub}
     (root / "etc/default/grub").write_bytes(SINGLE_QUOTED)
     told["single quotes"] = whole_way(root, Stub.PCI_STUB)
+    told["trial"] = trial_boot(root)
     print(json.dumps(told))  # noqa: T201 - the parent reads it
 
 
