@@ -85,13 +85,13 @@ class Salvage:
 
 
 def salvage(where: str | Path) -> Salvage:
-    """Find what is still good. Reads only; raises nothing for damage, OSError for a file that cannot be read."""
+    """Find what is still good. Reads only; raises nothing: what cannot be read, or is no file, holds nothing."""
     place = locate(where)
     records: dict[int, list[Record]] = {}
     blobs: dict[str, bytes] = {}
     broken: list[Broken] = []
-    if place.path is not None:
-        with _bytes_of(place.path) as data:
+    if place.path is not None and place.path.is_file():
+        with contextlib.suppress(OSError), _bytes_of(place.path) as data:
             page = _page_size(data)
             found, broken = _events(data, page)
             for record in (*found, *_bare(data, {record.hash for record in found})):
