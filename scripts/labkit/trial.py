@@ -149,7 +149,7 @@ def untouched(report: Report, machine: Machine) -> None:
 def add(words: str) -> str:
     """A shell script that adds words to the trial's entry."""
     return (
-        f"sed -i '/--id vfiostate-trial/,/^}}/s|^[[:space:]]*linux .*|& {words}|' {GENERATED}\n"
+        f"sed -i '/--id vfiostate-trial/,/^}}/s|^[[:space:]]*linux[[:space:]].*|& {words}|' {GENERATED}\n"
         f"test $(grep -c ' {words}$' {GENERATED}) = 1 && sync"
     )
 
