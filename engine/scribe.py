@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from engine import log
 from engine.setup import Setup, fold_into
-from journal.errors import JournalError, VfiostateError
+from journal.errors import JournalError, JournalUncertainError, VfiostateError
 from journal.events import Draft, Event, Kind, Origin
 from journal.store import Journal
 
@@ -22,6 +22,7 @@ class Scribe:
         self.last: Event | None = None
         """The last event that this run appended."""
         self._waiting: list[Draft] = []
+        self._lost: JournalUncertainError | None = None
 
     @property
     def setup(self) -> Setup | None:
@@ -34,8 +35,18 @@ class Scribe:
         self._waiting.append(draft)
 
     def now(self, *drafts: Draft, blobs: Iterable[bytes] = ()) -> tuple[Event, ...]:
-        """Append what waits and these, in one durable commit. Raises JournalError; then nothing of it was appended."""
-        events = self.journal.append([*self._waiting, *drafts], origin=self.origin, blobs=blobs)
+        """Append what waits and these, in one durable commit. Raises JournalError; then nothing of it was appended.
+
+        Raises JournalUncertainError where it may have been, now and ever after: what this run would go on with is not
+        what the journal holds. So nothing more is changed or taken back by it; the next run looks at both.
+        """
+        if self._lost is not None:
+            raise self._lost
+        try:
+            events = self.journal.append([*self._waiting, *drafts], origin=self.origin, blobs=blobs)
+        except JournalUncertainError as error:
+            self._lost = error
+            raise
         self._waiting.clear()
         for event in events:
             self.last = event

@@ -156,6 +156,12 @@ class JournalExistsError(JournalError):
     exit = Exit.FAILED
 
 
+class JournalUncertainError(JournalError):
+    """What was to be appended is in the journal, and whether it is durable nobody can say."""
+
+    code = "journal-uncertain"
+
+
 class JournalFullError(JournalError):
     """There is no room to append; nothing was appended."""
 

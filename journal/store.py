@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Integer, LargeBinary, Select, bindparam, cast
 from journal.before import Where, named
 from journal.chain import START, VERIFY_HINT, Head, Record, Row, checked, decoded, seal
 from journal.database import Database, locate
-from journal.errors import JournalDamagedError, JournalError
+from journal.errors import JournalDamagedError, JournalError, JournalUncertainError
 from journal.events import Draft, Event, Kind, Origin
 from journal.files import cannot_write, sync_names
 from journal.layout import alone, check_layout, make
@@ -72,14 +72,28 @@ class Journal:
         """Append events, and the before-images they name, in one transaction; durable when it returns.
 
         Raises JournalDamagedError when what is there is damaged, JournalFullError, JournalLockedError, JournalError;
-        nothing has been appended then. (When a database server is lost in the middle, reading again tells.)
+        nothing has been appended then. Raises JournalUncertainError where it may have been all the same.
         """
         if not self._database.writable:
             raise JournalError("The journal is open for reading only.", hint="open it for writing")
+        records: list[Record] = []
+        try:
+            return self._append(records, drafts, origin, blobs)
+        except JournalError as error:
+            if records and self._may_hold(records[-1]):
+                raise JournalUncertainError(
+                    "The journal could not make durable what was appended to it.",
+                    hint="see whether its file system is in order, then run the command again",
+                    evidence=error.evidence,
+                ) from error
+            raise
+
+    def _append(
+        self, records: list[Record], drafts: Sequence[Draft], origin: Origin, blobs: Iterable[bytes]
+    ) -> tuple[Event, ...]:
         with self._database.writing() as connection:
             alone(connection)
             head = self._catch_up()
-            records = []
             for draft in drafts:
                 records.append(seal(head, draft, origin, self._clock()))
                 head = Head(records[-1].seq, records[-1].hash)
@@ -93,6 +107,14 @@ class Journal:
             # A crash up to here leaves a hot journal: the next opening rolls back, nothing was acknowledged.
         self._known = head
         return tuple(decoded(records))
+
+    def _may_hold(self, record: Record) -> bool:
+        """Whether a commit that failed is there after all: SQLite reports so where it was through but for the sync of
+        the directory (SQLITE_IOERR_DIR_FSYNC), a server where the connection was lost in the middle."""
+        try:
+            return self.head().seq >= record.seq
+        except JournalError:
+            return True
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """The events after number `after`, in order, each held against the chain.
