@@ -32,7 +32,7 @@ RESULTS = {
 def undo(session: Session, decision: Decision) -> effects.Effect | None:
     """Carry out a decision: intent, effect, outcome. A runtime effect that cannot be undone is recorded as kept.
 
-    Returns the effect of a command that was to make something anew and did not.
+    Returns the effect of a command that was to make a file what it was and did not.
     """
     deed = decision.deed
     if decision.way in (Way.KEEP, Way.ALREADY_GONE):
@@ -47,14 +47,12 @@ def undo(session: Session, decision: Decision) -> effects.Effect | None:
             # Few tools sync what they change: after a power cut it would be undone in the journal and not on the disk.
             for path in deed.before:
                 session.host.sync(path)
-            _finish_inverse(session, deed, intent, effect)
-        else:
-            result = RESULTS[decision.way] if effect.result == "done" else effect.result
-            if effect.result == "done":
-                _put_back(session, deed, decision.restore)
-            _outcome(session, deed, intent, result, effect.detail, effect)
-            return effect if effect.result != "done" else None
-        return None
+            return _finish_inverse(session, deed, intent, effect)
+        result = RESULTS[decision.way] if effect.result == "done" else effect.result
+        if effect.result == "done":
+            _put_back(session, deed, decision.restore)
+        _outcome(session, deed, intent, result, effect.detail, effect)
+        return effect if effect.result != "done" else None
     try:
         _write_back(session, decision)
     except OSError as error:
@@ -97,13 +95,18 @@ def _changed_attributes(session: Session, path: str, record: Mapping[str, Any]) 
     return now if (now.mode, now.uid, now.gid) != (was.mode, was.uid, was.gid) else None
 
 
-def _finish_inverse(session: Session, deed: Deed, intent: int, effect: effects.Effect) -> None:
+def _finish_inverse(session: Session, deed: Deed, intent: int, effect: effects.Effect) -> effects.Effect | None:
     for path, record in deed.before.items():
         # Whatever the inverse made of it, what our command made goes; what others made since stays.
         if images.fingerprint(session.host, path) == deed.after.get(path) != record["sha256"]:
             images.put_back(session.host, session.images, session.journal.blob, path, record)
-    done = effect.result == "done"
-    _outcome(session, deed, intent, "done" if done else "kept", effect.detail, effect)
+    if effect.result == "done":
+        _outcome(session, deed, intent, "done", effect.detail, effect)
+        return None
+    # What ran and cannot be undone is gone with the next boot at the latest. A file is not: the next run tries again.
+    left = any(images.differences(session.host, path, record) for path, record in deed.before.items())
+    _outcome(session, deed, intent, "failed" if left else "kept", effect.detail, effect)
+    return effect if left else None
 
 
 def _intent(session: Session, decision: Decision) -> int:
@@ -144,7 +147,7 @@ def _outcome(
 def take_back(session: Session, decisions: Sequence[Decision]) -> None:
     """Carry all decisions out: newest first, and what has to be made anew last, each command once.
 
-    Raises ActionFailedError, after all the others, for a command that did not make anew what it was to make.
+    Raises ActionFailedError, after all the others, for a command that did not make what it was to make as it was.
     """
     failed: list[tuple[RunCommand, effects.Effect]] = []
     later: dict[tuple[str, ...], list[Decision]] = {}
@@ -153,11 +156,9 @@ def take_back(session: Session, decisions: Sequence[Decision]) -> None:
             assert isinstance(decision.action, RunCommand)
             later.setdefault(decision.action.argv, []).append(decision)
         else:
-            undo(session, decision)
+            failed += _undone(session, decision)
     for same in later.values():
-        effect = undo(session, same[0])
-        if effect is not None and isinstance(same[0].action, RunCommand):
-            failed.append((same[0].action, effect))
+        failed += _undone(session, same[0])
         for decision in same[1:]:
             _outcome(
                 session, decision.deed, None, session.setup.deeds[same[0].deed.seq].undone or "failed", "as before"
@@ -168,6 +169,11 @@ def take_back(session: Session, decisions: Sequence[Decision]) -> None:
             evidence=effect.output,
             hint="mend what it names, then run the command again",
         )
+
+
+def _undone(session: Session, decision: Decision) -> list[tuple[RunCommand, effects.Effect]]:
+    effect = undo(session, decision)
+    return [(decision.action, effect)] if effect is not None and isinstance(decision.action, RunCommand) else []
 
 
 def compare(session: Session, deeds: Sequence[Deed]) -> tuple[list[str], list[dict[str, str]]]:
