@@ -6,9 +6,11 @@ what a kernel keeps in memory and shows nowhere: the dynamic ids of its drivers,
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import shutil
+import stat
 from functools import cached_property
 from pathlib import Path
 
@@ -67,11 +69,12 @@ class Machine:
         """Write a file that only the model writes; not durable, for nothing depends on it over a crash."""
         place = self.path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists():
+        if place.exists() and not os.access(place, os.W_OK):
             place.chmod(0o600)
         place.write_text(content, encoding="utf-8")
         # Write-only attributes (0200) stay readable for their owner, who may want to copy the machine.
-        place.chmod(mode | 0o400)
+        if stat.S_IMODE(place.stat().st_mode) != mode | 0o400:
+            place.chmod(mode | 0o400)
 
     def link(self, path: str, target: str) -> None:
         """Make a symlink at `path` with the text `target`, in the place of what is there."""

@@ -11,6 +11,7 @@ from engine.hosts.simulated.machine import Machine
 from steps.base import Completed
 
 ENVIRONMENT = "/boot/grub/grubenv"
+SIGNATURE = "# GRUB Environment Block\n"
 
 
 def update_grub(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
@@ -54,6 +55,8 @@ def grub_editenv(machine: Machine, argv: Sequence[str], stdin: bytes) -> Complet
     words = [word for word in argv[1:] if word != "-"]
     if words and words[0].startswith("/"):
         words = words[1:]
+    if machine.exists(ENVIRONMENT) and not machine.text(ENVIRONMENT).startswith(SIGNATURE):
+        return answer(argv, stderr="grub-editenv: error: invalid environment block.\n", status=1)
     if words[:1] == ["list"] or not words:
         lines = [line for line in machine.text(ENVIRONMENT).splitlines() if "=" in line and not line.startswith("#")]
         return answer(argv, "".join(line + "\n" for line in lines))
@@ -66,8 +69,9 @@ def _set_environment(machine: Machine, argv: Sequence[str], changes: Mapping[str
     lines = [line for line in machine.text(ENVIRONMENT).splitlines() if "=" in line and not line.startswith("#")]
     values: dict[str, str | None] = {key: value for key, _, value in (line.partition("=") for line in lines)}
     values.update(changes)
-    text = "# GRUB Environment Block\n" + "".join(f"{k}={v}\n" for k, v in values.items() if v is not None)
+    text = SIGNATURE + "".join(f"{k}={v}\n" for k, v in values.items() if v is not None)
     # The block is 1024 bytes, filled up with #, so that GRUB can write it without allocating (GRUB manual, 16.1).
+    # Truncated and written, as grub-editenv does it: cut short, it is empty.
     machine.put(ENVIRONMENT, text + "#" * (1024 - len(text)))
     return answer(argv)
 
