@@ -14,6 +14,7 @@ from random import Random
 
 import pytest
 
+from journal.errors import Exit
 from steps.base import State
 from tests.kill.traced import faulting, killing, machines, tracer
 from tests.kill.traced.kills import WAYS, Way
@@ -51,6 +52,18 @@ def test_a_fault_at_any_changing_call_is_answered_and_the_next_run_gets_there_an
     ways = Random(POINTS).sample(WAYS, 4)
     found = faulting.run(["debian12-lab"], stride=1, seed=1, jobs=1, ways=ways, most=POINTS)
     assert not faulting.told_failures(found), faulting.told_failures(found)
+
+
+def test_a_commit_that_is_there_and_may_not_be_durable_ends_the_run_as_it_is(tmp_path: Path) -> None:
+    """The last sync of the last commit fails: the journal tells the new state, and nothing of it is taken back."""
+    stages = machines.make("debian12-lab", tmp_path / "stages")
+    way = Way(False, State.STUBBED)
+    calls = tracer.changes(way.machine(stages, tmp_path / "count"), way.command).calls
+    last = [call for call in calls if (call.name, call.where) == ("fdatasync", "var/lib/vfiostate")][-1]
+    machine = way.machine(stages, tmp_path / "m")
+    assert tracer.fail(machine, last, "EIO", way.command).ended.code == Exit.DAMAGED
+    assert machines.told(machine)[-1] == State.STUBBED.value
+    machines.arrived(stages, machine, State.STUBBED)
 
 
 def test_a_tracer_that_cannot_trace_says_why(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.kill.traced import tracer
 from tests.kill.traced.machines import (
     NotAsPromised,
     Stages,
+    arrived,
     as_before,
     events,
     expect,
@@ -137,6 +138,8 @@ def lived(stages: Stages, way: Way, machine: Path, began: Sequence[str]) -> tupl
         finish(machine, way.state)
         if told(machine) != there:
             raise NotAsPromised(f"run again, the journal tells {told(machine)}; expected {there}")
+        if began:
+            arrived(stages, machine, way.state)
     take_back(machine)
     verified(machine)
     if told(machine) != whole:

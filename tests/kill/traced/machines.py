@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
@@ -92,6 +93,28 @@ def finish(machine: Path, target: State) -> None:
     raise NotAsPromised(f"{target.value} is not reached by running again")
 
 
+def arrived(stages: Stages, machine: Path, state: State) -> None:
+    """The machine is in the state, byte for byte as one that went there in one go. Raises NotAsPromised."""
+    # A guest leaves nothing in what is compared.
+    there = host(stages.at[State.BOUND if state is State.RUNNING else state])
+    if differ := different(_undated(host(machine)), _undated(there)):
+        raise NotAsPromised(f"the journal tells {state.value}, and the host is not so: {differ}")
+
+
+def _undated(found: Mapping[str, object]) -> dict[str, object]:
+    """An initramfs says when it was made; that is no difference."""
+    kept = dict(found)
+    for name, value in found.items():
+        if name.startswith("boot/initrd") and isinstance(value, tuple):
+            kept[name] = re.sub(rb'"made": \d+', b"", bytes.fromhex(value[1]))
+    return kept
+
+
+def different(now: Mapping[str, object], then: Mapping[str, object]) -> list[str]:
+    """In what two hosts differ."""
+    return sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
+
+
 def take_back(machine: Path) -> None:
     """Roll back to the beginning, over the reboot that finishes it."""
     for _ in range(3):
@@ -141,8 +164,7 @@ def host(machine: Path) -> dict[str, object]:
 
 def as_before(machine: Path, before: Mapping[str, object]) -> None:
     """Byte for byte what it was, and nothing of ours left lying. Raises NotAsPromised that names what differs."""
-    now = host(machine)
-    differ = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
+    differ = different(host(machine), before)
     left = [str(path.relative_to(machine)) for path in machine.rglob(".vfiostate-*")]
     left += [name for name in ("var/lib/vfiostate/restore.sh",) if (machine / name).exists()]
     left += [f"guest {pid}" for pid in running(Machine(machine))]
