@@ -139,16 +139,21 @@ class Agent:
         raise LabError(f"the agent in the machine did not answer {operation} within {patience:.0f} s")
 
     def wait(self, timeout: float) -> str:
-        """Waits for the agent's first answer; returns the machine's boot id."""
+        """Waits for the agent's first answer; returns the machine's boot id. LabError after `timeout` s.
+
+        It is asked again every two seconds, since what is sent before it listens may be lost; an answer that takes
+        longer than that, as on a busy machine, is as good.
+        """
         deadline = time.monotonic() + timeout
-        while True:
-            try:
-                return str(self.request("ping", 2.0)["boot_id"])
-            except Gone:
-                raise
-            except LabError:
-                if time.monotonic() > deadline:
-                    raise
+        first = next(self._numbers)
+        while time.monotonic() < deadline:
+            self._lines.send({"id": next(self._numbers), "op": "ping"})
+            pause = time.monotonic() + 2
+            while (reply := self._lines.receive(pause)) is not None:
+                number = reply.get("id")
+                if isinstance(number, int) and number > first and reply.get("ok") and "boot_id" in reply:
+                    return str(reply["boot_id"])
+        raise LabError(f"the agent in the machine did not answer within {timeout:.0f} s")
 
     def run(
         self,

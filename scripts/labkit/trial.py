@@ -66,49 +66,36 @@ def good(bench: Bench, name: str) -> None:
             token = "vfiostate.setup=" in observe.cmdline(machine.agent)
             report.check("the next boot has the new command line", token, observe.cmdline(machine.agent))
         makes_default(report, machine, name)
-        gives_back(bench, machine, name, reboots=True)
+        gives_back(bench, machine, name)
 
 
-def panics(bench: Bench, name: str) -> None:
-    """The trial's kernel panics; it is staged again, mended, and comes up; all is taken back."""
+def bad(bench: Bench, name: str) -> None:
+    """The trial's kernel panics; staged again it hangs; mended and staged again it comes up; all is taken back."""
     report = bench.report
-    with bench.machine("panics", bench.prepared.disk) as machine:
+    with bench.machine("bad", bench.prepared.disk) as machine:
         staged(bench, machine, name)
-        with report.phase(f"{name}: the trial boot"):
+        with report.phase(f"{name}: the trial boot panics"):
             machine.agent.sh(add(PANICS))
             console = shut_down_and_boot(machine)
             said = console.wait(r"Kernel panic[^\r\n]*", limit("boot"))
             report.check("the trial boot panics", True, said.splitlines()[-1].strip())
             report.check("panic=30 resets the machine", machine.wait_off(limit("boot")), "")
-        old_again(report, machine, name)
-        fails(report, machine, name)
-        with report.phase(f"{name}: advance --again"):
+        old_again(report, machine, f"{name}: after the panic")
+        fails(report, machine, f"{name}: after the panic")
+        with report.phase(f"{name}: staged again, it hangs"):
+            machine.agent.sh(f"sed -i 's| {PANICS}$||' {GENERATED}\n{add(HANGS)}")
+            again(report, machine)
+            hangs(report, machine)
+        old_again(report, machine, f"{name}: after the hang")
+        fails(report, machine, f"{name}: after the hang")
+        with report.phase(f"{name}: mended, staged again"):
             machine.agent.sh("update-grub", timeout=limit("initramfs"))  # takes the bad word out of the entry
-            again = vfiostate(machine, "advance", "--again")
-            report.check("advance --again stages it once more", again.rc in (0, REBOOT_FIRST), told(again))
+            again(report, machine)
             machine.reboot()
             words = observe.cmdline(machine.agent)
             report.check("the next boot has the new command line", "vfiostate.setup=" in words, words)
         makes_default(report, machine, name)
-        gives_back(bench, machine, name, reboots=True)
-
-
-def hangs(bench: Bench, name: str) -> None:
-    """The trial boot hangs until the power is cut, twice; all is taken back."""
-    report = bench.report
-    with bench.machine("hangs", bench.prepared.disk) as machine:
-        staged(bench, machine, name)
-        machine.agent.sh(add(HANGS))
-        hang_once(report, machine, f"{name}: the trial boot")
-        old_again(report, machine, name)
-        fails(report, machine, name)
-        with report.phase(f"{name}: advance --again"):
-            again = vfiostate(machine, "advance", "--again")
-            report.check("advance --again stages it once more", again.rc in (0, REBOOT_FIRST), told(again))
-        hang_once(report, machine, f"{name}: the trial boot, again")
-        old_again(report, machine, f"{name}, again")
-        fails(report, machine, f"{name}, again")
-        gives_back(bench, machine, name, reboots=False)
+        gives_back(bench, machine, name)
 
 
 def no_trial(bench: Bench, name: str) -> None:
@@ -118,9 +105,8 @@ def no_trial(bench: Bench, name: str) -> None:
 
 CASES: dict[str, Callable[[Bench, str], None]] = {
     "1. a good trial": good,
-    "2. a trial that panics": panics,
-    "3. a trial that hangs": hangs,
-    "4. --no-trial and restore.sh": no_trial,
+    "2. trials that panic and hang": bad,
+    "3. --no-trial and restore.sh": no_trial,
 }
 
 
@@ -162,19 +148,26 @@ def shut_down_and_boot(machine: Machine) -> Console:
     return console
 
 
-def hang_once(report: Report, machine: Machine, phase: str) -> None:
+def again(report: Report, machine: Machine) -> None:
+    """`advance --again`, which stages the trial once more."""
+    done = vfiostate(machine, "advance", "--again")
+    report.check("advance --again stages it once more", done.rc in (0, REBOOT_FIRST), told(done))
+    env = machine.agent.sh("grub-editenv /boot/grub/grubenv list")
+    report.check("the trial is chosen for the next boot", "next_entry=vfiostate-trial" in env, env.strip())
+
+
+def hangs(report: Report, machine: Machine) -> None:
     """Boots into the trial that hangs, sees that it stands still, and cuts the power."""
-    with report.phase(phase):
-        console = shut_down_and_boot(machine)
-        said = console.wait(r"built-in shell[^\r\n]*", limit("boot"))
-        report.check("it stands still before anything is mounted", True, said.splitlines()[-1].strip())
-        try:
-            machine.agent.wait(15)
-            up = True
-        except LabError:
-            up = False
-        report.check("it does not come up", not up, "")
-        machine.cut_power()
+    console = shut_down_and_boot(machine)
+    said = console.wait(r"built-in shell[^\r\n]*", limit("boot"))
+    report.check("it stands still before anything is mounted", True, said.splitlines()[-1].strip())
+    try:
+        machine.agent.wait(15)
+        up = True
+    except LabError:
+        up = False
+    report.check("it does not come up; the power is cut", not up, "")
+    machine.cut_power()
 
 
 def old_again(report: Report, machine: Machine, name: str) -> None:
@@ -209,16 +202,14 @@ def makes_default(report: Report, machine: Machine, name: str) -> None:
         report.check("the boot after has it too", "vfiostate.setup=" in words and "panic=30" not in words, words)
 
 
-def gives_back(bench: Bench, machine: Machine, name: str, *, reboots: bool) -> None:
-    """`rollback`, over the reboot that ends it where the new command line runs; and all is as before."""
+def gives_back(bench: Bench, machine: Machine, name: str) -> None:
+    """`rollback`, over the reboot that ends it, and all is as before."""
     with bench.report.phase(f"{name}: rollback"):
         done = vfiostate(machine, "rollback")
-        wanted = REBOOT_FIRST if reboots else 0
-        bench.report.check(f"rollback exits {wanted}", done.rc == wanted, told(done))
-        if reboots:
-            machine.reboot()
-            done = vfiostate(machine, "rollback")
-            bench.report.check("rollback is finished", done.rc == 0, told(done))
+        bench.report.check(f"rollback exits {REBOOT_FIRST}", done.rc == REBOOT_FIRST, told(done))
+        machine.reboot()
+        done = vfiostate(machine, "rollback")
+        bench.report.check("rollback is finished", done.rc == 0, told(done))
     with bench.report.phase(f"{name}: as before?"):
         bench.report.equal("/proc/cmdline", observe.cmdline(machine.agent), bench.prepared.before.cmdline)
         rescue.as_before(bench.report, machine, bench.prepared.before)
