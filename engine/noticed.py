@@ -16,6 +16,7 @@ from engine.ways import step_to
 from journal.errors import DriftError, Exit
 from steps.actions import WriteAttribute
 from steps.base import Finding, Severity, State
+from steps.resume_service import LINK, UNIT
 
 if TYPE_CHECKING:
     from engine.decide import Decision
@@ -43,7 +44,10 @@ def before_advance(session: Session) -> tuple[Finding, ...]:
 
 def _in_the_way(found: Difference, state: State) -> bool:
     """Whether going on would build on what is not there. After the boot that matters nothing but a guest that already
-    has the devices does: the steps look at devices and drivers themselves."""
+    has the devices does: the steps look at devices and drivers themselves. On what goes on by itself after the boot
+    nothing is built: its unit may be disabled by who wants to go on by hand."""
+    if found.where in (UNIT, LINK):
+        return False
     return state.rank < State.REBOOTED.rank or found.code == "guest-by-hand"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from engine.cli.common import TYPE_CHECKING, add_command, session_options, show_findings
-from journal.errors import Exit
+from journal.errors import Exit, VfiostateError
 
 if TYPE_CHECKING:
     from engine.target import SessionOptions
@@ -54,7 +54,7 @@ def go_on(options: SessionOptions, *, off: bool = False) -> int:
 
 def on_simulated(options: SessionOptions) -> int:
     """What the unit calls, where the model of systemd started it in this boot. Its exit code; 0 where it did not."""
-    from engine.console import out
+    from engine.console import complain, out
     from engine.hosts.simulated import SimulatedHost, services
     from steps.resume_service import UNIT_NAME
 
@@ -65,4 +65,8 @@ def on_simulated(options: SessionOptions) -> int:
     # Ended, as far as systemd is concerned: it runs once in a boot.
     machine.unlink(f"/run/systemd/active/{UNIT_NAME}")
     out(f"systemd starts {UNIT_NAME}: vfiostate resume")
-    return go_on(options)
+    try:
+        return go_on(options)
+    except VfiostateError as error:
+        complain(error)
+        return error.exit
