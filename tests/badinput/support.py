@@ -183,6 +183,11 @@ def unchanged(machine: Path) -> Iterator[None]:
     assert [path for top in ("etc", "boot", "usr", "var") for path in (machine / top).rglob(".vfiostate-*.tmp")] == []
 
 
+def state_of(stage: str) -> str:
+    """The state in which a stage of the fixtures is: a trial boot is one of `stubbed`."""
+    return "stubbed" if stage == "booted" else stage
+
+
 def roll_back(machine: Path) -> None:
     """All the way back, over the reboot that finishes it."""
     for _ in range(3):

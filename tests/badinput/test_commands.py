@@ -18,13 +18,20 @@ from tests.badinput.support import (
     roll_back,
     run,
     state,
+    state_of,
     unchanged,
 )
 
 RUBBISH = "\xff\x1b[2J\x07\u202e" + "x" * 3000 + "\n"
 # The commands that a step runs to change the host, and the state in which that step comes next.
 # (`-n`: modprobe is also asked what it would do.)
-CHANGING = {"modprobe": "checked", "update-grub": "modules_loaded", "update-initramfs": "modules_loaded"}
+CHANGING = [
+    ("modprobe", "checked"),
+    ("update-grub", "modules_loaded"),
+    ("update-initramfs", "modules_loaded"),
+    ("grub-editenv", "modules_loaded"),
+    ("update-grub", "booted"),
+]
 FAILURES: dict[str, dict[str, Any]] = {
     "fails": {"status": 7, "stderr": "E: the reason\n"},
     "hangs": {"hangs": True},
@@ -34,14 +41,14 @@ FAILURES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("how", FAILURES)
-@pytest.mark.parametrize(("name", "stage"), CHANGING.items())
+@pytest.mark.parametrize(("name", "stage"), CHANGING)
 def test_a_command_that_does_not_succeed_takes_its_step_back(at: At, name: str, stage: str, how: str) -> None:
     machine = at(stage)
     broken_command(machine, name, lacking="-n", **FAILURES[how])
     with unchanged(machine):
         answer = run(machine, "advance").is_(1, name).with_hint()
     assert "\x1b" not in answer.text and "\x07" not in answer.text
-    assert state(machine) == stage
+    assert state(machine) == state_of(stage)
     failed = last(machine, Kind.STEP_FAILED)
     assert name in str(failed.data["message"])
     if how == "fails":
@@ -59,6 +66,23 @@ def test_a_command_that_says_it_succeeded_and_did_nothing_is_found_out(loaded: P
         run(loaded, "advance").is_(1).with_hint()
     assert state(loaded) == "modules_loaded"
     assert last(loaded, Kind.STEP_FAILED).data["code"] == "not-verified"
+
+
+def test_a_choice_for_the_next_boot_that_was_not_made_is_found_out(loaded: Path) -> None:
+    broken_command(loaded, "grub-editenv", status=0, stdout=RUBBISH)
+    with unchanged(loaded):
+        run(loaded, "advance").is_(1, "The next boot does not take the trial's entry").with_hint()
+    assert last(loaded, Kind.STEP_FAILED).data["code"] == "not-verified"
+
+
+def test_a_default_entry_that_was_not_made_is_found_out(at: At) -> None:
+    machine = at("booted")
+    broken_command(machine, "update-grub", status=0, stdout=RUBBISH)
+    with unchanged(machine):
+        run(machine, "advance").is_(1).with_hint()
+    assert last(machine, Kind.STEP_FAILED).data["code"] == "not-verified"
+    faults(machine)
+    run(machine, "advance").is_(0)
 
 
 @pytest.mark.parametrize("how", ["fails", "hangs", "prints rubbish"])

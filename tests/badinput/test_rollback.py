@@ -46,7 +46,7 @@ def _rebooted_and_back(machine: Path) -> None:
 
 @pytest.mark.parametrize(("there", "to"), WAYS_BACK)
 def test_from_every_state_to_every_earlier_one_the_files_are_as_they_were_then(
-    stages: dict[State, Path], at: At, there: str, to: str
+    stages: dict[str, Path], at: At, there: str, to: str
 ) -> None:
     machine = at(there)
     answer = run(machine, "rollback", "--to", to)

@@ -14,10 +14,16 @@ from typing import Any
 import pytest
 
 from journal.events import Kind
-from tests.badinput.support import Answer, At, copy, events, last, manifest, run, start, state
+from tests.badinput.support import Answer, At, copy, events, last, manifest, run, start, state, state_of
 from tests.kill.crash import EFFECTS
 
-STEPS = {"new": "checked", "checked": "modules_loaded", "modules_loaded": "stubbed", "rebooted": "bound"}
+STEPS = {
+    "new": "checked",
+    "checked": "modules_loaded",
+    "modules_loaded": "stubbed",
+    "booted": "rebooted",
+    "rebooted": "bound",
+}
 NUMBERS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
@@ -54,7 +60,7 @@ def _whole_or_not_at_all(machine: Path, answer: Answer, ended: int, before: Any,
         return
     answer.with_hint()
     assert manifest(machine) == before
-    assert state(machine) == there
+    assert state(machine) == state_of(there)
     found = last(machine, Kind.STEP_FAILED, Kind.STEP_REFUSED)
     assert "interrupted" in str(found.data)
 
