@@ -180,7 +180,7 @@ def boot_to_shell(machine: Machine) -> Console:
             raise LabError(f"QEMU does not start\n{machine.last_words()}")
         time.sleep(0.1)
     console = Console(machine)
-    console.wait(r"does not exist\.", limit("boot"))
+    console.wait(r"does not exist\.", limit("first boot"))  # it waits half a minute for the disk first
     console.wait(r"\(initramfs\)", limit("command"))
     return console
 
