@@ -51,17 +51,13 @@ def read(host: Host, brief: Brief) -> BootFacts | None:
 
 def of_finding(finding: Finding, promised: str, since: int) -> Difference:
     """What a step finds when it is asked again whether its work still stands."""
-    hint = finding.hint.rstrip(".")
-    return Difference(finding.code, _where(finding), promised, _sentence(finding), hint, since, finding.evidence)
+    found = finding.message.rstrip(".") + (f" ({finding.evidence[0]})" if finding.evidence else "")
+    return Difference(finding.code, _where(finding), promised, found, finding.hint.rstrip("."), since, finding.evidence)
 
 
 def _where(finding: Finding) -> str:
     first = finding.message.partition(" ")[0]
     return first if first.startswith("/") else "boot configuration"
-
-
-def _sentence(finding: Finding) -> str:
-    return finding.message.rstrip(".")
 
 
 def line(host: Host, facts: BootFacts, asked: BootPromise) -> Iterator[Difference]:
