@@ -29,11 +29,12 @@ def tasks(lab: Laboratory, *, stride: int, seed: int) -> list[Task]:
     """Each kind of call at each place of each way with each of its errors, and each scenario."""
     found: list[Task] = []
     dice = Random(seed)
+    for (machine, way), calls in lab.reads.items():
+        for same in _alike(calls):
+            call = dice.choice(same)
+            found += [Task(machine, way, call, error) for error in errors_of(call, reading=True)]
     for (machine, way), calls in lab.points.items():
-        places: dict[tuple[str, str], list[Call]] = {}
-        for call in calls:
-            places.setdefault((call.name, call.where.partition(".db.")[0]), []).append(call)
-        for same in places.values():
+        for same in _alike(calls):
             # The first of its kind, and one more: what comes later finds more to take back.
             for error in errors_of(same[0]):
                 found += [Task(machine, way, call, error) for call in dict.fromkeys((same[0], dice.choice(same)))]
@@ -44,11 +45,19 @@ def tasks(lab: Laboratory, *, stride: int, seed: int) -> list[Task]:
     return found[dice.randrange(stride) :: stride]
 
 
+def _alike(calls: Sequence[Call]) -> list[list[Call]]:
+    """The calls of the same name at the same place, together."""
+    places: dict[tuple[str, str], list[Call]] = {}
+    for call in calls:
+        places.setdefault((call.name, call.where.partition(".db.")[0]), []).append(call)
+    return list(places.values())
+
+
 def run(
     names: Sequence[str], *, stride: int, seed: int, jobs: int, ways: Sequence[Way] = WAYS, most: int | None = None
 ) -> list[Answer]:
     """Give each fault to a machine of its own; `most` takes so many of all, by chance."""
-    with laboratory(names, ways) as lab:
+    with laboratory(names, ways, reads=True) as lab:
         wanted = tasks(lab, stride=stride, seed=seed)
         if most is not None:
             wanted = Random(seed).sample(wanted, min(most, len(wanted)))

@@ -74,6 +74,14 @@ def count(stages: Stages, way: Way, place: Path) -> list[Call]:
         return tracer.points(traced.calls)
 
 
+def read(stages: Stages, way: Way, place: Path) -> list[Call]:
+    """Every call of a command by which it reads something, or asks the kernel for something."""
+    with scratch(place) as base:
+        traced = tracer.reads(way.machine(stages, base / "m"), way.command)
+        expect(traced.ended, 0, 3, doing=f"{way}, only read along")
+        return list(traced.calls)
+
+
 def killed(
     stages: Stages, way: Way, call: Call, place: Path, second: Random | None = None, *, straight: bool = True
 ) -> Result:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.kill.traced import machines
-from tests.kill.traced.kills import WAYS, Way, count
+from tests.kill.traced.kills import WAYS, Way, count, read
 from tests.kill.traced.machines import Stages
 from tests.kill.traced.tracer import Call
 
@@ -32,6 +32,7 @@ class Laboratory:
     base: Path
     stages: Mapping[str, Stages]
     points: Mapping[tuple[str, Way], Sequence[Call]]
+    reads: Mapping[tuple[str, Way], Sequence[Call]]
 
     def place(self) -> Path:
         """A directory that nobody else uses."""
@@ -44,14 +45,15 @@ def _memory() -> str | None:
 
 
 @contextmanager
-def laboratory(names: Sequence[str], ways: Sequence[Way] = WAYS) -> Iterator[Laboratory]:
-    """Make the machines and count what can be tried on them."""
+def laboratory(names: Sequence[str], ways: Sequence[Way] = WAYS, *, reads: bool = False) -> Iterator[Laboratory]:
+    """Make the machines and count what can be tried on them; with `reads`, also what they read."""
     # Nothing here depends on a disk: what a process has written outlives its end without any sync.
     with tempfile.TemporaryDirectory(prefix="vfiostate-crash-", dir=_memory()) as directory:
         base = Path(directory).resolve()
         stages = {name: machines.make(name, base / name) for name in names}
         points = {(name, way): count(stages[name], way, base / "count") for name in names for way in ways}
-        yield Laboratory(base, stages, points)
+        seen = {(name, way): read(stages[name], way, base / "read") for name in names for way in ways if reads}
+        yield Laboratory(base, stages, points, seen)
 
 
 def each(work: Callable[[Task], Found], tasks: Sequence[Task], jobs: int) -> Iterator[Found]:

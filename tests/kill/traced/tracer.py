@@ -33,6 +33,9 @@ OPENING = "open openat openat2 creat".split()
 TELLING = "sendto sendmsg kill".split()
 """To the guest and to the system's log; and to a process that is to end."""
 CHANGING = (*BY_DESCRIPTOR, *BY_PATH, *OPENING, *TELLING)
+READING = "read pread64 openat getdents64 newfstatat readlink statfs".split()
+RESOURCES = "vfork fork clone clone3 pipe2 flock".split()
+"""What may fail, and cuts nothing short: reading what the machine has, and what the kernel may have no room for."""
 
 _LINE = re.compile(r"^(?P<name>\w+)\((?P<args>.*)\) += (?P<result>-?\d+|\?)(?P<rest>.*)$")
 _PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -82,6 +85,13 @@ def changes(machine: Path, *argv: str) -> Traced:
     names = ",".join(f"?{name}" for name in CHANGING)
     ended, lines = _run(machine, argv, ["-y", "-s", "0", "-e", f"trace={names}"])
     return Traced(ended, tuple(_changing(lines, machine)))
+
+
+def reads(machine: Path, *argv: str) -> Traced:
+    """Run a command to its end and list what it reads of the machine (not of the simulated kernel), and asks for."""
+    names = ",".join(f"?{name}" for name in (*READING, *RESOURCES))
+    ended, lines = _run(machine, argv, ["-y", "-s", "0", "-e", f"trace={names}"])
+    return Traced(ended, tuple(_reading(lines, machine)))
 
 
 def fresh(machine: Path, command: Sequence[str]) -> tuple[Call, ...]:
@@ -151,11 +161,25 @@ def _changing(lines: Sequence[str], machine: Path) -> Iterator[Call]:
             yield Call(name, numbers[name], where, _is_model(where))
 
 
+def _reading(lines: Sequence[str], machine: Path) -> Iterator[Call]:
+    """The calls that succeeded and read something of the machine, or asked the kernel for something."""
+    numbers: Counter[str] = Counter()
+    for line in lines:
+        name = line.partition("(")[0]
+        numbers[name] += 1
+        found = _LINE.match(line)
+        if found is None or found["result"].startswith("-") or re.search(r"O_CREAT|O_TRUNC", found["args"]):
+            continue
+        where = "a process or a pipe" if name in RESOURCES else _where(name, found["args"], machine)
+        if where and not _is_model(where):
+            yield Call(name, numbers[name], where)
+
+
 def _where(name: str, args: str, machine: Path) -> str:
     """What a call changes: a path within the machine; empty where that is nothing of the machine's."""
     if name in TELLING:
         return "a process" if name == "kill" else "a socket"
-    if name in BY_DESCRIPTOR:
+    if name in BY_DESCRIPTOR or name in ("read", "pread64", "getdents64"):
         found = _DESCRIPTOR.match(args)
         path = found[1] if found else ""
     else:
