@@ -20,7 +20,7 @@ from tests.kill.traced import faulting, killing, machines, tracer
 from tests.kill.traced.kills import WAYS, Way
 from tests.kill.traced.program import crash
 
-POINTS = int(os.environ.get("VFIOSTATE_TRACED_POINTS", "12"))
+POINTS = int(os.environ.get("VFIOSTATE_TRACED_POINTS", "8"))
 WHY_NOT = tracer.missing()
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
