@@ -11,6 +11,10 @@ from steps.base import Host
 _ENDED = b"\0vfiostate-end\0"
 
 
+# Seconds for the whole configuration. A shell is done in milliseconds; a host that is busy beyond reason needs some.
+LIMIT = 120.0
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """A configuration file that is sourced: its path (for messages) and its content."""
@@ -52,9 +56,11 @@ def evaluate(host: Host, scripts: Sequence[Script], names: Sequence[str]) -> Val
         source += b'printf \'\\000%%s%%s\' "${%s+=}" "${%s-}"\n' % (name.encode(), name.encode())
     source += b"printf '\\000%s\\000' vfiostate-end\n"
     try:
-        done = host.query(("sh", "-e"), stdin=source, timeout=30.0)
+        done = host.query(("sh", "-e"), stdin=source, timeout=LIMIT)
     except TimeoutError:
-        return Broken(scripts[-1].path if scripts else "", 0, "the shell did not come to its end within 30 seconds")
+        return Broken(
+            scripts[-1].path if scripts else "", 0, f"the shell did not come to its end within {LIMIT:g} seconds"
+        )
     frames = done.stdout.split(b"\0")[1:]
     if not done.ok or not done.stdout.endswith(_ENDED) or len(frames) != len(scripts) + len(names) + 2:
         reached = sum(1 for frame in frames[: len(scripts)] if frame.isdigit())
