@@ -201,6 +201,27 @@ def test_grub_reboot_names_the_entry_of_one_boot_only(fresh: Fresh) -> None:
     assert b"single" in host.read("/proc/cmdline")
     host.reboot()
     assert b"single" not in host.read("/proc/cmdline")
+    block = host.read("/boot/grub/grubenv")
+    assert block.startswith(b"# GRUB Environment Block\nnext_entry=\n#") and len(block) == 1024
+
+
+@pytest.mark.parametrize("entry", [Entry.DEFAULT, Entry.RECOVERY])
+def test_the_choice_for_one_boot_is_used_up_whatever_is_taken_from_the_menu(fresh: Fresh, entry: Entry) -> None:
+    host = fresh("debian12-lab")
+    host.run(["grub-reboot", "1>1"], timeout=5)
+    host.reboot(entry)
+    assert b"next_entry=\n" in host.read("/boot/grub/grubenv")
+
+
+def test_a_boot_that_hangs_uses_the_choice_up_and_the_default_comes_after_it(fresh: Fresh) -> None:
+    host = fresh("debian12-lab")
+    before = host.boot_id
+    host.run(["grub-reboot", "1>1"], timeout=5)
+    host.reboot(fails=True)
+    assert b"single" not in host.read("/proc/cmdline")
+    assert host.boot_id != before
+    host.reboot(Entry.RECOVERY, fails=True)
+    assert b"single" not in host.read("/proc/cmdline")
 
 
 @pytest.mark.parametrize(

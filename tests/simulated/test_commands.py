@@ -12,6 +12,7 @@ import pytest
 from engine.hosts.base import OutcomeUnknown
 from engine.hosts.simulated import drivers, initramfs
 from engine.hosts.simulated.host import SimulatedHost
+from engine.hosts.simulated.parts import Disk, Mount
 from journal.events import Json
 from steps.actions import StartProcess
 from steps.boot import grub_cfg
@@ -98,6 +99,43 @@ def test_grub_mkconfig_writes_what_grub_reads(lab: SimulatedHost) -> None:
     assert found[0].arguments[1:] == ("ro", "console=ttyS0", "a", "b", "c", "d")
     assert "a" not in found[2].arguments and found[2].arguments[-1] == "console=ttyS0"
     assert lab.query(["grub-script-check", "/boot/grub/grub.cfg"]).ok
+
+
+@pytest.mark.parametrize(
+    ("mounts", "slaves", "below", "kind"),
+    [
+        ((), (), "", "ext2"),
+        ((("/dev/sda1", "/", "ext4"),), (), "", "ext2"),
+        ((("/dev/sda1", "/", "ext4"), ("/dev/sda2", "/boot", "vfat")), (), "", "fat"),
+        ((("/dev/sda1", "/", "btrfs"),), (), "", "btrfs"),
+        ((("/dev/mapper/vg-root", "/", "ext4"),), (), "lvm", "ext2"),
+        ((("/dev/dm-0", "/", "xfs"),), ("sda1",), "lvm", "xfs"),
+        ((("/dev/md0", "/boot", "ext4"),), (), "diskfilter mdraid1x", "ext2"),
+    ],
+)
+def test_grub_probe_says_what_boot_lies_on(
+    lab: SimulatedHost, mounts: tuple[tuple[str, str, str], ...], slaves: tuple[str, ...], below: str, kind: str
+) -> None:
+    disks = (Disk("dm-0", None, 8, (), slaves),)
+    found = tuple(Mount(*each) for each in mounts)
+    lab.machine.description = replace(lab.machine.description, mounts=found, disks=disks)
+    assert lab.query(["grub-probe", "--target=abstraction", "/boot/grub"]).text.strip() == below
+    assert lab.query(["grub-probe", "--target=fs", "/boot/grub"]).text.strip() == kind
+    missing = lab.query(["grub-probe", "--target=fs", "/nowhere"])
+    assert missing.status == 1 and b"failed to get canonical path of `/nowhere'" in missing.stderr
+
+
+def test_grub_editenv_sets_lists_and_unsets_and_gives_the_block_back(lab: SimulatedHost) -> None:
+    env = "/boot/grub/grubenv"
+    before = lab.read(env)
+    assert lab.run(["grub-editenv", env, "set", "next_entry=a", "b=c d"], timeout=5).ok
+    assert lab.query(["grub-editenv", env, "list"]).text == "next_entry=a\nb=c d\n"
+    assert len(lab.read(env)) == 1024
+    assert lab.run(["grub-editenv", env, "unset", "next_entry", "b"], timeout=5).ok
+    assert lab.read(env) == before
+    lab.machine.path(env).unlink()
+    assert lab.run(["grub-editenv", env, "set", "next_entry=a"], timeout=5).ok
+    assert len(lab.read(env)) == 1024
 
 
 def test_settings_that_sh_cannot_read_leave_the_old_configuration(lab: SimulatedHost) -> None:
