@@ -167,8 +167,9 @@ class Journal:
         return tuple(line for line in map(str, found) if line != "ok")
 
     def refuse_faults(self) -> None:
-        """Raise JournalDamagedError when the database finds something wrong with itself, or is not as we made it."""
-        if found := (*self.faults(), *self.schema_faults()):
+        """Raise JournalDamagedError when the database finds something wrong with itself, is not as we made it, or holds a
+        row beside the chain."""
+        if found := (*self.faults(), *self.schema_faults(), *self.gaps()):
             raise JournalDamagedError(
                 "The journal's database is damaged.", hint=VERIFY_HINT, evidence=(self.shown, *found)
             )
