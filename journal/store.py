@@ -167,8 +167,8 @@ class Journal:
         return tuple(line for line in map(str, found) if line != "ok")
 
     def refuse_faults(self) -> None:
-        """Raise JournalDamagedError when the database finds something wrong with itself, is not as we made it, or holds a
-        row beside the chain."""
+        """Raise JournalDamagedError when the database finds a fault in itself, is not as we made it, or holds a row
+        beside the chain."""
         if found := (*self.faults(), *self.schema_faults(), *self.gaps()):
             raise JournalDamagedError(
                 "The journal's database is damaged.", hint=VERIFY_HINT, evidence=(self.shown, *found)
