@@ -22,9 +22,20 @@ from pathlib import Path
 from . import blockrecord
 from .base import REPOSITORY, LabError, need_commands, say
 from .blockcheck import JOURNAL, Memory, Verdict, check, events, load_program, remember
-from .blocklog import LogFormatError, whole
+from .blocklog import LogFormatError, Piece, whole
 from .blockrecord import HOST, NOTES_AT, Recording
-from .blockstates import Builder, CrashState, Recorded, choose, digest, entries_of, extract, manifest, repair
+from .blockstates import (
+    Builder,
+    CrashState,
+    Recorded,
+    choose,
+    digest,
+    entries_of,
+    extract,
+    manifest,
+    repair,
+    same_disk,
+)
 
 CHUNKS = 6  # for each process, so that none has to wait long for the last
 CONTROL_SHARE = 10  # the negative control takes that part of the random states
@@ -138,8 +149,10 @@ def _expected(recorded: Recorded) -> Expected:
         return Expected(manifest(found[0]), known)
 
 
-# What this process has looked at. The program sees files, not blocks: the same bytes need one look at the journal, and
-# hosts that differ in nothing but how SQLite had come to write the same events need one way there and back.
+# What this process has looked at. Disks that are the same byte for byte need one look; the program sees files, not
+# blocks, and the same files need one look at the journal; hosts that differ in nothing but how SQLite had come to write
+# the same events need one way there and back.
+_taken_out: dict[tuple[Path, tuple[int, tuple[Piece, ...]]], tuple[str, list[str]]] = {}
 _remembered: dict[tuple[Path, str], tuple[Memory, str]] = {}
 _checked: dict[tuple[Path, str], Verdict] = {}
 
@@ -156,28 +169,36 @@ def _look(
     recording: Recording, recorded: Recorded, expected: Expected, builder: Builder, host: Path, state: CrashState
 ) -> Found:
     during = recorded.command(state.upto)
-    image = builder.image(state)
-    try:
-        remarks = repair(image)
-        shutil.rmtree(host, ignore_errors=True)
-        extract(image, HOST, host)
-    except LabError as error:
-        return Found(state.upto, state.why, during, "", "", "", ("the file system is lost",), (str(error),))
-    files = digest(host)
-    if (recording.directory, files) not in _remembered:
-        memory = remember(host, expected.known)
-        told = files if memory.problems else f"{digest(host, without=JOURNAL)} {memory.hashes[-1:]}"
-        _remembered[recording.directory, files] = memory, told
+    disk = recording.directory, same_disk(recorded, state)
+    if disk not in _taken_out:
+        try:
+            image = builder.image(state)
+            said = repair(image)
+            shutil.rmtree(host, ignore_errors=True)
+            extract(image, HOST, host)
+        except LabError as error:
+            return Found(state.upto, state.why, during, "", "", "", ("the file system is lost",), (str(error),))
+        _taken_out[disk] = digest(host), said
+        _go_on(recording.directory, expected, host, _taken_out[disk][0])
+    files, beyond = _taken_out[disk]
     memory, told = _remembered[recording.directory, files]
-    if (recording.directory, told) not in _checked:
-        forward = len(_checked) % 2 == 0
-        _checked[recording.directory, told] = check(host, memory, expected.before, forward=forward)
     verdict = _checked[recording.directory, told]
     problems = [*memory.problems, *verdict.problems, *_lost(recorded, state, memory)]
-    if remarks:
+    if beyond:
         problems.append("e2fsck had more to do than to replay the journal")
-    said = (*remarks, *memory.remarks, *verdict.remarks)
-    return Found(state.upto, state.why, during, files, told, verdict.way, tuple(problems), said)
+    remarks = (*beyond, *memory.remarks, *verdict.remarks)
+    return Found(state.upto, state.why, during, files, told, verdict.way, tuple(problems), remarks)
+
+
+def _go_on(of: Path, expected: Expected, host: Path, files: str) -> None:
+    if (of, files) not in _remembered:
+        memory = remember(host, expected.known)
+        told = files if memory.problems else f"{digest(host, without=JOURNAL)} {memory.hashes[-1:]}"
+        _remembered[of, files] = memory, told
+    memory, told = _remembered[of, files]
+    if (of, told) not in _checked:
+        # There and back, and only back, by turns.
+        _checked[of, told] = check(host, memory, expected.before, forward=len(_checked) % 2 == 0)
 
 
 def _lost(recorded: Recorded, state: CrashState, memory: Memory) -> list[str]:

@@ -113,6 +113,16 @@ def choose(recorded: Recorded, count: int, seed: int) -> list[CrashState]:
     return sorted(unique.values(), key=lambda one: (one.upto, one.why, one.kept != ()))
 
 
+def same_disk(recorded: Recorded, state: CrashState) -> tuple[int, tuple[Piece, ...]]:
+    """What two states have in common whose disks are byte for byte the same: the last write that is wholly there with
+    all before it, and the pieces besides."""
+    epochs = recorded.epochs
+    upto = state.upto if state.kept == whole(epochs.loose(state.upto)) else epochs.settled(state.upto)
+    kept = () if upto == state.upto else (*whole(epochs.forced(state.upto)), *state.kept)
+    written = [one.number for one in epochs.durable(max(0, upto - 200), upto)]
+    return (written[-1] if written else -1 - upto), kept
+
+
 class Builder:
     """Builds the images of states in the order of the log."""
 

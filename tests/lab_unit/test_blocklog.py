@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.lab_unit.labkit import module
@@ -104,6 +104,7 @@ LOGS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(LOGS, st.integers(0, 2**32), st.data())
 def test_every_write_before_a_cut_is_either_durable_or_loose(
     parts: list[tuple[int, bytes, int]], seed: int, data: st.DataObject
@@ -199,6 +200,16 @@ def test_images_are_what_the_log_says(recorded: Any, tmp_path: Path) -> None:
     assert built(8, 5, 6) == {1: "a", 2: "c"}
     assert built(8) == {1: "a"}
     assert built(12) == {1: "a", 2: "c", 9: "r"}
+
+
+def test_states_that_are_taken_for_the_same_disk_have_the_same_image(recorded: Any, tmp_path: Path) -> None:
+    builder = blockstates.Builder(recorded, tmp_path)
+    images: dict[object, bytes] = {}
+    chosen = blockstates.choose(recorded, 50, 3)
+    for state in chosen:
+        image = builder.image(state).read_bytes()
+        assert images.setdefault(blockstates.same_disk(recorded, state), image) == image
+    assert len(set(images.values())) <= len(images) < len(chosen)
 
 
 def test_a_recording_without_an_end_is_refused(tmp_path: Path) -> None:
