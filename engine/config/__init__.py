@@ -44,7 +44,10 @@ def load(files: Files, path: str = DEFAULT_PATH) -> Config:
         refuse_foreign(files, path)
         content = files.read(path)
     except OSError as error:
-        raise ConfigurationError(f"the configuration {path} cannot be read: {error.strerror or error}") from error
+        raise ConfigurationError(
+            f"the configuration {path} cannot be read: {error.strerror or error}",
+            hint="see to the file's mode and whether its disk is in order (`dmesg` tells), then run the command again",
+        ) from error
     return parse(content, path)
 
 
