@@ -26,8 +26,9 @@ from tests.kill.traced.program import Ended
 from tests.kill.traced.tracer import Call
 
 LOCK = "run/lock/vfiostate.lock"
-ANSWERS = frozenset(map(int, Exit)) - {Exit.PENDING, Exit.USAGE}
-"""What `advance` and `rollback` may answer to a fault of the system (DESIGN.md's table)."""
+ANSWERS = frozenset(map(int, Exit)) - {Exit.PENDING}
+"""What `advance` and `rollback` may answer to a fault of the system (DESIGN.md's table); 64 says that the configuration
+cannot be read."""
 FAILURES = frozenset({Kind.STEP_FAILED, Kind.STEP_REFUSED, Kind.DRIFT_FOUND, Kind.ROLLBACK_STOPPED})
 
 _DISK = ("ENOSPC", "EDQUOT", "EIO", "EROFS")
