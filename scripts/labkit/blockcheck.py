@@ -27,6 +27,8 @@ PRELOADED = (
 ).split()
 JOURNAL = "var/lib/vfiostate/journal.db"
 REBOOT_FIRST = 3
+REFUSED = 5
+USED_UP = "The trial boot did not come so far"
 INTERNAL = 99
 PATIENCE = 300  # seconds for one command, on a machine that may be busy
 
@@ -68,10 +70,15 @@ class Host:
         return INTERNAL if "Traceback" in text or "internal error" in text else code
 
     def over_reboots(self, *words: str) -> int:
-        """Run a command again as a user would, with the reboots it asks for; its last answer."""
+        """Run a command again as a user would, with the reboots it asks for; its last answer.
+
+        A trial boot that the power cut used up is made once more, as `advance` says.
+        """
         code = REBOOT_FIRST
         for _ in range(12):
             code = self.run(*words)
+            if code == REFUSED and USED_UP in self.said[-1]:
+                code = self.run("advance", "--again")
             if code != REBOOT_FIRST:
                 return code
             if self.run("machine", "reboot") != 0:
