@@ -72,7 +72,7 @@ def arm(session: Session, until: State) -> None:
         session.reporter.step(UNIT_NAME)
         try:
             perform(session, OWNER, NO_ATTEMPT, actions)
-        except Exception:
+        except Exception:  # whatever it was: half a unit, which nobody asked for yet, must not stay; it is raised on
             with signals.held():
                 session.scribe.flush()
                 remove(session)

@@ -113,7 +113,7 @@ def _still_chosen(facts: BootFacts, *, again: bool) -> Finding:
         "trial-not-taken",
         f"The host was rebooted, and the boot loader has not looked at what {facts.loader} was told.",
         ("the trial is still chosen for the next boot",),
-        "Reboot once more, if the power was cut. Else another boot loader, or another copy of it, boots this host: "
+        "Reboot once more, if the power was cut. Another boot loader, or another copy of it, may boot this host: "
         f"find out which (`efibootmgr -v`). {BACK}",
     )
 

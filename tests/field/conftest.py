@@ -9,21 +9,13 @@ import pytest
 
 from steps.base import State
 from tests.badinput.support import At, copy
-from tests.field.support import LAB, advanced, made, reboot
+from tests.field.support import made, up_to_bound
 
 
 @pytest.fixture(scope="session")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[State, Path]:
     """The lab's machine in each state up to `bound`; `new` is configured and otherwise untouched."""
-    base = tmp_path_factory.mktemp("field")
-    machine = made(base, "debian12-lab", *LAB)
-    found = {State.NEW: copy(machine, base / "new")}
-    for state in list(State)[1:-1]:
-        if state is State.REBOOTED:
-            reboot(machine)
-        advanced(machine)
-        found[state] = copy(machine, base / state.value)
-    return found
+    return up_to_bound(tmp_path_factory.mktemp("field"))
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 from engine.hosts.simulated.host import SimulatedHost
 from engine.hosts.simulated.initramfs import Archive, parse
 from journal.events import Kind
-from tests.badinput.support import Answer, At, last, run, unchanged
+from steps.base import State
+from tests.badinput.support import Answer, At, copy, last, run, unchanged
 
 CFG = "boot/grub/grub.cfg"
 CONF = "etc/modprobe.d/vfiostate.conf"
@@ -136,3 +137,15 @@ def replaced(path: Path, old: str, new: str) -> bytes:
     assert old in content
     path.write_text(content.replace(old, new, 1))
     return path.read_bytes()
+
+
+def up_to_bound(base: Path) -> dict[State, Path]:
+    """The lab's machine in each state up to `bound`, each a copy of its own; `new` is configured and untouched."""
+    machine = made(base, "debian12-lab", *LAB)
+    found = {State.NEW: copy(machine, base / "new")}
+    for state in list(State)[1:-1]:
+        if state is State.REBOOTED:
+            reboot(machine)
+        advanced(machine)
+        found[state] = copy(machine, base / state.value)
+    return found

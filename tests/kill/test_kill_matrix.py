@@ -12,20 +12,11 @@ import pytest
 
 from steps.base import State
 from tests.kill.crash import KILLED, Run, copy, manifest, run
+from tests.kill.traced.machines import MACHINES
 
 # The everyday run takes every nth point, beginning at another one each day; VFIOSTATE_KILL_STRIDE=1 takes every one.
 STRIDE = int(os.environ.get("VFIOSTATE_KILL_STRIDE", "40"))
 FIRST = date.today().toordinal() % STRIDE
-MACHINES = {
-    "article": (
-        "--device=03:00.0=10de:1200",
-        "--device=03:00.1",
-        "--device=00:12.0",
-        "--device=00:12.2",
-        "--stub=pci-stub",
-    ),
-    "debian12-lab": ("--device=01:00.0", "--device=01:00.1", "--device=02:00.0", "--accel=tcg", "--cpu=qemu64"),
-}
 
 
 FAILED = "The trial boot did not come so far"
