@@ -18,7 +18,8 @@ from journal.errors import Exit
 from steps.base import State
 from tests.kill.traced import faulting, killing, machines, tracer
 from tests.kill.traced.kills import WAYS, Way
-from tests.kill.traced.program import crash
+from tests.kill.traced.program import crash, run
+from tests.kill.traced.sameness import fingerprint
 
 POINTS = int(os.environ.get("VFIOSTATE_TRACED_POINTS", "8"))
 WHY_NOT = tracer.missing()
@@ -82,3 +83,24 @@ def test_a_machines_copy_is_the_machine(tmp_path: Path) -> None:
         (copied / spoil).write_text("other\n")
         with pytest.raises(machines.NotAsPromised):
             machines.as_before(copied, machines.host(stages.at[State.STUBBED]))
+
+
+def test_machines_are_the_same_only_where_the_program_does_the_same_with_them(tmp_path: Path) -> None:
+    """A copy is the same, and so is a second run to the same point; a file, an attribute or an event makes another."""
+    stages = machines.make("debian12-lab", tmp_path / "stages")
+    before = stages.at[State.MODULES_LOADED]
+    first, second, other = (crash.copy(before, tmp_path / name) for name in ("first", "second", "other"))
+    assert fingerprint(first) == fingerprint(second) == fingerprint(other)
+    for machine in (first, second):
+        machines.expect(run(machine, "advance"), 0, doing="advance")
+    assert fingerprint(first) == fingerprint(second) != fingerprint(other)
+    for spoil in ("etc/default/grub", "sys/bus/pci/devices/0000:02:00.0/driver_override"):
+        place = second / spoil
+        was = place.read_text()
+        place.write_text("other\n")
+        assert fingerprint(first) != fingerprint(second)
+        place.write_text(was)
+    assert fingerprint(first) == fingerprint(second)
+    machines.expect(run(second, "rollback", "--to", "modules_loaded"), 0, 3, doing="rollback")
+    machines.expect(run(second, "advance"), 0, 3, doing="advance")
+    assert fingerprint(first) != fingerprint(second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +62,12 @@ def run(
         wanted = tasks(lab, stride=stride, seed=seed)
         if most is not None:
             wanted = Random(seed).sample(wanted, min(most, len(wanted)))
-        return list(each(_Work(lab), wanted, jobs))
+        found: list[Answer] = []
+        for answer in each(_Work(lab), wanted, jobs):
+            found.append(answer)
+            if answer.failure:
+                sys.stderr.write(f"\n{told_failures(found[-1:])}\n")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +75,10 @@ class _Work:
     lab: Laboratory
 
     def __call__(self, task: Task) -> Answer:
-        stages, place = self.lab.stages[task.machine], self.lab.place()
+        stages, place, walked = self.lab.stages[task.machine], self.lab.place(), self.lab.walked
         if task.call is None:
-            return played(stages, task.way, task.error, place)
-        return failed(stages, task.way, task.call, task.error, place, on=task.on)
+            return played(stages, task.way, task.error, place, walked)
+        return failed(stages, task.way, task.call, task.error, place, walked, on=task.on)
 
 
 def table(found: Sequence[Answer]) -> str:

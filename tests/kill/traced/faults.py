@@ -23,6 +23,7 @@ from tests.kill.traced.machines import (
     verified,
 )
 from tests.kill.traced.program import Ended
+from tests.kill.traced.sameness import Walked
 from tests.kill.traced.tracer import Call
 
 LOCK = "run/lock/vfiostate.lock"
@@ -73,7 +74,9 @@ def errors_of(call: Call, *, reading: bool = False) -> tuple[str, ...]:
     return () if call.model else (READ_ERRORS if reading else ERRORS).get(call.name, ())
 
 
-def failed(stages: Stages, way: Way, call: Call, error: str, place: Path, *, on: bool = False) -> Answer:
+def failed(
+    stages: Stages, way: Way, call: Call, error: str, place: Path, walked: Walked, *, on: bool = False
+) -> Answer:
     """Give one call an error (with `on`, every later one of its name too) and see what comes of it."""
     kind = f"{call.name} {category(call.where)}"
     fault = f"{error} from then on" if on else error
@@ -91,7 +94,7 @@ def failed(stages: Stages, way: Way, call: Call, error: str, place: Path, *, on:
             ended = traced.ended
             code = ended.code
             answered(machine, way, ended, before, began, silent=on or not _ours(traced.calls[0]), known=known)
-            lived(stages, way, machine, began)
+            lived(stages, way, machine, began, walked)
     except NotAsPromised as failure:
         said = f"\n--- it had answered {code}:\n{ended.output}" if ended else ""
         return Answer(way, fault, kind, code, int(bool(ended and ended.fault)), f"{call}: {error}: {failure}{said}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ class Task:
     machine: str
     way: Way
     call: Call
-    straight: bool
     dice: int | None = None
 
 
@@ -40,14 +40,14 @@ def tasks(lab: Laboratory, *, stride: int, pairs: int, seed: int) -> list[Task]:
     """Every stride-th point of each way, and pairs at random points of random ways."""
     dice = Random(seed)
     found = [
-        Task(machine, way, call, number % 4 == 0)
+        Task(machine, way, call)
         for (machine, way), calls in lab.points.items()
-        for number, call in enumerate(calls[dice.randrange(min(stride, len(calls))) :: stride])
+        for call in calls[dice.randrange(min(stride, len(calls))) :: stride]
     ]
     where = list(lab.points.items())
     for _ in range(pairs):
         (machine, way), calls = dice.choice(where)
-        found.append(Task(machine, way, dice.choice(calls), False, dice.getrandbits(32)))
+        found.append(Task(machine, way, dice.choice(calls), dice.getrandbits(32)))
     return found
 
 
@@ -66,7 +66,13 @@ def run(
         wanted = tasks(lab, stride=stride, pairs=pairs, seed=seed)
         if most is not None:
             wanted = [*Random(seed).sample(wanted[: len(wanted) - pairs], most), *wanted[len(wanted) - pairs :]]
-        return Kills(lab, list(zip(wanted, each(_Work(lab), wanted, jobs), strict=True)))
+        found: list[tuple[Task, Result]] = []
+        for task, result in zip(wanted, each(_Work(lab), wanted, jobs), strict=True):
+            found.append((task, result))
+            if result.failure:
+                # A run of hours that is ended from outside has told what it found.
+                sys.stderr.write(f"\n{told_failures(found[-1:])}\n")
+        return Kills(lab, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +82,14 @@ class _Work:
     def __call__(self, task: Task) -> Result:
         dice = None if task.dice is None else Random(task.dice)
         stages = self.lab.stages[task.machine]
-        return killed(stages, task.way, task.call, self.lab.place(), dice, straight=task.straight)
+        return killed(stages, task.way, task.call, self.lab.place(), self.lab.walked, dice)
 
 
 def table(found: Kills) -> str:
     """What was tried and what came of it, a line for each way on each machine."""
-    lines = [f"{'machine':13} {'way':29} {'calls':>5} {'killed':>6} {'pairs':>5} {'missed':>6} {'failed':>6}"]
+    lines = [
+        f"{'machine':13} {'way':29} {'calls':>5} {'killed':>6} {'pairs':>5} {'walked':>6} {'missed':>6} {'failed':>6}"
+    ]
     total: Counter[str] = Counter()
     for (machine, way), calls in found.lab.points.items():
         ours = [(task, result) for task, result in found.results if (task.machine, task.way) == (machine, way)]
@@ -89,6 +97,7 @@ def table(found: Kills) -> str:
             calls=len(calls),
             killed=sum(result.reached for task, result in ours if task.dice is None),
             pairs=sum(result.reached for task, result in ours if task.dice is not None),
+            walked=sum(result.walked for _, result in ours),
             missed=sum(not result.reached and not result.failure for _, result in ours),
             failed=sum(bool(result.failure) for _, result in ours),
         )
@@ -99,9 +108,8 @@ def table(found: Kills) -> str:
 
 
 def _line(machine: str, way: str, row: Counter[str]) -> str:
-    return (
-        f"{machine:13} {way:29} {row['calls']:5} {row['killed']:6} {row['pairs']:5} {row['missed']:6} {row['failed']:6}"
-    )
+    counts = ("calls", 5), ("killed", 6), ("pairs", 5), ("walked", 6), ("missed", 6), ("failed", 6)
+    return f"{machine:13} {way:29} " + " ".join(f"{row[name]:{width}}" for name, width in counts)
 
 
 def sequences(found: Kills) -> str:

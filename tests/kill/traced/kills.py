@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -26,6 +27,7 @@ from tests.kill.traced.machines import (
     without_guest,
 )
 from tests.kill.traced.program import crash, run
+from tests.kill.traced.sameness import Walked
 from tests.kill.traced.tracer import Call
 
 SIGKILL = -9
@@ -56,7 +58,10 @@ WAYS = tuple(Way(False, state) for state in list(State)[1:]) + tuple(Way(True, s
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one point: the states told after the kill and at the end, and in what it failed, if it did."""
+    """What came of one point: the states told after the kill and at the end, and in what it failed, if it did.
+
+    `walked` says whether the way on was walked with this machine, or with one before it that was the same.
+    """
 
     way: Way
     calls: tuple[Call, ...]
@@ -64,6 +69,7 @@ class Result:
     at_the_kill: tuple[str, ...] = ()
     at_the_end: tuple[str, ...] = ()
     failure: str = ""
+    walked: bool = False
 
 
 def count(stages: Stages, way: Way, place: Path) -> list[Call]:
@@ -82,13 +88,11 @@ def read(stages: Stages, way: Way, place: Path) -> list[Call]:
         return list(traced.calls)
 
 
-def killed(
-    stages: Stages, way: Way, call: Call, place: Path, second: Random | None = None, *, straight: bool = True
-) -> Result:
-    """Kill a command at a call, run again until it is where it was to go, and all the way back.
+def killed(stages: Stages, way: Way, call: Call, place: Path, walked: Walked, second: Random | None = None) -> Result:
+    """Kill a command at a call, run again until it is where it was to go, and all the way back; the way straight back
+    from the crash is tried too, on a copy. Where one that is the same was `walked`, only the journal is looked at.
 
-    With `second` the run that goes on is killed as well, at a call of its own that the dice choose. With `straight`
-    the way straight back from the crash is tried too, on a copy.
+    With `second` the run that goes on is killed as well, at a call of its own that the dice choose.
     """
     calls: tuple[Call, ...] = (call,)
     told_then: tuple[str, ...] = ()
@@ -108,12 +112,10 @@ def killed(
                 calls = (*calls, *again)
             told_then = told(machine)
             verified(machine)
-            if straight and not way.back and way.state is not State.RUNNING:
-                straight_back(stages, machine, base / "back")
-            told_last = lived(stages, way, machine, began)
+            told_last, now = lived(stages, way, machine, began, walked, straight=base / "back")
     except NotAsPromised as failure:
-        return Result(way, calls, True, told_then, (), str(failure))
-    return Result(way, calls, True, told_then, told_last)
+        return Result(way, calls, True, told_then, (), str(failure), True)
+    return Result(way, calls, True, told_then, told_last, "", now)
 
 
 def _again(machine: Path, way: Way, dice: Random, trial: Path) -> tuple[Call, ...] | None:
@@ -132,28 +134,39 @@ def _again(machine: Path, way: Way, dice: Random, trial: Path) -> tuple[Call, ..
     return traced.calls or (at,)
 
 
-def lived(stages: Stages, way: Way, machine: Path, began: Sequence[str]) -> tuple[str, ...]:
-    """Go on with a machine on which a command was cut short, to where it was to go and back to the beginning.
+def lived(
+    stages: Stages, way: Way, machine: Path, began: Sequence[str], walked: Walked, straight: Path | None = None
+) -> tuple[tuple[str, ...], bool]:
+    """Go on with a machine on which a command was cut short, to where it was to go and back to the beginning; with
+    `straight` also from here straight back, on a copy in that place.
 
-    Returns the states that the journal tells in the end. Raises NotAsPromised for any but the one sequence there is.
+    Returns the states that the journal tells in the end, and whether that was walked now. Raises NotAsPromised for any
+    but the one sequence there is.
     """
     there = (*(began or ("new",)), *(() if way.back else (way.state.value,)))
     whole = (*there, "new", "as before")
     cut = told(machine)
     if whole[: len(cut)] != cut or len(cut) < len(began):
         raise NotAsPromised(f"when it was cut short the journal tells {cut}; expected the beginning of {whole}")
+    now = walked.once(machine, f"{stages.name}, {way}", partial(_on_and_back, stages, way, machine, there, straight))
+    return whole, now
+
+
+def _on_and_back(stages: Stages, way: Way, machine: Path, there: Sequence[str], straight: Path | None) -> None:
+    whole = (*there, "new", "as before")
+    if straight is not None and not way.back and way.state is not State.RUNNING:
+        straight_back(stages, machine, straight)
     if not way.back:
         finish(machine, way.state)
         if told(machine) != there:
             raise NotAsPromised(f"run again, the journal tells {told(machine)}; expected {there}")
-        if began:
+        if way.state is not State.CHECKED:
             arrived(stages, machine, way.state)
     take_back(machine)
     verified(machine)
     if told(machine) != whole:
         raise NotAsPromised(f"at the end the journal tells {told(machine)}; expected {whole}")
     as_before(machine, host(stages.at[State.NEW]))
-    return whole
 
 
 def straight_back(stages: Stages, machine: Path, copy: Path) -> None:

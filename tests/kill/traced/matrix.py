@@ -18,7 +18,11 @@ from typing import TypeVar
 from tests.kill.traced import machines
 from tests.kill.traced.kills import WAYS, Way, count, read
 from tests.kill.traced.machines import Stages
+from tests.kill.traced.sameness import Walked
 from tests.kill.traced.tracer import Call
+
+SIDE_BY_SIDE = 24
+"""So many tasks that follow one another go to one process: neighbours are mostly the same (see sameness.py)."""
 
 _serial = itertools.count()
 Task = TypeVar("Task")
@@ -33,6 +37,11 @@ class Laboratory:
     stages: Mapping[str, Stages]
     points: Mapping[tuple[str, Way], Sequence[Call]]
     reads: Mapping[tuple[str, Way], Sequence[Call]]
+
+    @property
+    def walked(self) -> Walked:
+        """What was walked to its end."""
+        return Walked(self.base / "walked")
 
     def place(self) -> Path:
         """A directory that nobody else uses."""
@@ -60,7 +69,9 @@ def each(work: Callable[[Task], Found], tasks: Sequence[Task], jobs: int) -> Ite
     """The result of each task, as they come; progress on stderr where that is a terminal."""
     began = time.monotonic()
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork")) as pool:
-        for done, result in enumerate(pool.map(work, tasks, chunksize=1), 1):
+        for done, result in enumerate(
+            pool.map(work, tasks, chunksize=min(SIDE_BY_SIDE, 1 + len(tasks) // (8 * jobs))), 1
+        ):
             if sys.stderr.isatty():
                 left = (time.monotonic() - began) / done * (len(tasks) - done)
                 sys.stderr.write(f"\r{done}/{len(tasks)}, {left / 60:.0f} min left ")

@@ -15,6 +15,7 @@ from tests.kill.traced.faults import LOCK, Answer, answered
 from tests.kill.traced.kills import Way, lived
 from tests.kill.traced.machines import JOURNAL, NotAsPromised, Stages, events, host, scratch, told
 from tests.kill.traced.program import Ended, run
+from tests.kill.traced.sameness import Walked
 
 Spoilt = contextlib.AbstractContextManager[Callable[[], bool]]
 """While it lasts the machine is spoilt; what it gives answers whether the fault was met."""
@@ -81,7 +82,7 @@ SCENARIOS: dict[str, Callable[[Path], Spoilt]] = {
 }
 
 
-def played(stages: Stages, way: Way, name: str, place: Path) -> Answer:
+def played(stages: Stages, way: Way, name: str, place: Path, walked: Walked) -> Answer:
     """Run a command on a machine that is spoilt in this way, then again on the mended one."""
     ended: Ended | None = None
     fault, kind = _named(name)
@@ -101,7 +102,7 @@ def played(stages: Stages, way: Way, name: str, place: Path) -> Answer:
             if name == "an unbind hangs" and ended.code not in (0, 3):
                 # Nothing but a reboot frees a device whose unbind hangs.
                 run(machine, "machine", "reboot")
-            lived(stages, way, machine, began)
+            lived(stages, way, machine, began, walked)
     except NotAsPromised as failure:
         said = f"\n--- it had answered {ended.code}:\n{ended.output}" if ended else ""
         code = ended.code if ended else None
