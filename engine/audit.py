@@ -102,7 +102,7 @@ def _boot(session: Session, setup: Setup, reached: Mapping[State, int]) -> Itera
     facts = promised_boot.read(host, session.brief())
     if facts is not None:
         if asked.state is State.REBOOTED:
-            yield from promised_boot.line(host, facts, asked)
+            yield from promised_boot.line(facts, asked)
         elif not rebooted(session, setup):
             yield from promised_boot.staged(facts, asked)
     yield from promised_boot.kernels(host, facts, asked, host.booted)
@@ -114,11 +114,12 @@ def _products(session: Session, setup: Setup) -> Iterator[Difference]:
 
     last: dict[str, tuple[Deed, str | None]] = {}
     for deed in setup.deeds.values():
-        if deed.result == "done" and deed.standing and not deed.planned:
+        # What is told apart by its lines is written by others too, such as GRUB's environment block by every boot.
+        if deed.result == "done" and deed.standing and not deed.planned and not _by_lines(deed):
             last |= {path: (deed, sha) for path, sha in deed.after.items()}
     for path, (deed, sha) in last.items():
-        if sha is None or path.endswith("/grubenv"):
-            continue  # grubenv is written by every boot
+        if sha is None:
+            continue
         now = images.fingerprint(session.host, path)
         if now == sha:
             continue
@@ -129,6 +130,11 @@ def _products(session: Session, setup: Setup) -> Iterator[Difference]:
             found = "it was made anew since"
             hint = "nothing, where nothing else is said of it"
             yield Difference("made-anew", path, f"sha256 {sha[:12]}", found, hint, deed.seq, note=True)
+
+
+def _by_lines(deed: Deed) -> bool:
+    undo = deed.action.get("undo")
+    return isinstance(undo, Mapping) and bool(undo.get("lines"))
 
 
 def _thorough(session: Session, setup: Setup, reached: Mapping[State, int]) -> list[Question]:

@@ -17,8 +17,6 @@ from steps.boot.generated import check
 from steps.cmdline import shown
 from steps.stub_checks import check_image
 
-DROP_INS = "/etc/default/grub.d"
-
 
 @dataclass(frozen=True, slots=True)
 class BootPromise:
@@ -60,7 +58,7 @@ def _where(finding: Finding) -> str:
     return first if first.startswith("/") else "boot configuration"
 
 
-def line(host: Host, facts: BootFacts, asked: BootPromise) -> Iterator[Difference]:
+def line(facts: BootFacts, asked: BootPromise) -> Iterator[Difference]:
     """The command line of the next boot, from `rebooted` on: our words in the value and on the entries."""
     promised = f"the next boot's command line has {shown(asked.tokens)}"
     if facts.findings:
@@ -69,37 +67,21 @@ def line(host: Host, facts: BootFacts, asked: BootPromise) -> Iterator[Differenc
         return
     missing = [token for token in asked.tokens if token not in facts.in_force]
     if missing:
-        yield _overridden(host, facts, asked, missing, promised)
+        yield _overridden(facts, asked, missing, promised)
     for finding in check(facts, asked.tokens):
         yield replace(of_finding(finding, promised, asked.since), where=facts.generated)
 
 
-def _overridden(host: Host, facts: BootFacts, asked: BootPromise, missing: Sequence[str], promised: str) -> Difference:
-    """The value that sh computes lacks our words: the file was changed, or one read after it assigns anew."""
-    theirs = [path for path in _drop_ins(host) if _assigns(host, path)]
-    found = f"sh computes {shown(facts.words)!r}, without {shown(missing)}"
-    if theirs:
-        found += f"; {', '.join(theirs)} is read later and assigns it"
-    where = theirs[-1] if theirs else facts.where
-    hint = f"let {where} add to the value instead of replacing it, then `{' '.join(facts.regenerate)}`"
+def _overridden(facts: BootFacts, asked: BootPromise, missing: Sequence[str], promised: str) -> Difference:
+    """The value lacks our words: the file was changed, or one read after it assigns anew."""
+    found = f"its value is {shown(facts.words)!r}, without {shown(missing)}"
+    if facts.later:
+        found += f"; {', '.join(facts.later)} is read later and assigns it"
+    where = facts.later[-1] if facts.later else facts.where
+    hint = f"let {where} add to the value instead of replacing it, then {facts.remake}"
     return Difference(
         "command-line-overridden", where, promised, found, f"{hint}; or {again(State.STUBBED)}", asked.since, grave=True
     )
-
-
-def _drop_ins(host: Host) -> list[str]:
-    try:
-        return [f"{DROP_INS}/{name}" for name in host.list(DROP_INS) if name.endswith(".cfg")]
-    except OSError:
-        return []
-
-
-def _assigns(host: Host, path: str) -> bool:
-    try:
-        content = host.read(path)
-    except OSError:
-        return False
-    return any(line.lstrip().startswith(b"GRUB_CMDLINE_LINUX") for line in content.splitlines())
 
 
 def staged(facts: BootFacts, asked: BootPromise) -> Iterator[Difference]:
@@ -109,7 +91,7 @@ def staged(facts: BootFacts, asked: BootPromise) -> Iterator[Difference]:
         return
     promised = f"a boot entry with {shown(asked.tokens)}"
     found = f"none of the {len(entries)} entries has them" if entries else "it cannot be read"
-    hint = f"see what generated it, then `{' '.join(facts.regenerate)}`; or {again(State.STUBBED)}"
+    hint = f"see what has changed it, then {facts.remake}; or {again(State.STUBBED)}"
     yield Difference("entry-without-tokens", facts.generated, promised, found, hint, asked.since, grave=True)
 
 

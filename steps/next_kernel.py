@@ -53,6 +53,7 @@ def judge(tried: str, following: NextKernel | None) -> Iterator[Finding]:
 
 
 def _stops(following: NextKernel, found: Sequence[Finding]) -> Iterator[Finding]:
-    hint = f"Rebuild it (`update-initramfs -u -k {following.release}`) and run `vfiostate advance` again; {BACK}."
+    command = " ".join(following.image.rebuild) if following.image is not None else ""
+    hint = f"Rebuild it{f' (`{command}`)' if command else ''} and run `vfiostate advance` again; {BACK}."
     for finding in found:
         yield replace(finding, hint=hint)

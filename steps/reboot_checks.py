@@ -175,23 +175,23 @@ def _token_missing(kept: Mapping[str, str], facts: RebootFacts, missing: list[st
     boot = facts.boot
     if kept.get(trial.STAGED):
         where = "the trial's entry was not booted as it was made"
-        hint = f"Was it edited in the boot menu, or /etc/grub.d? {trial.RETRY}"
+        hint = f"Was it edited in the boot menu, or by somebody? {trial.RETRY}"
     elif boot is None:
         where = "the boot configuration cannot be read now"
         hint = f"Look at the boot configuration ({kept.get('where') or 'unknown'}). {BACK}"
     elif not set(missing) <= set(boot.words) | set(boot.fixed):
         where = f"{boot.where} does not have them any more: something has overwritten it"
         hint = f"See what wrote {boot.where} (a package, a tool, a restored backup). {BACK}"
-        evidence.append(f"{boot.where}: sh computes {cmdline.shown(boot.words)!r}")
+        evidence.append(f"{boot.where}: its value is {cmdline.shown(boot.words)!r}")
     elif boot.default is None or not set(missing) <= set(boot.default.words):
         where = f"{boot.where} has them, the default entry of {boot.generated} does not"
-        hint = f"Run `{' '.join(boot.regenerate)}`, look at the default entry, and reboot. {BACK}"
+        hint = f"Look at the default entry, {boot.remake}, and reboot. {BACK}"
         evidence.append(f"default entry: {cmdline.shown(boot.default.words) if boot.default else 'none'}")
     else:
         where = (
             f"{boot.where} and the default entry of {boot.generated} have them: another entry, or another boot loader"
         )
-        hint = f"{AGAIN} If that changes nothing, another boot loader or another grub.cfg is used. {BACK}"
+        hint = f"{AGAIN} If that changes nothing, another boot loader or another {boot.generated} is used. {BACK}"
         evidence.append(f"default entry: {boot.default.title}")
     message = f"The kernel was started without {words}; {where}."
     return _refusal("token-missing", message, tuple(evidence), hint)

@@ -176,7 +176,7 @@ def about_words(brief: Brief, facts: BootFacts) -> Iterator[Finding]:
             f"The default boot entry, {facts.default.title!r}, is not made from {facts.where}: our words would not be "
             "on it.",
             (f"default entry: {cmdline.shown(facts.default.words)}",),
-            "Set GRUB_DEFAULT (or `grub-set-default`) to a normal entry of this system, then try again.",
+            f"The default has to be a normal entry of this system: {facts.defaulting or 'choose one'}, then try again.",
         )
     for other in Stub:
         both = set(cmdline.ids_in_force(facts.in_force, other) or ()) & {each.id for each in brief.config.devices}
@@ -195,15 +195,19 @@ def check_image(facts: InitramfsFacts | None, modules: Sequence[str], conf: str)
     if facts is None or facts.names is None:
         image = facts.image if facts else "the initramfs"
         trouble = (facts.trouble if facts else "") or f"{image} was not looked into"
-        hint = f"Is {image} there and whole? Rebuild it (`update-initramfs -u -k all`), then try again."
+        hint = f"Is {image} there and whole? Rebuild it{_by(facts)}, then try again."
         return (_refusal("initramfs-not-readable", f"{image} cannot be looked into.", (trouble,), hint),)
     missing = [module for module in modules if not facts.has_module(module)]
     missing += [] if facts.has_file(conf) else [conf]
     if not missing:
         return ()
-    hint = "Look at the output of the rebuild (`update-initramfs -u -k all`), then try again."
-    evidence = (f"lsinitramfs {facts.image}: {len(facts.names)} names, without {', '.join(missing)}",)
+    hint = f"Look at the output of the rebuild{_by(facts)}, then try again."
+    evidence = (f"in {facts.image}: {len(facts.names)} names, without {', '.join(missing)}",)
     return (_refusal("initramfs-incomplete", f"{facts.image} lacks {', '.join(missing)}.", evidence, hint),)
+
+
+def _by(facts: InitramfsFacts | None) -> str:
+    return f" (`{' '.join(facts.rebuild)}`)" if facts is not None and facts.rebuild else ""
 
 
 def conf_in_the_way(content: bytes) -> Finding:
@@ -229,7 +233,7 @@ def too_long(facts: BootFacts) -> Finding:
 
 def token_lost(facts: BootFacts) -> Finding:
     """The edit is done, and sh's value does not have the setup's token."""
-    evidence = (f"sh computes {cmdline.shown(facts.words)!r}",)
+    evidence = (f"its value is {cmdline.shown(facts.words)!r}",)
     return _refusal("token-not-in-value", f"{facts.where} was edited, and its value lacks our words.", evidence, _RETRY)
 
 

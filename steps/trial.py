@@ -44,15 +44,15 @@ def objections(facts: BootFacts, way_out: str) -> Iterator[Finding]:
         yield _refusal(
             "trial-entry-exists",
             "The file for the trial's boot entry is there already, and not from this setup.",
-            (),
-            "It may be left from an earlier setup: move it away (`ls /etc/grub.d`), then try again.",
+            (f"{trial.place} is there",),
+            f"It may be left from an earlier setup: move {trial.place} away, then try again.",
         )
     elif facts.newest is not None:
         yield _refusal(
             "generated-outdated",
             f"{facts.generated} does not know the kernel {facts.newest} yet, which would boot next.",
             (f"/boot/vmlinuz-{facts.newest} is there; no entry of {facts.generated} boots it",),
-            f"Run `{' '.join(facts.regenerate)}`, then try again.",
+            f"To begin with, {facts.remake}, then try again.",
         )
 
 
@@ -68,12 +68,12 @@ def check(facts: BootFacts, tokens: Sequence[str]) -> Iterator[Finding]:
     missing = [token for token in tokens if token not in words]
     if missing:
         message = f"The trial's entry in {facts.generated} lacks {cmdline.shown(missing)}."
-        yield _refusal("trial-entry-incomplete", message, (f"its words: {cmdline.shown(words)}",), _LOOK)
+        yield _refusal("trial-entry-incomplete", message, (f"its words: {cmdline.shown(words)}",), _look(facts))
     if facts.default is not None and any(token in facts.default.words for token in tokens):
         message = f"The default entry of {facts.generated} has the new words already."
-        yield _refusal("default-entry-changed", message, (cmdline.shown(facts.default.words),), _LOOK)
+        yield _refusal("default-entry-changed", message, (cmdline.shown(facts.default.words),), _look(facts))
     if not facts.trial.pending:
-        yield _refusal("trial-not-chosen", "The next boot does not take the trial's entry.", (), _LOOK)
+        yield _refusal("trial-not-chosen", "The next boot does not take the trial's entry.", (), _look(facts))
 
 
 def judge(brief: Brief, boot_id: str, facts: BootFacts | None, log: Sequence[str]) -> Finding:
@@ -142,7 +142,8 @@ def commit(
     return (*loader.edits(facts, tokens), *loader.unstage(facts), *loader.commit(facts)), facts.findings
 
 
-_LOOK = "Look at what was generated and at the scripts in /etc/grub.d, then try again."
+def _look(facts: BootFacts) -> str:
+    return f"Look at {facts.generated} and at what makes it ({facts.trial.place}), then try again."
 
 
 def _reboot(code: str, message: str, evidence: tuple[str, ...]) -> Finding:

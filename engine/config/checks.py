@@ -4,7 +4,7 @@ with what was expected."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 Check: TypeAlias = Callable[[object], object]
@@ -97,6 +97,17 @@ def one_of(*values: str) -> Check:
     def check(value: object) -> object:
         if value not in values:
             raise ValueError(f"expected one of {', '.join(values)}")
+        return value
+
+    return check
+
+
+def known(names: Callable[[], Iterable[str]]) -> Check:
+    """A check that the value is `auto` or one of the names, which are asked for only where it is not."""
+
+    def check(value: object) -> object:
+        if value != "auto" and value not in (found := sorted(names())):
+            raise ValueError(f"expected one of auto, {', '.join(found)}")
         return value
 
     return check

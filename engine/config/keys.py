@@ -3,7 +3,7 @@ the file that `init` writes, the README and the parser are made from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from engine.config import checks
@@ -21,16 +21,27 @@ class Key:
     check: Check = checks.anything
 
 
+# Imported here: a configuration that says `auto` needs none of their modules.
+def _boot_loaders() -> Iterable[str]:
+    from steps import boot
+
+    return (loader.name for loader in boot.loaders() if loader.supported)
+
+
+def _generators() -> Iterable[str]:
+    from steps import initramfs
+
+    return (generator.name for generator in initramfs.generators() if generator.supported)
+
+
 _CONFIG = {
     "devices": Key("The PCI functions to pass through; all functions of an IOMMU group go together."),
     "stub": Key("The driver that keeps the native drivers off the devices from early boot on."),
     "persist": Key("Where the modules to load at boot are written down: /etc/modules, or a drop-in of modules-load.d."),
     "boot_loader": Key(
-        "The boot loader whose command line is edited; auto: found by evidence.", check=checks.one_of("auto", "grub")
+        "The boot loader whose command line is edited; auto: found by evidence.", check=checks.known(_boot_loaders)
     ),
-    "initramfs": Key(
-        "What makes the initramfs; auto: found by evidence.", check=checks.one_of("auto", "initramfs-tools")
-    ),
+    "initramfs": Key("What makes the initramfs; auto: found by evidence.", check=checks.known(_generators)),
     "unbind_timeout": Key(
         "Seconds to wait for a driver to let go of a device before the result counts as unknown.",
         check=checks.between(1, 3600, "seconds"),

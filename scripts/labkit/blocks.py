@@ -53,6 +53,7 @@ class Found:
     way: str
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
+    torn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +185,11 @@ def _look(
     memory, told = _remembered[recording.directory, files]
     verdict = _checked[recording.directory, told]
     problems = [*memory.problems, *verdict.problems, *_lost(recorded, state, memory)]
-    if beyond:
+    torn = bool(beyond) and recorded.tears_commit(state)
+    if beyond and not torn:
         problems.append("e2fsck had more to do than to replay the journal")
     remarks = (*beyond, *memory.remarks, *verdict.remarks)
-    return Found(state.upto, state.why, during, files, told, verdict.way, tuple(problems), remarks)
+    return Found(state.upto, state.why, during, files, told, verdict.way, tuple(problems), remarks, torn)
 
 
 def _go_on(of: Path, expected: Expected, host: Path, files: str) -> None:
@@ -234,6 +236,8 @@ def summary(recording: Recording, recorded: Recorded, found: Sequence[Found], se
         f"({', '.join(f'{number} {way or chr(45)}' for way, number in sorted(ways.items()))})",
         f"  acknowledged commits: {sum(one.said['kind'] == 'commit' for one in recorded.notes)}",
         *(f"  power gone during: {what}: {number}" for what, number in sorted(during.items())),
+        f"  ext4's own commit record torn, so that e2fsck repaired it (the promise was held all the same): "
+        f"{sum(one.torn for one in found)}",
         *(f"  violation: {what}: {number}" for what, number in kinds.most_common()),
     ]
     return "\n".join(lines)

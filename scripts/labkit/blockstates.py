@@ -23,6 +23,8 @@ from .blocklog import Entry, Epochs, Flag, LogFormatError, Note, Piece, notes, r
 SEARCH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 # What lies on a disk. The rest of a simulated host (proc, sys, run, dev) is a kernel's memory: gone with the power.
 ON_DISK = ("etc", "boot", "usr", "lib", "bin", "sbin", "root", "var", "machine.json")
+# The magic number of ext4's journal and the type of a commit record, big endian (include/linux/jbd2.h).
+JBD2_COMMIT = bytes.fromhex("c03b3998 00000002")
 # What e2fsck says where it did no more than replay ext4's journal, finish the deletions that it names, and put the sums
 # into the superblock that a kernel writes there only when it unmounts. "Fix? yes" answers a line of its own.
 JOURNAL_ONLY = re.compile(
@@ -62,6 +64,23 @@ class Recorded:
         if entry.data is None:
             return start, bytes(piece.length)
         return start, self.log[entry.data + piece.offset : entry.data + piece.offset + piece.length]
+
+    def tears_commit(self, state: CrashState) -> bool:
+        """Whether the disk tore a commit record of ext4's own journal, the first sector of which it kept.
+
+        ext4 counts on that block being written whole or not at all: its checksum is over all of it, and e2fsck stops
+        there and looks at the whole file system (kernel documentation, filesystems/ext4/journal.rst, "Commit Block").
+        """
+        kept: dict[int, int] = {}
+        for piece in state.kept:
+            kept[piece.entry] = kept.get(piece.entry, 0) + piece.length
+        begun = {piece.entry for piece in state.kept if piece.offset == 0}
+        torn = (number for number, length in kept.items() if number in begun and length < self.entries[number].length)
+        return any(self._is_commit(number) for number in torn)
+
+    def _is_commit(self, number: int) -> bool:
+        start = self.entries[number].data
+        return start is not None and self.log[start : start + len(JBD2_COMMIT)] == JBD2_COMMIT
 
     def acknowledged(self, upto: int) -> Note | None:
         """The last commit of the journal that had returned before an entry."""

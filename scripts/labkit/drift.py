@@ -63,7 +63,7 @@ child = subprocess.Popen(argv, stdin=listening, stdout=log, stderr=log, start_ne
 print(child.pid)
 END
 python3 /root/by-hand.py >/root/by-hand.pid
-for i in $(seq 60); do ls -l /proc/$(cat /root/by-hand.pid)/fd | grep -q /dev/vfio/[0-9] && exit 0; sleep 1; done
+for i in $(seq 60); do ls -l /proc/$(cat /root/by-hand.pid)/fd | grep -q '/dev/vfio/[0-9]' && exit 0; sleep 1; done
 cat /root/by-hand.log; exit 1"""
 NOT_BY_HAND = "kill $(cat /root/by-hand.pid); while kill -0 $(cat /root/by-hand.pid) 2>/dev/null; do sleep 0.2; done"
 STOPPED = """kill -9 $(cut -d' ' -f1 /run/vfiostate/guest.pid)

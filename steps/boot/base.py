@@ -33,13 +33,14 @@ class Trial:
     """What there is of a boot with the new command line that is made once, and not the default.
 
     `obstacles` are the reasons why none can be made (empty: one can); `words` is the command line of its entry (None:
-    there is no entry), `pending` whether the next boot takes it, `file` the sha256 of the file of ours that makes it
-    (None: no such file), `in_the_way` whether anything is in that file's place.
+    there is no entry), `pending` whether the next boot takes it; `place` is where the file of ours goes that makes it,
+    `file` its sha256 (None: no such file), `in_the_way` whether anything is in that file's place.
     """
 
     obstacles: tuple[str, ...] = ()
     words: tuple[str, ...] | None = None
     pending: bool = False
+    place: str = ""
     file: str | None = None
     in_the_way: bool = False
 
@@ -49,10 +50,12 @@ class BootFacts:
     """What a boot loader has to say.
 
     `words` are those of the configuration's value that we edit, `fixed` those that it adds from elsewhere to every
-    entry; `site` is the proved place for ours, with the content of its file; `entries` is the generated configuration
-    (None where there is none to look into), `default` the entry of the next boot, our trial apart; `newest` the release
-    that a regenerated configuration will boot, where that is not yet the default's; `template` are the lines of the
-    default entry as they stand there, of which the trial's is made.
+    entry; `site` is the proved place for ours, with the content of its file; `later` are files that are read after the
+    first one and give the value anew. `entries` is the generated configuration (None where there is none to look into),
+    `default` the entry of the next boot, our trial apart; `newest` the release that a regenerated configuration will
+    boot, where that is not yet the default's; `template` are the lines of the default entry as they stand there, of
+    which the trial's is made. `besides` says what else decides over the entries, `defaulting` how a person chooses the
+    default.
     """
 
     loader: str
@@ -69,6 +72,14 @@ class BootFacts:
     findings: tuple[Finding, ...] = ()
     trial: Trial = Trial(("it cannot boot an entry once",))
     template: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    besides: str = ""
+    defaulting: str = ""
+
+    @property
+    def remake(self) -> str:
+        """What a user does to have the entries made anew, as a part of a sentence."""
+        return f"run `{' '.join(self.regenerate)}`" if self.regenerate else "correct the entry"
 
     @property
     def in_force(self) -> tuple[str, ...]:

@@ -41,8 +41,6 @@ def _lines(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 def _refusal(code: str, message: str, evidence: tuple[str, ...], facts: BootFacts) -> Finding:
-    command = " ".join(facts.regenerate)
-    hint = (
-        f"Look at what `{command}` reads besides {facts.where} (scripts in /etc/grub.d, GRUB_DEFAULT), then try again."
-    )
+    besides = f" ({facts.besides})" if facts.besides else ""
+    hint = f"Look at what decides over the entries besides {facts.where}{besides}, then try again."
     return Finding(code, Severity.REFUSAL, message, evidence, hint)

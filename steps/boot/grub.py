@@ -81,6 +81,9 @@ class Grub:
             _complaints(regenerate, made.entries, site, words, setup),
             made.trial,
             made.template,
+            tuple(script.path for script in scripts[1:] if _assigns(script.content)),
+            "scripts in /etc/grub.d, GRUB_DEFAULT",
+            "set GRUB_DEFAULT (or `grub-set-default`) to a normal entry of this system",
         )
 
     def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
@@ -175,6 +178,10 @@ def _values(host: Host, scripts: Sequence[Script]) -> Values:
             f"Correct it (`sh -n {values.path or DEFAULT}` shows where), then try again.",
         )
     )
+
+
+def _assigns(content: bytes) -> bool:
+    return any(line.lstrip().startswith(FIXED.encode()) for line in content.splitlines())
 
 
 def _proved_site(host: Host, scripts: Sequence[Script], values: Values, setup: str) -> Site | None:

@@ -43,6 +43,7 @@ def read(host: Host, content: bytes, env: Mapping[str, str], listed: Sequence[gr
         obstacles=_obstacles(host, content, chosen),
         words=entry.arguments if entry is not None else None,
         pending=chosen == ID,
+        place=SCRIPT,
         file=sha256(host.read(SCRIPT)) if found is not None and found.kind is FileKind.FILE else None,
         in_the_way=found is not None,
     )

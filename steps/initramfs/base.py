@@ -19,7 +19,7 @@ from steps.base import Finding, Host
 class InitramfsFacts:
     """What a generator has to say. `listed` are the modules its configuration names (`_` for `-`); `content` is that of
     `path`, None where there is no file; `names` is what lies in the image of the kernel that will boot, None where it
-    was not looked into, `trouble` why looking failed."""
+    was not looked into, `trouble` why looking failed; `rebuild` is the command that makes all images anew."""
 
     generator: str
     path: str
@@ -30,6 +30,7 @@ class InitramfsFacts:
     trouble: str = ""
     products: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    rebuild: tuple[str, ...] = ()
 
     def has_module(self, module: str) -> bool:
         """Whether the image holds a module, compressed or not."""

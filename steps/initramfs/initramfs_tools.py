@@ -46,7 +46,16 @@ class InitramfsTools:
         names, trouble = _look(host, image) if look else (None, "")
         findings += _complaints(host)
         return InitramfsFacts(
-            self.name, path, content, _listed(content or b""), image, names, trouble, _products(host), findings
+            self.name,
+            path,
+            content,
+            _listed(content or b""),
+            image,
+            names,
+            trouble,
+            _products(host),
+            findings,
+            REBUILD,
         )
 
     def edits(self, facts: InitramfsFacts, modules: Sequence[str], setup: str) -> tuple[Action, ...]:

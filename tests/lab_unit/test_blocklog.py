@@ -174,6 +174,20 @@ def test_what_was_acknowledged_and_what_ran_is_known_at_every_entry(recorded: An
     ]
 
 
+def test_a_commit_record_of_ext4_is_torn_when_its_first_sector_is_there_and_another_is_not(tmp_path: Path) -> None:
+    (tmp_path / "before.img").write_bytes(bytes(PLACE))
+    commit = bytes.fromhex("c03b3998 00000002 00000007").ljust(8 * SECTOR, b"\0")
+    log = log_of(note(kind="record"), (1, commit, 0), (20, block("a", 8), 0), note(kind="done"))
+    (tmp_path / "writes.log").write_bytes(log)
+    read = blockstates.Recorded(tmp_path / "before.img", tmp_path / "writes.log", PLACE)
+
+    def torn(*kept: tuple[int, int, int]) -> bool:
+        return bool(read.tears_commit(blockstates.CrashState(3, tuple(blocklog.Piece(*one) for one in kept), "random")))
+
+    assert torn((1, 0, SECTOR)) and torn((1, 0, SECTOR), (1, 3 * SECTOR, SECTOR))
+    assert not torn((1, 0, 8 * SECTOR)) and not torn((1, SECTOR, SECTOR)) and not torn((2, 0, SECTOR)) and not torn()
+
+
 def test_no_state_lies_in_the_model_of_a_reboot(recorded: Any) -> None:
     assert recorded.at_work() == [1, 2, 3, 4, 5, 6, 7, 8, 11, 12]
     chosen = blockstates.choose(recorded, 50, 7)

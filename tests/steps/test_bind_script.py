@@ -81,7 +81,9 @@ class Kernel:
             import select
 
             while not stop.is_set():
-                for ready in select.select(list(pipes), [], [], 0.02)[0]:
+                # On a busy machine several wait: in the order in which they were written.
+                waiting = select.select(list(pipes), [], [], 0.02)[0]
+                for ready in sorted(waiting, key=lambda descriptor: os.fstat(descriptor).st_mtime_ns):
                     for line in os.read(ready, 4096).decode().splitlines():
                         self.wrote(pipes[ready], line)
 
