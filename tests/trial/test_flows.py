@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.hosts.simulated.create import ENVIRONMENT
+from engine.hosts.simulated.loaders.grub import SIGNATURE
 from journal.events import Kind
 from tests.badinput.support import GRUB, At, events, last, manifest, roll_back, run, state, unchanged
 from tests.field.support import (
@@ -36,7 +36,7 @@ CHOSEN = "next_entry=vfiostate-trial"
 
 def block(*lines: str) -> bytes:
     """GRUB's environment block with these variables."""
-    text = ENVIRONMENT + "".join(f"{line}\n" for line in lines)
+    text = SIGNATURE + "".join(f"{line}\n" for line in lines)
     return (text + "#" * (1024 - len(text))).encode()
 
 

@@ -1,4 +1,4 @@
-"""A boot of the simulated machine: GRUB's choice, the kernel, the initramfs, the root system.
+"""A boot of the simulated machine: the boot loader's choice, the kernel, the initramfs, the root system.
 
 The order in which modules meet devices is what decides who holds them, and follows what was seen on a real kernel:
 built-in drivers first, in link order; in the initramfs udev's drivers before the modules named in conf/modules (so a
@@ -10,19 +10,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from engine.hosts.simulated import drivers, effects, guests, initramfs, kmod, loading, net, procfs, services, sysfs
-from engine.hosts.simulated.grub import CONFIG
+from engine.hosts.simulated import (
+    drivers,
+    effects,
+    guests,
+    initramfs,
+    kmod,
+    loaders,
+    loading,
+    net,
+    procfs,
+    services,
+    sysfs,
+)
 from engine.hosts.simulated.initramfs import Archive
 from engine.hosts.simulated.kmod import Index, Options
+from engine.hosts.simulated.loaders import Item
 from engine.hosts.simulated.machine import Machine
 from engine.hosts.simulated.parts import Init, Iommu, Kernel
 from journal.errors import VfiostateError
-from steps.boot import grub_cfg
 
 BOOTING = "/.booting"
 
@@ -36,14 +46,14 @@ class Entry(StrEnum):
 
 
 class DoesNotBootError(VfiostateError):
-    """The machine would hang in GRUB or panic: it was not rebooted."""
+    """The machine would hang in its boot loader or panic: it was not rebooted."""
 
     code = "does-not-boot"
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What GRUB loads: kernel, command line, initramfs."""
+    """What is loaded: kernel, command line, initramfs."""
 
     title: str
     kernel: Kernel
@@ -54,9 +64,9 @@ class Chosen:
 def reboot(
     machine: Machine, entry: Entry = Entry.DEFAULT, *, cmdline: str | None = None, fails: bool = False
 ) -> Chosen:
-    """Boot the machine anew, with GRUB's command line or a given one. Raises DoesNotBootError before any change.
+    """Boot the machine, by its boot loader or with a given command line. Raises DoesNotBootError before any change.
 
-    With `fails` the kernel of the entry that GRUB takes hangs, and the machine is booted once more after a power cycle,
+    With `fails` the kernel of the entry that is taken hangs, and the machine is booted once more after a power cycle,
     by its default.
     """
     chosen = choose(machine, entry)
@@ -92,55 +102,46 @@ def finish(machine: Machine) -> None:
         reboot(machine)
 
 
-# --- GRUB
+# --- the boot loader
 
 
 def choose(machine: Machine, entry: Entry) -> Chosen:
     """The entry that is taken, with everything it needs there. Raises DoesNotBootError."""
-    text = machine.text(CONFIG)
-    found = grub_cfg.entries(text.encode())
-    env = grub_cfg.environment(machine.text("/boot/grub/grubenv").encode())
-    default = grub_cfg.default_entry(text.encode(), env, found)
+    loader = loaders.of(machine)
+    default = loader.next(machine)
     if default is None:
-        raise _stuck("GRUB finds no entry in /boot/grub/grub.cfg and stops at its prompt")
-    wanted: grub_cfg.MenuEntry | None = default
+        raise _stuck(f"{loader.name} finds no entry and stops at its prompt")
+    wanted: Item | None = default
+    found = loader.menu(machine)
     if entry is Entry.RECOVERY:
-        wanted = next((one for one in found if one.recovery and one.kernel == default.kernel), None)
+        wanted = next((one for one in found if one.recovery and one.release == default.release), None)
     elif entry is Entry.PREVIOUS:
-        wanted = next((one for one in found if not one.recovery and one.kernel not in (None, default.kernel)), None)
+        others = (one for one in found if not one.recovery and one.kernel is not None)
+        wanted = next((one for one in others if one.release != default.release), None)
     if wanted is None:
         raise DoesNotBootError(
             f"the boot menu has no {entry} entry beside {default.title!r}",
             hint="`machine reboot` without --entry takes the default; `machine install-kernel` adds a kernel",
-            evidence=tuple(f"{CONFIG}: {one.title}" for one in found),
+            evidence=tuple(f"{loader.name}: {one.title}" for one in found),
         )
-    if env.get("next_entry"):
-        # grub.cfg's header does it, before anybody sees the menu: it does not matter what is taken from it then.
-        _forget_next_entry(machine)
+    # Before anybody sees the menu: it does not matter what is taken from it then.
+    loader.taken(machine)
     return _loaded(machine, wanted)
 
 
-def _forget_next_entry(machine: Machine) -> None:
-    """`set next_entry=` and `save_env next_entry` in grub.cfg: the variable stays, with nothing in it."""
-    text = re.sub(r"^next_entry=.*$", "next_entry=", machine.text("/boot/grub/grubenv"), flags=re.MULTILINE)
-    machine.put("/boot/grub/grubenv", text + "#" * (1024 - len(text)))
-
-
-def _loaded(machine: Machine, entry: grub_cfg.MenuEntry) -> Chosen:
+def _loaded(machine: Machine, entry: Item) -> Chosen:
     if entry.kernel is None or not machine.exists(entry.kernel):
-        raise _stuck(f"GRUB does not find the kernel {entry.kernel} of the entry {entry.title!r}")
-    kernel = machine.description.kernel(entry.release or "")
+        raise _stuck(f"{loaders.of(machine).name} does not find the kernel {entry.kernel} of the entry {entry.title!r}")
+    kernel = machine.description.kernel(entry.release)
     if kernel is None or kmod.read_index(machine, kernel.release) is None:
         raise _stuck(f"{entry.kernel} is no kernel with modules in /lib/modules that machine.json describes")
-    if f"root={machine.description.root}" not in entry.arguments:
+    if f"root={machine.description.root}" not in entry.words:
         raise _stuck(f"kernel panic: the command line of {entry.title!r} has no root={machine.description.root}")
-    place = f"/boot/initrd.img-{kernel.release}"
     try:
-        archive = initramfs.parse(machine.path(place).read_bytes())
+        archive = initramfs.parse(machine.path(entry.initrd).read_bytes())
     except (OSError, ValueError) as error:
-        raise _stuck(f"kernel panic: unable to mount root fs: {place} is no initramfs ({error})") from None
-    cmdline = " ".join((f"BOOT_IMAGE={entry.kernel}", *entry.arguments))
-    return Chosen(entry.title, kernel, cmdline, archive)
+        raise _stuck(f"kernel panic: unable to mount root fs: {entry.initrd} is no initramfs ({error})") from None
+    return Chosen(entry.title, kernel, " ".join((*entry.added, *entry.words)), archive)
 
 
 def _stuck(what: str) -> DoesNotBootError:

@@ -7,16 +7,15 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from engine.hosts.simulated import boot, drivers, effects, grub, initramfs, kmod
+from engine.hosts.simulated import boot, drivers, effects, generators, initramfs, kmod, loaders
 from engine.hosts.simulated.machine import DESCRIPTION, STUBS, Machine
 from engine.hosts.simulated.parts import Description, Init, Kernel, Module, TextFile
 from journal.errors import ConfigurationError
 
 DIRECTORIES = (
-    "/boot/grub",
     "/dev",
     "/etc/default",
-    "/etc/initramfs-tools/conf.d",
+    "/boot",
     "/etc/modprobe.d",
     "/proc",
     "/root",
@@ -29,7 +28,6 @@ DIRECTORIES = (
     "/var/lib",
     "/var/log",
 )
-ENVIRONMENT = "# GRUB Environment Block\n"
 # What every described system has, unless its own `files` say otherwise.
 COMMON: dict[str, TextFile] = {
     "/etc/hostname": TextFile("simulated\n"),
@@ -37,15 +35,6 @@ COMMON: dict[str, TextFile] = {
         "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
     ),
     "/etc/group": TextFile("root:x:0:\nkvm:x:106:\nnogroup:x:65534:\n"),
-    "/etc/initramfs-tools/initramfs.conf": TextFile("MODULES=most\nBUSYBOX=auto\nCOMPRESS=zstd\n"),
-    "/etc/initramfs-tools/modules": TextFile(
-        "# List of modules that you want to include in your initramfs.\n"
-        "# They will be loaded at boot time in the order below.\n#\n# Syntax:  module_name [args ...]\n"
-    ),
-    # As grub-install leaves it: 1024 bytes, so that GRUB can write it where it lies (GRUB manual, 16.1).
-    "/boot/grub/grubenv": TextFile(ENVIRONMENT + "#" * (1024 - len(ENVIRONMENT))),
-    "/etc/grub.d/00_header": TextFile("#!/bin/sh\n# modelled by the simulated machine\n", 0o755),
-    "/etc/grub.d/10_linux": TextFile("#!/bin/sh\n# modelled by the simulated machine\n", 0o755),
 }
 COMMAND = "#!/bin/sh\n# answered by the simulated machine\n"
 SHELL = "/usr/bin/sh"
@@ -63,7 +52,8 @@ def create(directory: Path, found: Description) -> None:
     (directory / DESCRIPTION).touch(0o644)
     machine.describe(found)
     _skeleton(machine)
-    for path, one in {**COMMON, **found.files}.items():
+    loader, generator = loaders.of(machine), generators.of(machine)
+    for path, one in {**COMMON, **loader.files, **generator.files, **found.files}.items():
         _file(machine, path, one)
     for path in (*found.commands, SHELL):
         if not machine.exists(path):
@@ -147,18 +137,13 @@ def _below(modules: dict[str, Module], name: str) -> tuple[str, ...]:
 
 def _first_boot(machine: Machine) -> None:
     found = machine.description
+    generator = generators.of(machine)
     for kernel in found.kernels:
         index = kmod.read_index(machine, kernel.release)
         assert index is not None
-        content = initramfs.render(initramfs.generate(machine, index, installing=True))
-        machine.path(f"/boot/initrd.img-{kernel.release}").write_bytes(content)
-    try:
-        # GRUB 2.00 gave it 0444; since 2.06 it is written in place, as the installer's umask made it.
-        machine.put(grub.CONFIG, grub.configuration(machine), 0o600 if found.usrmerge else 0o444)
-    except grub.SettingsError as error:
-        raise ConfigurationError(
-            f"sh cannot read the /etc/default/grub of the description: {error}", hint="repair it in the description"
-        ) from None
+        content = initramfs.render(generator.generate(machine, index, installing=True))
+        machine.path(generator.image(kernel.release)).write_bytes(content)
+    loaders.of(machine).install(machine)
     boot.reboot(machine, cmdline=found.cmdline)
     _bindings(machine, ((one.address, one.driver) for one in found.functions))
 

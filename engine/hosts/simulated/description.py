@@ -90,6 +90,8 @@ def parse(value: Json) -> Description:
         secure_boot=top.flag("secure_boot"),
         distribution=top.text("distribution", "Debian"),
         init=_one_of(top, "init", Init, Init.SYSTEMD),
+        boot_loader=_modelled(top, "boot_loader", "grub", "loaders"),
+        initramfs=_modelled(top, "initramfs", "initramfs-tools", "generators"),
         usrmerge=top.flag("usrmerge", True),
         root=top.text("root", "UUID=00000000-0000-4000-8000-000000000001"),
         kernels=top.many("kernels", _kernel),
@@ -225,6 +227,15 @@ def _one_of(one: Reader, key: str, kind: type[E], default: E) -> E:
         return kind(value)
     except ValueError:
         raise wrong(one.named(key), f"one of {', '.join(kind)}", value) from None
+
+
+def _modelled(one: Reader, key: str, default: str, package: str) -> str:
+    """The name of something that a module of this package models."""
+    value = one.text(key, default)
+    found = sorted(path.stem.replace("_", "-") for path in (Path(__file__).parent / package).glob("[!_]*.py"))
+    if value not in found:
+        raise wrong(one.named(key), f"one of {', '.join(found)}", value)
+    return value
 
 
 def _pair(one: Reader, key: str) -> tuple[str, str] | None:

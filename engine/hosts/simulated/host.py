@@ -12,10 +12,9 @@ from pathlib import Path
 
 from engine.hosts.base import Attributes
 from engine.hosts.processes import ProcessTree
-from engine.hosts.simulated import attributes, boot, create, description, faults, qemu
+from engine.hosts.simulated import attributes, boot, create, description, faults, generators, loaders, qemu
 from engine.hosts.simulated.boot import Chosen, Entry
 from engine.hosts.simulated.doubles import base, ip, kmod, system
-from engine.hosts.simulated.doubles import boot as boot_doubles
 from engine.hosts.simulated.machine import DESCRIPTION, Machine
 from engine.hosts.simulated.parts import Description
 from engine.hosts.simulated.qemu_help import parse_version
@@ -27,7 +26,6 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 QEMU = "qemu-system-"
 DOUBLES: Mapping[str, base.Double] = {
     **kmod.DOUBLES,
-    **boot_doubles.DOUBLES,
     **system.DOUBLES,
     **ip.DOUBLES,
 }
@@ -145,10 +143,14 @@ class SimulatedHost(ProcessTree):
             return self._shell(argv, stdin, timeout)
         if name.startswith(QEMU):
             return self._qemu(argv, stdin, timeout)
-        double = DOUBLES.get(name)
+        double = self._double(name)
         if double is None:
             return self._unknown(argv, found)
         return double(self.machine, argv, stdin)
+
+    def _double(self, name: str) -> base.Double | None:
+        theirs = {**generators.of(self.machine).doubles, **loaders.of(self.machine).doubles}
+        return DOUBLES.get(name) or theirs.get(name)
 
     def _unknown(self, argv: Sequence[str], found: str) -> Completed:
         from engine.hosts.simulated import services
@@ -210,10 +212,10 @@ class SimulatedHost(ProcessTree):
         return boot.reboot(self.machine, entry, fails=fails)
 
     def install_kernel(self, release: str) -> None:
-        """Install a kernel as a package upgrade would: its modules, its initramfs, a new grub.cfg."""
+        """Install a kernel as a package upgrade would: its modules, its initramfs, its boot entries."""
         create.install_kernel(self.machine, release)
-        for argv in (("update-initramfs", "-c", "-k", release), ("update-grub",)):
-            self.run(argv, timeout=60.0)
+        for each in (generators.of(self.machine), loaders.of(self.machine)):
+            self.run(each.kernel_installed(release), timeout=60.0)
 
     # --- processes
 

@@ -140,3 +140,9 @@ def version(release: str) -> tuple[int, int]:
     """Major and minor version of a kernel release."""
     match = re.match(r"(\d+)\.(\d+)", release)
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def kernels_in_boot(machine: Machine) -> tuple[str, ...]:
+    """The releases of the kernels in /boot, the newest first."""
+    found = [name.removeprefix("vmlinuz-") for name in machine.names("/boot") if name.startswith("vmlinuz-")]
+    return tuple(sorted(found, key=lambda one: [version(one), *map(int, re.findall(r"\d+", one))], reverse=True))

@@ -147,6 +147,8 @@ class Description:
     secure_boot: bool = False
     distribution: str = "Debian"
     init: Init = Init.SYSTEMD
+    boot_loader: str = "grub"
+    initramfs: str = "initramfs-tools"
     usrmerge: bool = True
     root: str = "UUID=00000000-0000-4000-8000-000000000001"
     cmdline: str | None = None

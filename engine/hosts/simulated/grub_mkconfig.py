@@ -1,4 +1,4 @@
-"""GRUB on the simulated machine: the grub.cfg that update-grub writes, and the choice GRUB makes of its entries.
+"""GRUB on the simulated machine: the grub.cfg that update-grub writes.
 
 The text is laid out as GRUB 2 on Debian and Ubuntu lays it out (util/grub.d/10_linux.in); the settings are what the
 real /bin/sh makes of /etc/default/grub and /etc/default/grub.d/*.cfg.
@@ -11,7 +11,8 @@ import re
 import subprocess
 from collections.abc import Mapping
 
-from engine.hosts.simulated.machine import Machine, version
+from engine.hosts.simulated import generators
+from engine.hosts.simulated.machine import Machine, kernels_in_boot
 
 CONFIG = "/boot/grub/grub.cfg"
 VARIABLES = (
@@ -58,12 +59,6 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def releases(machine: Machine) -> tuple[str, ...]:
-    """The kernels in /boot, the newest first."""
-    found = [name.removeprefix("vmlinuz-") for name in machine.names("/boot") if name.startswith("vmlinuz-")]
-    return tuple(sorted(found, key=lambda one: [version(one), *map(int, re.findall(r"\d+", one))], reverse=True))
-
-
 def configuration(machine: Machine) -> str:
     """The text of a new grub.cfg. Raises SettingsError."""
     found = settings(machine)
@@ -91,7 +86,7 @@ def _section(name: str, body: str) -> str:
 
 
 def _linux(machine: Machine, found: Mapping[str, str]) -> str:
-    kernels = releases(machine)
+    kernels = kernels_in_boot(machine)
     if not kernels:
         return ""
     system = found["GRUB_DISTRIBUTOR"].split()[0] if found["GRUB_DISTRIBUTOR"].split() else ""
@@ -129,8 +124,9 @@ def _entry(machine: Machine, release: str, title: str, klass: str, ident: str, w
         f"\techo\t'Loading Linux {release} ...'",
         f"\tlinux\t/boot/vmlinuz-{release} root={root} ro  {words}".rstrip(),
     ]
-    if machine.exists(f"/boot/initrd.img-{release}"):
-        lines += ["\techo\t'Loading initial ramdisk ...'", f"\tinitrd\t/boot/initrd.img-{release}"]
+    image = generators.of(machine).image(release)
+    if machine.exists(image):
+        lines += ["\techo\t'Loading initial ramdisk ...'", f"\tinitrd\t{image}"]
     return "\n".join([*lines, "}", ""])
 
 

@@ -1,14 +1,20 @@
-"""update-grub and its kin, update-initramfs, lsinitramfs: as on Debian and Ubuntu."""
+"""GRUB on the simulated machine: its commands, its menu, and the choice it makes of its entries."""
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from engine.hosts.simulated import grub, initramfs, kmod
+from engine.hosts.simulated import generators
 from engine.hosts.simulated.doubles.base import Double, answer
-from engine.hosts.simulated.machine import Machine
+from engine.hosts.simulated.grub_mkconfig import CONFIG, SettingsError, configuration
+from engine.hosts.simulated.loaders import Item, Loader
+from engine.hosts.simulated.machine import Machine, kernels_in_boot
+from engine.hosts.simulated.parts import TextFile
+from journal.errors import ConfigurationError
 from steps.base import Completed
+from steps.boot import grub_cfg
 
 ENVIRONMENT = "/boot/grub/grubenv"
 SIGNATURE = "# GRUB Environment Block\n"
@@ -16,21 +22,22 @@ SIGNATURE = "# GRUB Environment Block\n"
 
 def update_grub(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """Write /boot/grub/grub.cfg anew."""
-    return grub_mkconfig(machine, [argv[0], "-o", grub.CONFIG], stdin)
+    return grub_mkconfig(machine, [argv[0], "-o", CONFIG], stdin)
 
 
 def grub_mkconfig(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """Make a grub.cfg: to `-o FILE` or to standard output. A failure leaves the old file alone."""
     try:
-        text = grub.configuration(machine)
-    except grub.SettingsError as error:
+        text = configuration(machine)
+    except SettingsError as error:
         return answer(argv, stderr=str(error), status=2)
     target = argv[argv.index("-o") + 1] if "-o" in argv[:-1] else None
     said = "Generating grub configuration file ...\n"
-    for release in grub.releases(machine):
+    for release in kernels_in_boot(machine):
         said += f"Found linux image: /boot/vmlinuz-{release}\n"
-        if machine.exists(f"/boot/initrd.img-{release}"):
-            said += f"Found initrd image: /boot/initrd.img-{release}\n"
+        image = generators.of(machine).image(release)
+        if machine.exists(image):
+            said += f"Found initrd image: {image}\n"
     said += "done\n"
     if target is None:
         return answer(argv, text, stderr=said)
@@ -109,67 +116,75 @@ def grub_script_check(machine: Machine, argv: Sequence[str], stdin: bytes) -> Co
     return answer(argv, stderr="Syntax error at end\n" if depth else "", status=1 if depth else 0)
 
 
-def update_initramfs(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
-    """-u, -c or -d, with -k RELEASE or -k all (update-initramfs(8))."""
-    words = list(argv[1:])
-    mode = next((one for one in ("-u", "-c", "-d") if one in words), "")
-    if not mode:
-        return answer(argv, stderr="You must specify at least one of -c, -u, or -d.\n", status=1)
-    which = words[words.index("-k") + 1] if "-k" in words[:-1] else None
-    made = tuple(one for one in grub.releases(machine) if machine.exists(f"/boot/initrd.img-{one}"))
-    installed = grub.releases(machine)
-    releases = (made if mode == "-u" else installed) if which == "all" else ((which,) if which else installed[:1])
-    said = ""
-    for release in releases:
-        place = f"/boot/initrd.img-{release}"
-        if mode == "-u" and release not in made:
-            return answer(argv, said + f"{place} does not exist. Cannot update.\n", status=1)
-        said += f"update-initramfs: {'Deleting' if mode == '-d' else 'Generating'} {place}\n"
-        if mode == "-d":
-            machine.unlink(place)
-            continue
-        index = kmod.read_index(machine, release)
-        if index is None:
-            text = f"W: missing /lib/modules/{release}\nE: no kernel modules: failed for {place}\n"
-            return answer(argv, said, stderr=text, status=1)
-        content = initramfs.render(initramfs.generate(machine, index))
-        # Beside its place and renamed, as mkinitramfs and update-initramfs do it; a crash leaves the .new.
-        draft = machine.path(f"{place}.new")
-        draft.write_bytes(content)
-        draft.chmod(0o644)
-        draft.rename(machine.path(place))
-        # Versions before 0.142 keep a checksum of each image there.
-        if machine.exists("/var/lib/initramfs-tools"):
-            checksum = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-            machine.put(f"/var/lib/initramfs-tools/{release}", f"{checksum}  {place}\n")
-    return answer(argv, said)
+@dataclass(frozen=True, slots=True)
+class Grub:
+    """See loaders.Loader."""
 
+    name: str = "grub"
 
-def lsinitramfs(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
-    """The names in an initramfs, one a line."""
-    files = [word for word in argv[1:] if not word.startswith("-")]
-    out = ""
-    for file in files:
+    @property
+    def doubles(self) -> Mapping[str, Double]:
+        """Its commands on Debian and Ubuntu."""
+        return {
+            "update-grub": update_grub,
+            "grub-mkconfig": grub_mkconfig,
+            "grub-probe": grub_probe,
+            "grub-reboot": grub_reboot,
+            "grub-set-default": grub_set_default,
+            "grub-editenv": grub_editenv,
+            "grub-script-check": grub_script_check,
+        }
+
+    @property
+    def files(self) -> Mapping[str, TextFile]:
+        """The environment block as grub-install leaves it: 1024 bytes, so that GRUB can write it where it lies (GRUB
+        manual, 16.1); and the scripts that are modelled."""
+        script = TextFile("#!/bin/sh\n# modelled by the simulated machine\n", 0o755)
+        return {
+            ENVIRONMENT: TextFile(SIGNATURE + "#" * (1024 - len(SIGNATURE))),
+            "/etc/grub.d/00_header": script,
+            "/etc/grub.d/10_linux": script,
+        }
+
+    def install(self, machine: Machine) -> None:
+        """The first grub.cfg. Raises ConfigurationError where sh cannot read its settings."""
         try:
-            archive = initramfs.parse(machine.path(file).read_bytes())
-        except FileNotFoundError:
-            return answer(argv, out, stderr=f"Specified file could not be read: {file}\n", status=1)
-        except ValueError:
-            return answer(argv, out, stderr=f"cpio: {file}: premature end of archive\n", status=1)
-        names = set(archive.files)
-        names |= {name.rpartition("/")[0] for name in names if "/" in name}
-        out += "".join(f"{name}\n" for name in [".", *sorted(names)])
-    return answer(argv, out)
+            # GRUB 2.00 gave it 0444; since 2.06 it is written in place, as the installer's umask made it.
+            machine.put(CONFIG, configuration(machine), 0o600 if machine.description.usrmerge else 0o444)
+        except SettingsError as error:
+            raise ConfigurationError(
+                f"sh cannot read the /etc/default/grub of the description: {error}", hint="repair it in the description"
+            ) from None
+
+    def kernel_installed(self, release: str) -> tuple[str, ...]:
+        """As /etc/kernel/postinst.d/zz-update-grub does it."""
+        return ("update-grub",)
+
+    def menu(self, machine: Machine) -> tuple[Item, ...]:
+        """The entries of grub.cfg."""
+        return tuple(_item(machine, one) for one in grub_cfg.entries(machine.text(CONFIG).encode()))
+
+    def next(self, machine: Machine) -> Item | None:
+        """By next_entry, or the default that grub.cfg sets."""
+        text = machine.text(CONFIG).encode()
+        env = grub_cfg.environment(machine.text(ENVIRONMENT).encode())
+        found = grub_cfg.default_entry(text, env, grub_cfg.entries(text))
+        return _item(machine, found) if found is not None else None
+
+    def taken(self, machine: Machine) -> None:
+        """`set next_entry=` and `save_env next_entry` in grub.cfg's header, before anybody sees the menu: the variable
+        stays, with nothing in it."""
+        text = machine.text(ENVIRONMENT)
+        if grub_cfg.environment(text.encode()).get("next_entry"):
+            text = re.sub(r"^next_entry=.*$", "next_entry=", text, flags=re.MULTILINE)
+            machine.put(ENVIRONMENT, text + "#" * (1024 - len(text)))
 
 
-DOUBLES: dict[str, Double] = {
-    "update-grub": update_grub,
-    "grub-mkconfig": grub_mkconfig,
-    "grub-probe": grub_probe,
-    "grub-reboot": grub_reboot,
-    "grub-set-default": grub_set_default,
-    "grub-editenv": grub_editenv,
-    "grub-script-check": grub_script_check,
-    "update-initramfs": update_initramfs,
-    "lsinitramfs": lsinitramfs,
-}
+def _item(machine: Machine, entry: grub_cfg.MenuEntry) -> Item:
+    release = entry.release or ""
+    image = generators.of(machine).image(release)
+    added = (f"BOOT_IMAGE={entry.kernel}",)
+    return Item(entry.title, entry.kernel, release, entry.arguments, image, entry.recovery, added)
+
+
+LOADER: Loader = Grub()
