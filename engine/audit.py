@@ -17,7 +17,6 @@ from engine.codec import finding_data
 from engine.difference import Difference, drifts
 from engine.session import Session
 from engine.setup import Deed, Setup
-from engine.status import unfinished
 from engine.ways import step_to
 from journal.errors import JournalError, VfiostateError
 from journal.events import Event, Kind
@@ -187,7 +186,7 @@ def _asked_again(session: Session, setup: Setup, state: State, reached: Mapping[
 
 
 def _unfinished(setup: Setup) -> Iterator[Difference]:
-    if what := unfinished(setup):
+    if what := setup.cut_short:
         hint = "`vfiostate advance` (or `vfiostate rollback`, where one was begun) settles it"
         yield Difference("cut-short", "journal", "every action has an outcome", f"{what} was cut short", hint)
 

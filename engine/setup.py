@@ -109,6 +109,17 @@ class Setup:
         return found
 
     @property
+    def cut_short(self) -> str | None:
+        """What has begun and not ended, None where nothing has."""
+        if self.rolling_back_to is not None:
+            return f"a rollback to {self.rolling_back_to.value}"
+        if self.pending or self.undoing:
+            return f"{len(self.pending) + len(self.undoing)} action(s) without an outcome"
+        if self.attempt is not None and not self.attempt.failed:
+            return f"the step to {self.attempt.target.value}"
+        return None
+
+    @property
     def acted(self) -> str:
         """The boot in which the last action was begun; empty where none was."""
         return next((deed.boot for deed in reversed(self.deeds.values())), "")

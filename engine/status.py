@@ -54,7 +54,7 @@ def survey(session: Session) -> Survey:
         setup.state,
         rebooted,
         drift(session, setup),
-        unfinished(setup),
+        setup.cut_short,
         failure(setup),
         _next(setup, rebooted),
         resumes(session.host, setup),
@@ -83,17 +83,6 @@ def resumes(host: Host, setup: Setup) -> str | None:
         return f"asked for up to `{resume.until.value}`, but {UNIT_NAME} is not enabled (any more)"
     tried = f"; tried {resume.tries} of {LIMIT} times since `{resume.reached.value}`" if resume.tries else ""
     return f"goes on after the next boot up to `{resume.until.value}` ({UNIT_NAME}){tried}"
-
-
-def unfinished(setup: Setup) -> str | None:
-    """What was cut short, None where nothing was."""
-    if setup.rolling_back_to is not None:
-        return f"a rollback to {setup.rolling_back_to.value}"
-    if setup.pending or setup.undoing:
-        return f"{len(setup.pending) + len(setup.undoing)} action(s) without an outcome"
-    if setup.attempt is not None and not setup.attempt.failed:
-        return f"the step to {setup.attempt.target.value}"
-    return None
 
 
 def failure(setup: Setup) -> str | None:
