@@ -77,7 +77,9 @@ def parser() -> argparse.ArgumentParser:
     once.set_defaults(function=cmd_trial)
 
     others = commands.add_parser("drift", help="drifts made with the real tools, each named by audit, with a table")
-    others.add_argument("--only", default="", metavar="WORDS", help="only the drifts with these words in their names")
+    others.add_argument(
+        "--only", action="append", default=[], metavar="WORDS", help="only drifts with these words; once for each"
+    )
     add_output(others)
     others.set_defaults(function=cmd_drift)
 

@@ -183,7 +183,8 @@ def test_07_without_a_trial_a_boot_through_another_grub_cfg_is_named(at: At, sta
     (machine / CFG).write_bytes((stages[State.NEW] / CFG).read_bytes())
     reboot(machine)
     (machine / CFG).write_bytes(written)
-    refused(machine, "token-missing", "the default entry of /boot/grub/grub.cfg have them", "another /boot/grub/grub.cfg is used")
+    where = "/boot/grub/grub.cfg"
+    refused(machine, "token-missing", f"the default entry of {where} have them", f"another {where} is used")
 
 
 def test_08_boot_loader_entries_that_ignore_the_grub_file_are_named(at: At) -> None:
