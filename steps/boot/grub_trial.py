@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 
 from steps import cmdline
 from steps.actions import EditFile, Inverse, RemoveFile, RunCommand
-from steps.base import Completed, FileKind, Host
+from steps.base import FileKind, Host
 from steps.boot import grub_cfg
 from steps.boot.base import Trial
+from steps.boot.grub_names import GRUB, GrubNames
 from steps.insertion import new_file, sha256
 
 SCRIPT = "/etc/grub.d/42_vfiostate"
-ENV = "/boot/grub/grubenv"
+ENV = GRUB.env
 ID = "vfiostate-trial"
 # The kernel reboots this many seconds after a panic, the initramfs after failing to find the root: into the old line.
 PANIC = "panic=30"
@@ -34,13 +35,15 @@ exec tail -n +4 "$0"
 """
 
 
-def read(host: Host, content: bytes, env: Mapping[str, str], listed: Sequence[grub_cfg.MenuEntry]) -> Trial:
+def read(
+    host: Host, content: bytes, env: Mapping[str, str], listed: Sequence[grub_cfg.MenuEntry], names: GrubNames = GRUB
+) -> Trial:
     """What there is of a trial now, and what stands against one."""
     entry = next((each for each in listed if each.ids[-1] == ID), None)
     chosen = env.get(VARIABLE, "")
     found = host.lstat(SCRIPT)
     return Trial(
-        obstacles=_obstacles(host, content, chosen),
+        obstacles=_obstacles(host, content, chosen, names),
         words=entry.arguments if entry is not None else None,
         pending=chosen == ID,
         place=SCRIPT,
@@ -49,23 +52,22 @@ def read(host: Host, content: bytes, env: Mapping[str, str], listed: Sequence[gr
     )
 
 
-def _obstacles(host: Host, content: bytes, chosen: str) -> tuple[str, ...]:
+def _obstacles(host: Host, content: bytes, chosen: str, names: GrubNames) -> tuple[str, ...]:
     found = []
     if VARIABLE.encode() not in content:
         found.append(f"grub.cfg does not look at {VARIABLE}: this GRUB cannot boot an entry once")
     if chosen not in ("", ID):
-        found.append(f"{ENV} says already that {chosen!r} is to be booted next")
-    missing = [name for name in ("grub-editenv", "grub-probe") if host.which(name) is None]
+        found.append(f"{names.env} says already that {chosen!r} is to be booted next")
+    missing = [name for name in (names.editenv, names.probe) if host.which(name) is None]
     if missing:
         return (*found, f"{' and '.join(missing)} not found")
-    return (*found, *_unwritable(host))
+    return (*found, *_unwritable(host, names))
 
 
-def _unwritable(host: Host) -> tuple[str, ...]:
+def _unwritable(host: Host, names: GrubNames) -> tuple[str, ...]:
     """Why GRUB could not write its environment block at boot: GRUB's own tool is asked."""
-    folder = ENV.rpartition("/")[0]
-    below = _probe(host, "abstraction", folder)
-    kind = _probe(host, "fs", folder)
+    folder = names.folder
+    below, kind = (host.query((names.probe, f"--target={each}", folder)) for each in ("abstraction", "fs"))
     failed = next((each for each in (below, kind) if not each.ok), None)
     if failed is not None:
         said = failed.stderr.decode(errors="replace").strip().splitlines()
@@ -76,10 +78,6 @@ def _unwritable(host: Host) -> tuple[str, ...]:
     if kind.text.strip() not in WRITABLE:
         found.append(f"{folder} is on {kind.text.strip() or 'an unknown file system'}: GRUB cannot write there at boot")
     return tuple(found)
-
-
-def _probe(host: Host, target: str, path: str) -> Completed:
-    return host.query(("grub-probe", f"--target={target}", path))
 
 
 def script(setup: str, template: Sequence[str], tokens: Sequence[str]) -> bytes:
@@ -124,12 +122,13 @@ def removed(trial: Trial) -> tuple[RemoveFile, ...]:
     return (RemoveFile(SCRIPT, trial.file, why),) if trial.file is not None else ()
 
 
-def chosen() -> RunCommand:
+def chosen(names: GrubNames = GRUB) -> RunCommand:
     """The command that chooses the entry for the next boot.
 
     grub-editenv writes the block in place. A crash within it may leave a block that GRUB does not take: it then boots
     the default entry, and the next run puts the block back.
     """
-    undo = Inverse(("grub-editenv", ENV, "unset", VARIABLE), lines=(f"{VARIABLE}=", f"{VARIABLE}={ID}"))
-    argv = ("grub-editenv", ENV, "set", f"{VARIABLE}={ID}")
-    return RunCommand(argv, "choose the trial entry for the next boot, and for that one only", undo, produces=(ENV,))
+    undo = Inverse((names.editenv, names.env, "unset", VARIABLE), lines=(f"{VARIABLE}=", f"{VARIABLE}={ID}"))
+    argv = (names.editenv, names.env, "set", f"{VARIABLE}={ID}")
+    why = "choose the trial entry for the next boot, and for that one only"
+    return RunCommand(argv, why, undo, produces=(names.env,))

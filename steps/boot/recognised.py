@@ -5,13 +5,13 @@ Each becomes a module of its own when it is supported.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steps.actions import Action
 from steps.base import Host
 from steps.boot.base import BootFacts, BootLoader
+from steps.boot.paths import matching
 
 ESP = ("/boot", "/boot/efi", "/efi")
 # Where a loader that follows the Boot Loader Interface says its name: systemd.io/BOOT_LOADER_INTERFACE.
@@ -21,7 +21,7 @@ GRUB_CFGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A sign of a boot set-up: a path (its last part may be a pattern), and, where `holds` is not empty, one of those
+    """A sign of a boot set-up: a path (any part may be a pattern), and, where `holds` is not empty, one of those
     texts in it."""
 
     path: str
@@ -29,7 +29,7 @@ class Trace:
 
     def seen(self, host: Host) -> str | None:
         """What was seen, as evidence."""
-        for path in _matching(host, self.path):
+        for path in matching(host, self.path):
             if not self.holds:
                 return f"{path} is there"
             content = _content(host, path)
@@ -79,16 +79,6 @@ class Recognised:
 
     def commit(self, facts: BootFacts) -> tuple[Action, ...]:
         """No change: it is refused."""
-        return ()
-
-
-def _matching(host: Host, path: str) -> tuple[str, ...]:
-    folder, _, name = path.rpartition("/")
-    if "*" not in name:
-        return (path,) if host.lstat(path) is not None else ()
-    try:
-        return tuple(f"{folder}/{each}" for each in host.list(folder) if fnmatch.fnmatchcase(each, name))
-    except OSError:
         return ()
 
 
@@ -156,12 +146,5 @@ LOADERS: tuple[BootLoader, ...] = (
         (*_esp("loader/entries/*.conf"), *_esp("EFI/systemd/systemd-boot*.efi"), *_esp("EFI/Linux/*.efi")),
         "The command line is in /etc/kernel/cmdline or the entries of loader/entries on the EFI system partition.",
         unless=(_GRUB_SPOKE, *_GRUB_CONFIGURED),
-    ),
-    Recognised(
-        "grub2",
-        61,
-        (Trace("/boot/grub2/grub.cfg"),),
-        "This GRUB is configured by grub2-mkconfig, which vfiostate does not drive yet.",
-        unless=(Trace("/boot/grub/grub.cfg"),),
     ),
 )

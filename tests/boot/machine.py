@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from steps.actions import Action, EditFile, RunCommand
 from steps.base import Brief, Completed
-from steps.boot.grub import CFG, DEFAULT
+from steps.boot.grub import CFG
+from steps.boot.grub_default import DEFAULT
 from steps.boot.shell_value import Script, Values, evaluate
 from steps.config import Config, Device, Stub
 from steps.insertion import sha256

@@ -30,7 +30,6 @@ def named(tree: dict[str, Node], choice: str = "auto") -> tuple[str | None, list
         ({**GRUB, LOADER_INFO: b"\x06\0\0\0" + SYSTEMD_BOOT}, "systemd-boot"),
         ({"/boot/efi/loader/entries/a-6.1.conf": b"title A\n"}, "systemd-boot"),
         ({"/efi/EFI/Linux/a.efi": b"MZ"}, "systemd-boot"),
-        ({"/boot/grub2/grub.cfg": b"menuentry 'x' {\n}\n", "/etc/default/grub": b"A=1\n"}, "grub2"),
     ],
 )
 def test_a_command_line_that_lives_elsewhere_is_named_and_refused(tree: dict[str, Node], name: str) -> None:
@@ -55,6 +54,12 @@ def test_grub_is_named_by_its_files(tree: dict[str, Node]) -> None:
     assert named(tree) == ("grub", [])
 
 
+def test_grub_under_its_other_name_is_named_by_its_files_where_there_is_no_other() -> None:
+    tree: dict[str, Node] = {"/boot/grub2/grub.cfg": b"menuentry 'x' {\n}\n", "/etc/default/grub": b"A=1\n"}
+    assert named(tree) == ("grub2", [])
+    assert named({**tree, "/boot/grub/grub.cfg": b"menuentry 'x' {\n}\n"}) == ("grub", [])
+
+
 def test_grub_s_package_alone_is_no_boot_loader() -> None:
     assert named({"/etc/default/grub": b"GRUB_DEFAULT=0\n"}) == (None, ["boot-loader-not-found"])
 
@@ -66,7 +71,7 @@ def test_a_loader_chosen_in_the_configuration_still_needs_evidence() -> None:
 
 
 def test_a_loader_that_is_only_recognised_says_how_a_person_does_it() -> None:
-    assert [loader.name for loader in boot.loaders() if loader.supported] == ["grub"]
+    assert [loader.name for loader in boot.loaders() if loader.supported] == ["grub", "grub2"]
     assert all(loader.manual.endswith((".", "yourself.")) for loader in boot.loaders())
 
 

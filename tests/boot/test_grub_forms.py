@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from steps.actions import EditFile
 from steps.boot.base import BootFacts
-from steps.boot.grub import CFG, DEFAULT, Grub
+from steps.boot.grub import CFG, Grub
+from steps.boot.grub_default import DEFAULT
 from steps.cmdline import split
 from steps.insertion import take_out
 from tests.support.memory_host import Denied, Link, MemoryHost, Node

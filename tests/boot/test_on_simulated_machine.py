@@ -11,7 +11,7 @@ from engine.hosts.simulated.boot import Entry
 from engine.hosts.simulated.host import SimulatedHost
 from steps.actions import EditFile, RunCommand
 from steps.base import Brief, Finding, Severity
-from steps.boot.grub import DEFAULT
+from steps.boot.grub_default import DEFAULT
 from steps.config import Config, Device, Stub
 from steps.reboot import STEP as REBOOT
 from steps.softdeps import CONF

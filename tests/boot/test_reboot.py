@@ -8,7 +8,8 @@ import pytest
 
 from journal.errors import Exit
 from steps.base import Finding, Plan, Severity
-from steps.boot.grub import CFG, DEFAULT
+from steps.boot.grub import CFG
+from steps.boot.grub_default import DEFAULT
 from steps.config import Stub
 from steps.reboot import STEP
 from steps.stub import STEP as STUB_STEP

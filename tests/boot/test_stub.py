@@ -6,7 +6,8 @@ import pytest
 
 from steps.actions import EditFile, Regenerate, RunCommand
 from steps.base import Brief, Finding, Plan, Severity
-from steps.boot.grub import CFG, DEFAULT
+from steps.boot.grub import CFG
+from steps.boot.grub_default import DEFAULT
 from steps.config import Allow, Stub
 from steps.stub import STEP
 from tests.boot.machine import AUDIO, CONF, GPU, MODULES, RELEASE, SETUP, USB, Card, Machine, brief

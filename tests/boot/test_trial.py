@@ -17,7 +17,8 @@ from steps.actions import EditFile, RemoveFile, RunCommand
 from steps.base import Brief, Completed, Finding, Plan, Severity
 from steps.boot import grub_cfg, grub_trial
 from steps.boot.base import BootFacts, Trial
-from steps.boot.grub import CFG, DEFAULT, Grub
+from steps.boot.grub import CFG, Grub
+from steps.boot.grub_default import DEFAULT
 from steps.own_devices import OwnDevices
 from steps.reboot import STEP as REBOOT
 from steps.stub import STEP as STUB

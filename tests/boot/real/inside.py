@@ -17,7 +17,8 @@ from engine.hosts.linux import LinuxHost
 from steps.actions import EditFile, Inverse, RunCommand
 from steps.base import Brief, Host, Stat
 from steps.boot.base import Entry
-from steps.boot.grub import CFG, DEFAULT, Grub
+from steps.boot.grub import CFG, Grub
+from steps.boot.grub_default import DEFAULT
 from steps.boot.grub_trial import ENV
 from steps.cmdline import run_of
 from steps.config import Config, Device, Stub
