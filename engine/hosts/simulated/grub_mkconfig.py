@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from engine.hosts.simulated import generators
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
 
-CONFIG = "/boot/grub/grub.cfg"
 VARIABLES = (
     "GRUB_DEFAULT",
     "GRUB_TIMEOUT",
@@ -33,10 +32,18 @@ class SettingsError(Exception):
     """sh could not read the settings; the text is what it said, as update-grub would pass it on."""
 
 
-def settings(machine: Machine) -> Mapping[str, str]:
+def reads_drop_ins(machine: Machine, command: str) -> bool:
+    """Whether that grub-mkconfig reads /etc/default/grub.d, as Debian's does: it is upstream's, which does not, where
+    the machine's file of that name is described with its line that sources /etc/default/grub alone."""
+    texts = (machine.text(f"{folder}/{command}") for folder in ("/usr/sbin", "/usr/bin"))
+    text = next((each for each in texts if each), "")
+    return "default/grub" not in text or "default/grub.d" in text
+
+
+def settings(machine: Machine, drop_ins: bool = True) -> Mapping[str, str]:
     """The GRUB_ variables, as grub-mkconfig has them after reading its files. Raises SettingsError."""
     files = [machine.path("/etc/default/grub")]
-    for name in machine.names("/etc/default/grub.d"):
+    for name in machine.names("/etc/default/grub.d") if drop_ins else ():
         if name.endswith(".cfg") and not name.startswith("."):
             files.append(machine.path(f"/etc/default/grub.d/{name}"))
     script = f"set -e\nlsb_release() {{ echo {machine.description.distribution}; }}\n"
@@ -59,12 +66,13 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def configuration(machine: Machine) -> str:
-    """The text of a new grub.cfg. Raises SettingsError."""
-    found = settings(machine)
+def configuration(machine: Machine, command: str = "grub-mkconfig", boot: str = "/boot") -> str:
+    """The text of a new grub.cfg as that command makes it; `boot` is the directory of the kernels as GRUB finds it.
+    Raises SettingsError."""
+    found = settings(machine, reads_drop_ins(machine, command))
     parts = [_HEADER.replace("@DEFAULT@", _default(found["GRUB_DEFAULT"]))]
     parts.append(_section("05_debian_theme", "set menu_color_normal=cyan/blue\n"))
-    parts.append(_section("10_linux", _linux(machine, found)))
+    parts.append(_section("10_linux", _linux(machine, found, boot)))
     for name in machine.names("/etc/grub.d"):
         place = machine.path(f"/etc/grub.d/{name}")
         if MODELLED.fullmatch(name) or name.startswith(".") or not place.is_file() or not os.access(place, os.X_OK):
@@ -85,7 +93,7 @@ def _section(name: str, body: str) -> str:
     return f"### BEGIN /etc/grub.d/{name} ###\n{body}### END /etc/grub.d/{name} ###\n"
 
 
-def _linux(machine: Machine, found: Mapping[str, str]) -> str:
+def _linux(machine: Machine, found: Mapping[str, str], boot: str) -> str:
     kernels = kernels_in_boot(machine)
     if not kernels:
         return ""
@@ -97,14 +105,14 @@ def _linux(machine: Machine, found: Mapping[str, str]) -> str:
     ubuntu = system == "Ubuntu"
     rescue = found["GRUB_CMDLINE_LINUX_RECOVERY"] or ("recovery nomodeset" if ubuntu else "single")
     rescue = f"{rescue} {found['GRUB_CMDLINE_LINUX']}".strip()
-    simple = _entry(machine, kernels[0], system, klass, f"gnulinux-simple-{uuid}", normal)
+    simple = _entry(machine, boot, kernels[0], system, klass, f"gnulinux-simple-{uuid}", normal)
     advanced = []
     for release in kernels:
         title = f"{system}, with Linux {release}"
-        advanced.append(_entry(machine, release, title, klass, f"gnulinux-{release}-advanced-{uuid}", normal))
+        advanced.append(_entry(machine, boot, release, title, klass, f"gnulinux-{release}-advanced-{uuid}", normal))
         if found["GRUB_DISABLE_RECOVERY"] != "true":
             title += " (recovery mode)"
-            advanced.append(_entry(machine, release, title, klass, f"gnulinux-{release}-recovery-{uuid}", rescue))
+            advanced.append(_entry(machine, boot, release, title, klass, f"gnulinux-{release}-recovery-{uuid}", rescue))
     if found["GRUB_DISABLE_SUBMENU"] in ("y", "true"):
         return "".join(advanced)
     inner = "".join("\t" + line + "\n" for line in "".join(advanced).splitlines())
@@ -112,7 +120,7 @@ def _linux(machine: Machine, found: Mapping[str, str]) -> str:
     return simple + menu
 
 
-def _entry(machine: Machine, release: str, title: str, klass: str, ident: str, words: str) -> str:
+def _entry(machine: Machine, boot: str, release: str, title: str, klass: str, ident: str, words: str) -> str:
     root = machine.description.root
     lines = [
         f"menuentry '{title}' {klass} $menuentry_id_option '{ident}' {{",
@@ -122,11 +130,11 @@ def _entry(machine: Machine, release: str, title: str, klass: str, ident: str, w
         "\tinsmod ext2",
         f"\tsearch --no-floppy --fs-uuid --set=root {root.removeprefix('UUID=')}",
         f"\techo\t'Loading Linux {release} ...'",
-        f"\tlinux\t/boot/vmlinuz-{release} root={root} ro  {words}".rstrip(),
+        f"\tlinux\t{boot}/vmlinuz-{release} root={root} ro  {words}".rstrip(),
     ]
     image = generators.of(machine).image(release)
     if machine.exists(image):
-        lines += ["\techo\t'Loading initial ramdisk ...'", f"\tinitrd\t{image}"]
+        lines += ["\techo\t'Loading initial ramdisk ...'", f"\tinitrd\t{boot}{image.removeprefix('/boot')}"]
     return "\n".join([*lines, "}", ""])
 
 

@@ -8,27 +8,27 @@ from dataclasses import dataclass
 
 from engine.hosts.simulated import generators
 from engine.hosts.simulated.doubles.base import Double, answer
-from engine.hosts.simulated.grub_mkconfig import CONFIG, SettingsError, configuration
+from engine.hosts.simulated.grub_mkconfig import SettingsError, configuration
 from engine.hosts.simulated.loaders import Item, Loader
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
 from engine.hosts.simulated.parts import TextFile
 from journal.errors import ConfigurationError
 from steps.base import Completed
 from steps.boot import grub_cfg
+from steps.boot.grub_names import GRUB, GrubNames
 
-ENVIRONMENT = "/boot/grub/grubenv"
 SIGNATURE = "# GRUB Environment Block\n"
 
 
 def update_grub(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """Write /boot/grub/grub.cfg anew."""
-    return grub_mkconfig(machine, [argv[0], "-o", CONFIG], stdin)
+    return grub_mkconfig(machine, [GRUB.mkconfig, "-o", GRUB.cfg], stdin)
 
 
 def grub_mkconfig(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """Make a grub.cfg: to `-o FILE` or to standard output. A failure leaves the old file alone."""
     try:
-        text = configuration(machine)
+        text = configuration(machine, argv[0])
     except SettingsError as error:
         return answer(argv, stderr=str(error), status=2)
     target = argv[argv.index("-o") + 1] if "-o" in argv[:-1] else None
@@ -49,37 +49,41 @@ def grub_mkconfig(machine: Machine, argv: Sequence[str], stdin: bytes) -> Comple
 
 def grub_reboot(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """Name the entry of the next boot only."""
-    return _set_environment(machine, argv, {"next_entry": argv[-1]})
+    return _set_environment(machine, argv, {"next_entry": argv[-1]}, _block_of(argv))
 
 
 def grub_set_default(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """Name the saved entry."""
-    return _set_environment(machine, argv, {"saved_entry": argv[-1]})
+    return _set_environment(machine, argv, {"saved_entry": argv[-1]}, _block_of(argv))
 
 
 def grub_editenv(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """list, set and unset, on `-` or a file."""
     words = [word for word in argv[1:] if word != "-"]
-    if words and words[0].startswith("/"):
-        words = words[1:]
-    if machine.exists(ENVIRONMENT) and not machine.text(ENVIRONMENT).startswith(SIGNATURE):
-        return answer(argv, stderr="grub-editenv: error: invalid environment block.\n", status=1)
+    block = words.pop(0) if words and words[0].startswith("/") else _block_of(argv)
+    if machine.exists(block) and not machine.text(block).startswith(SIGNATURE):
+        return answer(argv, stderr=f"{argv[0]}: error: invalid environment block.\n", status=1)
     if words[:1] == ["list"] or not words:
-        lines = [line for line in machine.text(ENVIRONMENT).splitlines() if "=" in line and not line.startswith("#")]
-        return answer(argv, "".join(line + "\n" for line in lines))
-    if words[0] == "unset":
-        return _set_environment(machine, argv, dict.fromkeys(words[1:]))
-    return _set_environment(machine, argv, {k: v for k, _, v in (word.partition("=") for word in words[1:])})
+        return answer(argv, "".join(f"{key}={value}\n" for key, value in _environment(machine, block).items()))
+    changes = {key: value if sign else None for key, sign, value in (word.partition("=") for word in words[1:])}
+    return _set_environment(machine, argv, changes, block)
 
 
-def _set_environment(machine: Machine, argv: Sequence[str], changes: Mapping[str, str | None]) -> Completed:
-    lines = [line for line in machine.text(ENVIRONMENT).splitlines() if "=" in line and not line.startswith("#")]
-    values: dict[str, str | None] = {key: value for key, _, value in (line.partition("=") for line in lines)}
-    values.update(changes)
+def _block_of(argv: Sequence[str]) -> str:
+    """The block that a command of this name writes by itself."""
+    return GrubNames(argv[0].rpartition("/")[2].partition("-")[0]).env
+
+
+def _environment(machine: Machine, block: str) -> dict[str, str]:
+    return dict(grub_cfg.environment(machine.text(block).encode()))
+
+
+def _set_environment(machine: Machine, argv: Sequence[str], changes: Mapping[str, str | None], block: str) -> Completed:
+    values: dict[str, str | None] = {**_environment(machine, block), **changes}
     text = SIGNATURE + "".join(f"{k}={v}\n" for k, v in values.items() if v is not None)
     # The block is 1024 bytes, filled up with #, so that GRUB can write it without allocating (GRUB manual, 16.1).
     # Truncated and written, as grub-editenv does it: cut short, it is empty.
-    machine.put(ENVIRONMENT, text + "#" * (1024 - len(text)))
+    machine.put(block, text + "#" * (1024 - len(text)))
     return answer(argv)
 
 
@@ -121,19 +125,21 @@ class Grub:
     """See loaders.Loader."""
 
     name: str = "grub"
+    names: GrubNames = GRUB
 
     @property
     def doubles(self) -> Mapping[str, Double]:
-        """Its commands on Debian and Ubuntu."""
-        return {
-            "update-grub": update_grub,
-            "grub-mkconfig": grub_mkconfig,
-            "grub-probe": grub_probe,
-            "grub-reboot": grub_reboot,
-            "grub-set-default": grub_set_default,
-            "grub-editenv": grub_editenv,
-            "grub-script-check": grub_script_check,
+        """Its commands, under its name."""
+        stem = self.names.stem
+        found: dict[str, Double] = {
+            self.names.mkconfig: grub_mkconfig,
+            self.names.probe: grub_probe,
+            self.names.editenv: grub_editenv,
+            f"{stem}-reboot": grub_reboot,
+            f"{stem}-set-default": grub_set_default,
+            f"{stem}-script-check": grub_script_check,
         }
+        return {**found, "update-grub": update_grub} if self.names == GRUB else found
 
     @property
     def files(self) -> Mapping[str, TextFile]:
@@ -141,7 +147,7 @@ class Grub:
         manual, 16.1); and the scripts that are modelled."""
         script = TextFile("#!/bin/sh\n# modelled by the simulated machine\n", 0o755)
         return {
-            ENVIRONMENT: TextFile(SIGNATURE + "#" * (1024 - len(SIGNATURE))),
+            self.names.env: TextFile(SIGNATURE + "#" * (1024 - len(SIGNATURE))),
             "/etc/grub.d/00_header": script,
             "/etc/grub.d/10_linux": script,
         }
@@ -149,35 +155,35 @@ class Grub:
     def install(self, machine: Machine) -> None:
         """The first grub.cfg. Raises ConfigurationError where sh cannot read its settings."""
         try:
-            # GRUB 2.00 gave it 0444; since 2.06 it is written in place, as the installer's umask made it.
-            machine.put(CONFIG, configuration(machine), 0o600 if machine.description.usrmerge else 0o444)
+            text = configuration(machine, self.names.mkconfig)
         except SettingsError as error:
             raise ConfigurationError(
                 f"sh cannot read the /etc/default/grub of the description: {error}", hint="repair it in the description"
             ) from None
+        # GRUB 2.00 gave it 0444; since 2.06 it is written in place, as the installer's umask made it.
+        machine.put(self.names.cfg, text, 0o600 if machine.description.usrmerge else 0o444)
 
     def kernel_installed(self, release: str) -> tuple[str, ...]:
-        """As /etc/kernel/postinst.d/zz-update-grub does it."""
-        return ("update-grub",)
+        """As the hook of the distribution's kernel package does it (Debian: zz-update-grub, which runs update-grub)."""
+        return (self.names.mkconfig, "-o", self.names.cfg)
 
     def menu(self, machine: Machine) -> tuple[Item, ...]:
         """The entries of grub.cfg."""
-        return tuple(_item(machine, one) for one in grub_cfg.entries(machine.text(CONFIG).encode()))
+        return tuple(_item(machine, one) for one in grub_cfg.entries(machine.text(self.names.cfg).encode()))
 
     def next(self, machine: Machine) -> Item | None:
         """By next_entry, or the default that grub.cfg sets."""
-        text = machine.text(CONFIG).encode()
-        env = grub_cfg.environment(machine.text(ENVIRONMENT).encode())
-        found = grub_cfg.default_entry(text, env, grub_cfg.entries(text))
+        text = machine.text(self.names.cfg).encode()
+        found = grub_cfg.default_entry(text, _environment(machine, self.names.env), grub_cfg.entries(text))
         return _item(machine, found) if found is not None else None
 
     def taken(self, machine: Machine) -> None:
         """`set next_entry=` and `save_env next_entry` in grub.cfg's header, before anybody sees the menu: the variable
         stays, with nothing in it."""
-        text = machine.text(ENVIRONMENT)
+        text = machine.text(self.names.env)
         if grub_cfg.environment(text.encode()).get("next_entry"):
             text = re.sub(r"^next_entry=.*$", "next_entry=", text, flags=re.MULTILINE)
-            machine.put(ENVIRONMENT, text + "#" * (1024 - len(text)))
+            machine.put(self.names.env, text + "#" * (1024 - len(text)))
 
 
 def _item(machine: Machine, entry: grub_cfg.MenuEntry) -> Item:
