@@ -185,6 +185,8 @@ def _decide_other(view: _View, deed: Deed, exact: bool) -> Decision:
 
 
 def _decide_products(view: _View, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
+    if not deed.before:
+        return again(view.session, deed, "what it makes lies where only it can look")
     now = view.prints(deed)
     kin = _came_since(view.session, deed, undo)
     if not kin and now == _was(deed):

@@ -34,7 +34,8 @@ class Regenerate:
     they were; otherwise this command makes them anew, once, after all files are back.
 
     `kin` is a pattern of file names (fnmatch): what matches and was not there then was made since of our files, such as
-    the initramfs of a kernel that was installed meanwhile, and is made anew too.
+    the initramfs of a kernel that was installed meanwhile, and is made anew too. A command without products makes what
+    cannot be seen, such as files of a partition that is not mounted: it is run again whatever was changed since.
     """
 
     argv: tuple[str, ...]
