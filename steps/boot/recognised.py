@@ -114,12 +114,6 @@ LOADERS: tuple[BootLoader, ...] = (
         "The command line belongs to the deployment: `rpm-ostree kargs --append-if-missing=WORD` adds to it.",
     ),
     Recognised(
-        "proxmox-boot-tool",
-        12,
-        (Trace("/etc/kernel/proxmox-boot-uuids"),),
-        "The command line is the one line of /etc/kernel/cmdline; `proxmox-boot-tool refresh` makes it effective.",
-    ),
-    Recognised(
         "kernelstub",
         13,
         (Trace("/etc/kernelstub/configuration"),),

@@ -23,7 +23,6 @@ def named(tree: dict[str, Node], choice: str = "auto") -> tuple[str | None, list
         ({**GRUB, "/etc/NIXOS": b""}, "nixos"),
         ({**GRUB, "/etc/os-release": b"NAME=NixOS\nID=nixos\n"}, "nixos"),
         ({**GRUB, "/run/ostree-booted": b""}, "ostree"),
-        ({**GRUB, "/etc/kernel/proxmox-boot-uuids": b"ABCD\n"}, "proxmox-boot-tool"),
         ({**GRUB, "/etc/kernelstub/configuration": b"{}"}, "kernelstub"),
         ({**GRUB, "/boot/grub/grub.cfg": b"insmod blscfg\nblscfg\n"}, "bls"),
         ({"/etc/default/grub": b"A=1\nGRUB_ENABLE_BLSCFG=true\n", "/boot/grub2/grub.cfg": b""}, "bls"),
@@ -60,6 +59,11 @@ def test_grub_under_its_other_name_is_named_by_its_files_where_there_is_no_other
     assert named({**tree, "/boot/grub/grub.cfg": b"menuentry 'x' {\n}\n"}) == ("grub", [])
 
 
+def test_the_tools_of_proxmox_go_before_the_loader_that_they_take_care_of() -> None:
+    tree: dict[str, Node] = {**GRUB, "/etc/kernel/proxmox-boot-uuids": b"ABCD\n"}
+    assert named(tree) == ("proxmox-boot-tool", [])
+
+
 def test_grub_s_package_alone_is_no_boot_loader() -> None:
     assert named({"/etc/default/grub": b"GRUB_DEFAULT=0\n"}) == (None, ["boot-loader-not-found"])
 
@@ -71,7 +75,7 @@ def test_a_loader_chosen_in_the_configuration_still_needs_evidence() -> None:
 
 
 def test_a_loader_that_is_only_recognised_says_how_a_person_does_it() -> None:
-    assert [loader.name for loader in boot.loaders() if loader.supported] == ["grub", "grub2"]
+    assert [loader.name for loader in boot.loaders() if loader.supported] == ["proxmox-boot-tool", "grub", "grub2"]
     assert all(loader.manual.endswith((".", "yourself.")) for loader in boot.loaders())
 
 
