@@ -115,7 +115,7 @@ def begin(session: Session, move: Move, plan: Plan, number: int) -> None:
     planned = []
     for path in dict.fromkeys(path for action in plan.actions for path in files_of(action)):
         planned.append((path, *images.take(session.host, session.images, path)))
-    restore.write(session, planned)
+    restore.write(session, planned, plan.actions)
     data: dict[str, object] = {
         "actions": len(plan.actions),
         "plan": [describe(action) for action in plan.actions],

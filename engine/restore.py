@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.codec import decode
 from engine.hosts.base import Attributes
+from steps.actions import Action, Regenerate, RunCommand
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -50,14 +52,30 @@ TAIL = """
 sync
 echo "All files are as they were before vfiostate. Reboot to leave the changed kernel command line."
 """
+# What a command makes where only it can look, such as a partition that it mounts for itself, is no file of this script.
+UNSEEN = """
+sync
+echo "All files are as they were before vfiostate. What was made of them elsewhere is not. In this system (from a"
+echo "rescue system: in a chroot with /dev, /proc and /sys), run:"
+{commands}
+echo "Then reboot to leave the changed kernel command line."
+"""
 
 
-def script(setup: str, state_dir: str, before: Mapping[str, Mapping[str, Any]], contents: Mapping[str, bytes]) -> bytes:
-    """The whole script: `before` maps paths to before-images, `contents` sha256 to what does not lie in images/."""
+def script(
+    setup: str,
+    state_dir: str,
+    before: Mapping[str, Mapping[str, Any]],
+    contents: Mapping[str, bytes],
+    unseen: Sequence[Sequence[str]] = (),
+) -> bytes:
+    """The whole script: `before` maps paths to before-images, `contents` sha256 to what does not lie in images/;
+    `unseen` are the commands that make anew what is in no file here."""
     parts = [HEAD.format(path=f"{state_dir}/restore.sh", state=state_dir, setup=setup).encode()]
     for path, record in before.items():
         parts.append(_restore(path, record, contents))
-    parts.append(TAIL.encode())
+    lines = (f"echo {shlex.quote(f'  {shlex.join(argv)}')}" for argv in unseen)
+    parts.append(UNSEEN.format(commands="\n".join(lines)).encode() if unseen else TAIL.encode())
     return b"".join(parts)
 
 
@@ -89,7 +107,11 @@ def _write(content: bytes) -> bytes:
     return b"{\n:\n" + printed + b"} >" + to + b"\n"
 
 
-def write(session: Session, planned: Iterable[tuple[str, Mapping[str, Any], bytes | None]]) -> None:
+def write(
+    session: Session,
+    planned: Iterable[tuple[str, Mapping[str, Any], bytes | None]],
+    actions: Iterable[Action] = (),
+) -> None:
     """Write restore.sh for all that stands and all that this step is about to change; durable when it returns."""
     before: dict[str, Mapping[str, Any]] = {}
     contents: dict[str, bytes] = {}
@@ -104,8 +126,10 @@ def write(session: Session, planned: Iterable[tuple[str, Mapping[str, Any], byte
             before[path] = record
             if content is not None:
                 contents[record["sha256"]] = content
+    stood = (decode(deed.action, session.journal.blob) for deed in session.setup.standing() if not deed.before)
+    unseen = dict.fromkeys(argv for action in (*stood, *actions) if (argv := _unseen(action)))
     if before:
-        body = script(session.setup.id, session.state_dir, before, contents)
+        body = script(session.setup.id, session.state_dir, before, contents, tuple(unseen))
         # Replaced whole: a crash here leaves the script of the step before, and nothing of this step is done yet.
         session.host.write_file(f"{session.state_dir}/restore.sh", body, Attributes(0o600, 0, 0))
 
@@ -127,3 +151,10 @@ def lacking(session: Session) -> list[str]:
         if _restore(path, record, blobs) not in content:
             found.append(path)
     return found if content.startswith(b"#!/bin/sh\n") else list(before)
+
+
+def _unseen(action: Action) -> tuple[str, ...]:
+    """The command that makes anew what an action makes elsewhere than in files that are kept."""
+    if isinstance(action, RunCommand) and isinstance(action.undo, Regenerate) and not action.produces:
+        return action.undo.argv
+    return ()

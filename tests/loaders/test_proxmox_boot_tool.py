@@ -15,7 +15,7 @@ from steps.boot.base import BootFacts
 from steps.boot.esp_image import EspImage, EspUnreadable
 from steps.boot.proxmox import ESP_LIST, ProxmoxBootTool
 from tests.badinput.support import roll_back, run
-from tests.field.support import has_token, made, refused
+from tests.field.support import command, has_token, made, refused
 from tests.loaders.system import System
 from tests.loaders.systems.proxmox_boot_tool import SYSTEMS, UUIDS
 from tests.support.memory_host import MemoryHost, Node, completed
@@ -161,6 +161,22 @@ def test_the_way_back_writes_every_partition_as_it_was(system: System, tmp_path:
     assert after.keys() == before.keys()
     assert all(has_token(text.decode().split()) for path, text in after.items() if "loader.conf" not in path)
     roll_back(machine)
+    assert esps(machine) == before
+
+
+def test_the_way_back_without_us_says_what_is_left_to_be_done(tmp_path: Path) -> None:
+    system = SYSTEMS[0]
+    machine = made(tmp_path, "debian12-lab", *system.init, change=system.change)
+    before = esps(machine)
+    run(machine, "advance", "--until", "modules_loaded").is_(0)
+    run(machine, "advance", "--no-trial").is_(0)
+    script = machine / "var/lib/vfiostate/restore.sh"
+    done = subprocess.run(
+        ["/bin/sh", script], check=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}
+    )
+    assert "  proxmox-boot-tool refresh\n" in done.stdout
+    assert esps(machine) != before
+    command(machine, "proxmox-boot-tool", "refresh")
     assert esps(machine) == before
 
 
