@@ -16,6 +16,10 @@ from steps.boot.paths import matching
 ESP = ("/boot", "/boot/efi", "/efi")
 # Where a loader that follows the Boot Loader Interface says its name: systemd.io/BOOT_LOADER_INTERFACE.
 LOADER_INFO = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+# What limine-entry-tool reads, the later over the earlier (limine-common-functions, `load_config`).
+LIMINE_SETTINGS = ("/etc/limine-entry-tool.conf", "/etc/limine-entry-tool.d/*.conf", "/etc/default/limine")
+# Where Limine looks for its configuration, below a partition's root (limine, CONFIG.md).
+LIMINE_CONF = ("EFI/*/limine.conf", "boot/limine/limine.conf", "boot/limine.conf", "limine/limine.conf", "limine.conf")
 GRUB_CFGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 
 
@@ -100,6 +104,11 @@ def _esp(name: str) -> tuple[Trace, ...]:
 _GRUB_SPOKE = Trace(LOADER_INFO, (_utf16("GRUB "),))
 _GRUB_CONFIGURED = tuple(Trace(path, (b"menuentry ",)) for path in GRUB_CFGS)
 
+_LIMINE = (
+    "The command line is the `cmdline:` of each entry in limine.conf; where `limine enroll-config` has put the file's "
+    "checksum into Limine, enroll it again after a change, or nothing boots."
+)
+
 LOADERS: tuple[BootLoader, ...] = (
     Recognised(
         "nixos",
@@ -120,6 +129,20 @@ LOADERS: tuple[BootLoader, ...] = (
         "kernelstub keeps the command line: `kernelstub -a WORDS` adds to it, `kernelstub -d WORDS` takes away.",
     ),
     Recognised(
+        "sdbootutil",
+        14,
+        tuple(Trace(f"{esp}/EFI/*/installed_by_sdbootutil") for esp in ESP),
+        "The command line is the one line of /etc/kernel/cmdline; `sdbootutil update-all-entries` puts it into the "
+        "boot entries of this snapshot, `sdbootutil mkinitrd` makes those and their initramfs anew.",
+    ),
+    Recognised(
+        "limine-entry-tool",
+        15,
+        tuple(Trace(path, (b"KERNEL_CMDLINE",)) for path in LIMINE_SETTINGS),
+        'Limine\'s entries are made of /etc/default/limine: `KERNEL_CMDLINE[default]+=" WORDS"` there adds to the '
+        "command line, `limine-update` makes the entries and their initramfs anew.",
+    ),
+    Recognised(
         "bls",
         20,
         (
@@ -135,10 +158,23 @@ LOADERS: tuple[BootLoader, ...] = (
         "The command line is in /etc/kernel/cmdline or the entries of loader/entries on the EFI system partition.",
     ),
     Recognised(
+        "limine",
+        22,
+        (Trace(LOADER_INFO, (_utf16("Limine "),)),),
+        _LIMINE,
+    ),
+    Recognised(
         "systemd-boot",
         60,
         (*_esp("loader/entries/*.conf"), *_esp("EFI/systemd/systemd-boot*.efi"), *_esp("EFI/Linux/*.efi")),
         "The command line is in /etc/kernel/cmdline or the entries of loader/entries on the EFI system partition.",
+        unless=(_GRUB_SPOKE, *_GRUB_CONFIGURED),
+    ),
+    Recognised(
+        "limine",
+        62,
+        tuple(Trace(f"{esp}/{name}") for esp in ESP for name in LIMINE_CONF),
+        _LIMINE,
         unless=(_GRUB_SPOKE, *_GRUB_CONFIGURED),
     ),
 )
