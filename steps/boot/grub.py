@@ -19,7 +19,7 @@ from steps.boot.base import BootFacts, BootLoader, Trial
 from steps.boot.grub_default import DEFAULT, VARIABLE
 from steps.boot.grub_menu import Menu
 from steps.boot.grub_names import GRUB, GRUB2, GrubNames
-from steps.boot.paths import matching
+from steps.boot.paths import content_of, matching
 
 CFG = GRUB.cfg
 
@@ -136,7 +136,7 @@ class Grub:
         if self.names == GRUB or host.lstat("/sys/firmware/efi") is None:
             return
         for path in matching(host, "/boot/efi/EFI/*/grub.cfg"):
-            if b"menuentry " in host.read(path):
+            if b"menuentry " in content_of(host, path):
                 yield _refusal(
                     "grub-cfg-elsewhere",
                     f"GRUB takes its entries from {path}, which vfiostate does not write.",

@@ -16,6 +16,14 @@ def matching(host: Host, pattern: str) -> tuple[str, ...]:
     return found
 
 
+def content_of(host: Host, path: str) -> bytes:
+    """What a file holds; nothing where it cannot be read."""
+    try:
+        return host.read(path)
+    except OSError:
+        return b""
+
+
 def _names(host: Host, folder: str, part: str) -> tuple[str, ...]:
     if "*" not in part:
         return (part,) if host.lstat(f"{folder}/{part}") is not None else ()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from steps.actions import Action
 from steps.base import Host
 from steps.boot.base import BootFacts, BootLoader
-from steps.boot.paths import matching
+from steps.boot.paths import content_of, matching
 
 ESP = ("/boot", "/boot/efi", "/efi")
 # Where a loader that follows the Boot Loader Interface says its name: systemd.io/BOOT_LOADER_INTERFACE.
@@ -36,7 +36,7 @@ class Trace:
         for path in matching(host, self.path):
             if not self.holds:
                 return f"{path} is there"
-            content = _content(host, path)
+            content = content_of(host, path)
             held = next((text for text in self.holds if text in content), None)
             if held is not None:
                 return f"{path} holds {held.replace(bytes(1), b'').decode(errors='replace')!r}"
@@ -84,13 +84,6 @@ class Recognised:
     def commit(self, facts: BootFacts) -> tuple[Action, ...]:
         """No change: it is refused."""
         return ()
-
-
-def _content(host: Host, path: str) -> bytes:
-    try:
-        return host.read(path)
-    except OSError:
-        return b""
 
 
 def _utf16(text: str) -> bytes:
