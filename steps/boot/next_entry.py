@@ -1,0 +1,67 @@
+"""GRUB's `next_entry`: the entry that is booted once, named in the environment block, which GRUB empties as it boots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steps.actions import Inverse, RunCommand
+from steps.base import Completed, Host
+
+VARIABLE = "next_entry"
+# File systems, as grub-probe calls them, in which GRUB writes a block where it lies; with checksums or copies on write
+# it cannot (grub-core/commands/loadenv.c; the lists in util/grub.d/00_header.in of Debian and Ubuntu).
+WRITABLE = frozenset({"ext2", "xfs", "fat", "jfs", "reiserfs", "ufs1", "ufs2", "minix"})
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An environment block and the commands that know of it, as this distribution calls them."""
+
+    path: str = "/boot/grub/grubenv"
+    editenv: str = "grub-editenv"
+    probe: str = "grub-probe"
+
+
+def obstacles(host: Host, content: bytes, chosen: str, ident: str, block: Block) -> tuple[str, ...]:
+    """Why the entry `ident` cannot be booted once: `content` is grub.cfg, `chosen` what is to be booted next now."""
+    found = []
+    if VARIABLE.encode() not in content:
+        found.append(f"grub.cfg does not look at {VARIABLE}: this GRUB cannot boot an entry once")
+    if chosen not in ("", ident):
+        found.append(f"{block.path} says already that {chosen!r} is to be booted next")
+    missing = [name for name in (block.editenv, block.probe) if host.which(name) is None]
+    if missing:
+        return (*found, f"{' and '.join(missing)} not found")
+    return (*found, *_unwritable(host, block))
+
+
+def _unwritable(host: Host, block: Block) -> tuple[str, ...]:
+    """Why GRUB could not write its environment block at boot: GRUB's own tool is asked."""
+    folder = block.path.rpartition("/")[0]
+    below = _probe(host, block, "abstraction", folder)
+    kind = _probe(host, block, "fs", folder)
+    failed = next((each for each in (below, kind) if not each.ok), None)
+    if failed is not None:
+        said = failed.stderr.decode(errors="replace").strip().splitlines()
+        return (f"`{' '.join(failed.argv)}`: {said[-1] if said else f'exit status {failed.status}'}",)
+    found = []
+    if below.text.split():
+        found.append(f"{folder} lies on {', '.join(below.text.split())}: GRUB cannot write to it at boot")
+    if kind.text.strip() not in WRITABLE:
+        found.append(f"{folder} is on {kind.text.strip() or 'an unknown file system'}: GRUB cannot write there at boot")
+    return tuple(found)
+
+
+def _probe(host: Host, block: Block, target: str, path: str) -> Completed:
+    return host.query((block.probe, f"--target={target}", path))
+
+
+def chosen(ident: str, block: Block) -> RunCommand:
+    """The command that chooses the entry for the next boot.
+
+    grub-editenv writes the block in place. A crash within it may leave a block that GRUB does not take: it then boots
+    the default entry, and the next run puts the block back.
+    """
+    undo = Inverse((block.editenv, block.path, "unset", VARIABLE), lines=(f"{VARIABLE}=", f"{VARIABLE}={ident}"))
+    argv = (block.editenv, block.path, "set", f"{VARIABLE}={ident}")
+    return RunCommand(argv, "choose the trial entry for the next boot, and for that one only", undo, (block.path,))
