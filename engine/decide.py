@@ -116,6 +116,9 @@ def _decide_edit(view: _View, deed: Deed) -> Decision:
         return Decision(deed, Way.RESTORE, path)
     if now is None:
         return Decision(deed, Way.ALREADY_GONE, f"{path} was removed by somebody else")
+    if not now and was_sha is not None and deed.action.get("inserted"):
+        view.files[path] = view.session.journal.blob(was_sha)
+        return Decision(deed, Way.RESTORE, f"{path}, which was cut short while it was written")
     return _decide_changed(view, deed, path, now)
 
 
@@ -220,7 +223,8 @@ def _came_since(session: Session, deed: Deed, undo: Regenerate) -> list[str]:
         names = fnmatch.filter(session.host.list(folder or "/"), pattern)
     except OSError:
         return []
-    return [path for path in (f"{folder}/{name}" for name in names) if path not in deed.before]
+    known = {*deed.before, *undo.there}
+    return [path for path in (f"{folder}/{name}" for name in names) if path not in known]
 
 
 def _decide_lines(view: _View, deed: Deed, undo: Inverse, action: RunCommand) -> Decision:

@@ -34,12 +34,14 @@ class Regenerate:
     they were; otherwise this command makes them anew, once, after all files are back.
 
     `kin` is a pattern of file names (fnmatch): what matches and was not there then was made since of our files, such as
-    the initramfs of a kernel that was installed meanwhile, and is made anew too.
+    the initramfs of a kernel that was installed meanwhile, and is made anew too. `there` are those that were there then
+    and are no products.
     """
 
     argv: tuple[str, ...]
     timeout: float = 3600.0
     kin: str = ""
+    there: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
