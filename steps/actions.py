@@ -21,11 +21,13 @@ class Inverse:
 
     With `lines`, what the command produced is put back byte for byte while it is as the command left it; where it has
     changed since, the command is run only while the file still has one of these lines: else what ours did is gone.
+    `lasting` is for what outlasts the boot and is in no file of ours: the command is run in any boot.
     """
 
     argv: tuple[str, ...]
     timeout: float = 120.0
     lines: tuple[str, ...] = ()
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
