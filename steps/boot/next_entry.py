@@ -1,11 +1,11 @@
-"""GRUB's `next_entry`: the entry that is booted once, named in the environment block, which GRUB empties as it boots."""
+"""GRUB's `next_entry`: the entry that is booted once, named in the environment block; GRUB empties it as it boots."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from steps.actions import Inverse, RunCommand
-from steps.base import Completed, Host
+from steps.base import Completed, FileKind, Host
 
 VARIABLE = "next_entry"
 # File systems, as grub-probe calls them, in which GRUB writes a block where it lies; with checksums or copies on write
@@ -29,6 +29,9 @@ def obstacles(host: Host, content: bytes, chosen: str, ident: str, block: Block)
         found.append(f"grub.cfg does not look at {VARIABLE}: this GRUB cannot boot an entry once")
     if chosen not in ("", ident):
         found.append(f"{block.path} says already that {chosen!r} is to be booted next")
+    stat = host.lstat(block.path)
+    if stat is not None and stat.kind is FileKind.SYMLINK:
+        found.append(f"{block.path} is a symbolic link: what is behind it would not be put back")
     missing = [name for name in (block.editenv, block.probe) if host.which(name) is None]
     if missing:
         return (*found, f"{' and '.join(missing)} not found")

@@ -112,37 +112,10 @@ _GRUB_CONFIGURED = tuple(Trace(path, (b"menuentry ",)) for path in GRUB_CFGS)
 
 LOADERS: tuple[BootLoader, ...] = (
     Recognised(
-        "nixos",
-        10,
-        (Trace("/etc/NIXOS"), Trace("/etc/os-release", (b"\nID=nixos", b'\nID="nixos"'))),
-        "NixOS is declarative: add the words of `vfiostate plan` to boot.kernelParams in configuration.nix yourself.",
-    ),
-    Recognised(
-        "ostree",
-        11,
-        (Trace("/run/ostree-booted"), Trace("/ostree/deploy")),
-        "The command line belongs to the deployment: `rpm-ostree kargs --append-if-missing=WORD` adds to it.",
-    ),
-    Recognised(
         "proxmox-boot-tool",
         12,
         (Trace("/etc/kernel/proxmox-boot-uuids"),),
         "The command line is the one line of /etc/kernel/cmdline; `proxmox-boot-tool refresh` makes it effective.",
-    ),
-    Recognised(
-        "kernelstub",
-        13,
-        (Trace("/etc/kernelstub/configuration"),),
-        "kernelstub keeps the command line: `kernelstub -a WORDS` adds to it, `kernelstub -d WORDS` takes away.",
-    ),
-    Recognised(
-        "bls",
-        20,
-        (
-            *(Trace(path, (b"\nblscfg", b"\tblscfg", b" blscfg")) for path in GRUB_CFGS),
-            Trace("/etc/default/grub", (b"\nGRUB_ENABLE_BLSCFG=true", b'\nGRUB_ENABLE_BLSCFG="true"')),
-        ),
-        "GRUB takes its entries from /boot/loader/entries: `grubby --update-kernel=ALL --args=WORDS` changes them.",
     ),
     Recognised(
         "systemd-boot",

@@ -60,26 +60,29 @@ def grub_set_default(machine: Machine, argv: Sequence[str], stdin: bytes) -> Com
 def grub_editenv(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """list, set and unset, on `-` or a file."""
     words = [word for word in argv[1:] if word != "-"]
+    path = ENVIRONMENT
     if words and words[0].startswith("/"):
-        words = words[1:]
-    if machine.exists(ENVIRONMENT) and not machine.text(ENVIRONMENT).startswith(SIGNATURE):
-        return answer(argv, stderr="grub-editenv: error: invalid environment block.\n", status=1)
+        path, *words = words
+    if machine.exists(path) and not machine.text(path).startswith(SIGNATURE):
+        return answer(argv, stderr=f"{argv[0]}: error: invalid environment block.\n", status=1)
     if words[:1] == ["list"] or not words:
-        lines = [line for line in machine.text(ENVIRONMENT).splitlines() if "=" in line and not line.startswith("#")]
+        lines = [line for line in machine.text(path).splitlines() if "=" in line and not line.startswith("#")]
         return answer(argv, "".join(line + "\n" for line in lines))
     if words[0] == "unset":
-        return _set_environment(machine, argv, dict.fromkeys(words[1:]))
-    return _set_environment(machine, argv, {k: v for k, _, v in (word.partition("=") for word in words[1:])})
+        return _set_environment(machine, argv, dict.fromkeys(words[1:]), path)
+    return _set_environment(machine, argv, {k: v for k, _, v in (word.partition("=") for word in words[1:])}, path)
 
 
-def _set_environment(machine: Machine, argv: Sequence[str], changes: Mapping[str, str | None]) -> Completed:
-    lines = [line for line in machine.text(ENVIRONMENT).splitlines() if "=" in line and not line.startswith("#")]
+def _set_environment(
+    machine: Machine, argv: Sequence[str], changes: Mapping[str, str | None], path: str = ENVIRONMENT
+) -> Completed:
+    lines = [line for line in machine.text(path).splitlines() if "=" in line and not line.startswith("#")]
     values: dict[str, str | None] = {key: value for key, _, value in (line.partition("=") for line in lines)}
     values.update(changes)
     text = SIGNATURE + "".join(f"{k}={v}\n" for k, v in values.items() if v is not None)
     # The block is 1024 bytes, filled up with #, so that GRUB can write it without allocating (GRUB manual, 16.1).
     # Truncated and written, as grub-editenv does it: cut short, it is empty.
-    machine.put(ENVIRONMENT, text + "#" * (1024 - len(text)))
+    machine.put(path, text + "#" * (1024 - len(text)))
     return answer(argv)
 
 
@@ -174,10 +177,15 @@ class Grub:
     def taken(self, machine: Machine) -> None:
         """`set next_entry=` and `save_env next_entry` in grub.cfg's header, before anybody sees the menu: the variable
         stays, with nothing in it."""
-        text = machine.text(ENVIRONMENT)
-        if grub_cfg.environment(text.encode()).get("next_entry"):
-            text = re.sub(r"^next_entry=.*$", "next_entry=", text, flags=re.MULTILINE)
-            machine.put(ENVIRONMENT, text + "#" * (1024 - len(text)))
+        next_entry_used(machine, ENVIRONMENT)
+
+
+def next_entry_used(machine: Machine, path: str) -> None:
+    """What the header of grub.cfg does to an environment block."""
+    text = machine.text(path)
+    if grub_cfg.environment(text.encode()).get("next_entry"):
+        text = re.sub(r"^next_entry=.*$", "next_entry=", text, flags=re.MULTILINE)
+        machine.put(path, text + "#" * (1024 - len(text)))
 
 
 def _item(machine: Machine, entry: grub_cfg.MenuEntry) -> Item:
