@@ -116,6 +116,9 @@ def _decide_edit(view: _View, deed: Deed) -> Decision:
         return Decision(deed, Way.RESTORE, path)
     if now is None:
         return Decision(deed, Way.ALREADY_GONE, f"{path} was removed by somebody else")
+    if not now and was_sha is not None and deed.action.get("inserted"):
+        view.files[path] = view.session.journal.blob(was_sha)
+        return Decision(deed, Way.RESTORE, f"{path}, which was cut short while it was written")
     return _decide_changed(view, deed, path, now)
 
 
@@ -165,8 +168,9 @@ def _decide_other(view: _View, deed: Deed, exact: bool) -> Decision:
             return _decide_products(view, deed, undo, exact)
         case RunCommand(undo=Inverse(lines=(_, *_)) as undo):
             return _decide_lines(view, deed, undo, action)
-        case RunCommand(undo=Inverse(argv, timeout)):
-            return _decide_inverse(session, deed, RunCommand(argv, f"undo: {action.why}", action.undo, (), timeout))
+        case RunCommand(undo=Inverse(argv, timeout) as undo):
+            back = RunCommand(argv, f"undo: {action.why}", undo, (), timeout)
+            return _decide_inverse(session, deed, back, lasting=undo.lasting)
         case RunCommand() | StopProcess():
             return Decision(deed, Way.KEEP, getattr(getattr(action, "undo", None), "reason", "what ran is gone"))
         case WriteAttribute(undo=Write(path, value)):
@@ -222,7 +226,8 @@ def _came_since(session: Session, deed: Deed, undo: Regenerate) -> list[str]:
         names = fnmatch.filter(session.host.list(folder or "/"), pattern)
     except OSError:
         return []
-    return [path for path in (f"{folder}/{name}" for name in names) if path not in deed.before]
+    known = {*deed.before, *undo.there}
+    return [path for path in (f"{folder}/{name}" for name in names) if path not in known]
 
 
 def _decide_lines(view: _View, deed: Deed, undo: Inverse, action: RunCommand) -> Decision:
@@ -255,10 +260,15 @@ def _torn(view: _View, deed: Deed, path: str) -> bool:
     return now is not None and now.partition(b"\n")[0] != was.partition(b"\n")[0]
 
 
-def _decide_inverse(session: Session, deed: Deed, inverse: RunCommand) -> Decision:
+def _decide_inverse(session: Session, deed: Deed, inverse: RunCommand, *, lasting: bool) -> Decision:
+    if lasting and not session.host.booted:
+        what = f"`{describe(inverse)}` works on the host itself only, and this is a system that is mounted"
+        return Decision(
+            deed, Way.CONFLICT, what, hint="boot it (an entry of the menu is as before), and roll back there"
+        )
     if not session.host.booted:
         return Decision(deed, Way.RESTORE, ", ".join(deed.before)) if deed.before else _gone_with_boot(deed)
-    if not deed.before:
+    if not deed.before and not lasting:
         return _decide_runtime(session, deed, inverse)
     return Decision(deed, Way.INVERSE, describe(inverse), action=inverse)
 

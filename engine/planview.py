@@ -66,6 +66,8 @@ def undoing(action: Action) -> str:
             return "from its before-image"
         case RunCommand(undo=Inverse(argv=argv)):
             return f"run {shlex.join(argv)}"
+        case RunCommand(undo=Regenerate(argv=argv, kin=kin, there=(_, *_))):
+            return f"run {shlex.join(argv)}, if {kin} are more by then"
         case RunCommand(undo=Regenerate(argv=argv)):
             return f"what it made is put back, or made anew by {shlex.join(argv)}"
         case RunCommand(undo=Keep(reason=reason)) | WriteAttribute(undo=Keep(reason=reason)):

@@ -104,7 +104,9 @@ def _finish_inverse(session: Session, deed: Deed, intent: int, effect: effects.E
         _outcome(session, deed, intent, "done", effect.detail, effect)
         return None
     # What ran and cannot be undone is gone with the next boot at the latest. A file is not: the next run tries again.
+    # Nor is what is in no file and outlasts the boot.
     left = any(images.differences(session.host, path, record) for path, record in deed.before.items())
+    left = left or bool(deed.action["undo"].get("lasting"))
     _outcome(session, deed, intent, "failed" if left else "kept", effect.detail, effect)
     return effect if left else None
 

@@ -21,11 +21,13 @@ class Inverse:
 
     With `lines`, what the command produced is put back byte for byte while it is as the command left it; where it has
     changed since, the command is run only while the file still has one of these lines: else what ours did is gone.
+    `lasting` is for what outlasts the boot and is in no file of ours: the command is run in any boot.
     """
 
     argv: tuple[str, ...]
     timeout: float = 120.0
     lines: tuple[str, ...] = ()
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,15 @@ class Regenerate:
     they were; otherwise this command makes them anew, once, after all files are back.
 
     `kin` is a pattern of file names (fnmatch): what matches and was not there then was made since of our files, such as
-    the initramfs of a kernel that was installed meanwhile, and is made anew too. A command without products makes what
-    cannot be seen, such as files of a partition that is not mounted: it is run again whatever was changed since.
+    the initramfs of a kernel that was installed meanwhile, and is made anew too; `there` are those that were there then
+    and are no products. A command without products makes what cannot be seen, such as files of a partition that is not
+    mounted: it is run again whatever was changed since.
     """
 
     argv: tuple[str, ...]
     timeout: float = 3600.0
     kin: str = ""
+    there: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ what was generated is looked into before anybody reboots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from steps import boot, cmdline, initramfs, kmod, modprobe_d, own_devices, softdeps, stub_checks, trial
 from steps.actions import Action
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.base import BootFacts, BootLoader
+from steps.boot.declaration import Declaration, missing
 from steps.boot.generated import check, lacking
 from steps.cmdline import Merged, Wanted
 from steps.initramfs.base import Generator, InitramfsFacts
@@ -90,6 +91,8 @@ class StubStep:
         findings = _findings(brief, facts)
         if any(finding.severity is Severity.REFUSAL for finding in findings) or facts.boot is None:
             return Plan(findings=findings)
+        if facts.boot.declared is not None:
+            return _declared(brief, facts, facts.boot, findings)
         merged = _merge(brief, facts)
         image, image_notes = _image_actions(brief, facts)
         line, line_notes = _line_actions(brief, facts, merged)
@@ -103,7 +106,7 @@ class StubStep:
         found = [*facts.boot_findings, *(facts.boot.findings if facts.boot else ())]
         if facts.boot is not None and not found:
             found += _check_value(brief, facts, facts.boot)
-        if _wants_image(brief, facts):
+        if _wants_image(brief, facts) and not _is_declared(facts):
             found += stub_checks.check_image(facts.initramfs, _image_modules(brief, facts), CONF)
             if facts.conf != _conf_wanted(brief, facts):
                 found.append(stub_checks.conf_differs())
@@ -150,13 +153,36 @@ def _findings(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
         tokens = _merge(brief, facts).tokens
         if not cmdline.fits(facts.boot.in_force, tokens):
             found.append(stub_checks.too_long(facts.boot))
-        if trial.wanted(brief, tokens):
+        if facts.boot.declared is not None and tokens:
+            found.append(_undeclared(brief, facts, facts.boot.declared, tokens))
+        elif trial.wanted(brief, tokens):
             found += trial.objections(facts.boot, _way_out(facts))
-    if _wants_image(brief, facts):
+    if _wants_image(brief, facts) and not _is_declared(facts):
         found += (*facts.image_findings, *(facts.initramfs.findings if facts.initramfs else ()))
         if facts.conf is not None and facts.conf != _conf_wanted(brief, facts):
             found.append(stub_checks.conf_in_the_way(facts.conf))
     return tuple(found)
+
+
+def _is_declared(facts: StubFacts) -> bool:
+    return facts.boot is not None and facts.boot.declared is not None
+
+
+def _undeclared(brief: Brief, facts: StubFacts, declared: Declaration, tokens: Sequence[str]) -> Finding:
+    modules = _image_modules(brief, facts) if _wants_image(brief, facts) else ()
+    lines = declared.lines(tokens, modules, _conf_wanted(brief, facts))
+    return missing(facts.loader.name if facts.loader else "", declared, tokens, lines)
+
+
+def _declared(brief: Brief, facts: StubFacts, boot_facts: BootFacts, findings: tuple[Finding, ...]) -> Plan:
+    """The user has written all that is needed: there is nothing to do, and what is there is remembered as ours."""
+    words = (*boot_facts.fixed, *boot_facts.words)
+    tokens = tuple(each for each in cmdline.merge((), _wanted(brief, facts)).tokens if each in words)
+    notes = (
+        f"{boot_facts.where} has all that is needed, and was built: nothing is changed",
+        "the initramfs is not looked into: the reboot shows whether the stub driver comes first",
+    )
+    return Plan((), notes, findings, {**_remember(brief, facts, Merged(tokens)), trial.STAGED: ""})
 
 
 def _wants_image(brief: Brief, facts: StubFacts) -> bool:
@@ -251,6 +277,9 @@ def _remember(brief: Brief, facts: StubFacts, merged: Merged) -> Mapping[str, st
 
 
 def _check_value(brief: Brief, facts: StubFacts, boot_facts: BootFacts) -> list[Finding]:
+    if boot_facts.declared is not None:
+        tokens = _merge(brief, facts).tokens
+        return [_undeclared(brief, facts, boot_facts.declared, tokens)] if tokens else []
     run = cmdline.run_of(boot_facts.words, brief.setup)
     if run is None and boot_facts.trial.words is not None:
         return list(trial.check(boot_facts, _merge(brief, facts).tokens))

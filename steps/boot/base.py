@@ -13,6 +13,7 @@ from typing import Protocol
 
 from steps.actions import Action
 from steps.base import Finding, Host
+from steps.boot.declaration import Declaration
 from steps.boot.grub_sites import Site
 
 
@@ -55,7 +56,7 @@ class BootFacts:
     `default` the entry of the next boot, our trial apart; `newest` the release that a regenerated configuration will
     boot, where that is not yet the default's; `template` are the lines of the default entry as they stand there, of
     which the trial's is made. `besides` says what else decides over the entries, `defaulting` how a person chooses the
-    default.
+    default. `declared` says how a configuration is written that is its user's to write (None: we edit it).
     """
 
     loader: str
@@ -75,6 +76,7 @@ class BootFacts:
     later: tuple[str, ...] = ()
     besides: str = ""
     defaulting: str = ""
+    declared: Declaration | None = None
 
     @property
     def remake(self) -> str:

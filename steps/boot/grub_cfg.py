@@ -181,13 +181,13 @@ def default_entry(content: bytes, env: Mapping[str, str], listed: Sequence[MenuE
 
     grub-reboot's next_entry goes first; what cannot be found means the first entry, as it does to GRUB.
     """
-    chosen = env.get("next_entry") or _default_of(content, env)
+    chosen = env.get("next_entry") or default_name(content, env)
     by_index = _find(listed, chosen)
     return by_index or (listed[0] if listed else None)
 
 
-def _default_of(content: bytes, env: Mapping[str, str]) -> str:
-    """The value of the header's `set default=`; the first one that is not the next_entry branch."""
+def default_name(content: bytes, env: Mapping[str, str]) -> str:
+    """What the header's `set default=` names: an id, a title or an index; the next_entry branch apart."""
     for line in cmdline.text(content).splitlines():
         if match := _SET_DEFAULT.match(line):
             value = (shell_words(match.group(1)) or ("",))[0]

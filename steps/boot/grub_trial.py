@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from steps import cmdline
-from steps.actions import EditFile, Inverse, RemoveFile, RunCommand
+from steps.actions import EditFile, RemoveFile, RunCommand
 from steps.base import FileKind, Host
-from steps.boot import grub_cfg
+from steps.boot import grub_cfg, next_entry
 from steps.boot.base import Trial
 from steps.boot.grub_names import GRUB, GrubNames
 from steps.insertion import new_file, sha256
@@ -24,10 +24,7 @@ ENV = GRUB.env
 ID = "vfiostate-trial"
 # The kernel reboots this many seconds after a panic, the initramfs after failing to find the root: into the old line.
 PANIC = "panic=30"
-VARIABLE = "next_entry"
-# File systems, as grub-probe calls them, in which GRUB writes a block where it lies; with checksums or copies on write
-# it cannot (grub-core/commands/loadenv.c; the lists in util/grub.d/00_header.in of Debian and Ubuntu).
-WRITABLE = frozenset({"ext2", "xfs", "fat", "jfs", "reiserfs", "ufs1", "ufs2", "minix"})
+VARIABLE = next_entry.VARIABLE
 _OPTIONS = {"--class": 1, "--users": 1, "--unrestricted": 0}
 _HEADER = b"""#!/bin/sh
 # vfiostate.setup=%s: an entry that is booted once, to see whether the new command line works; then it is removed.
@@ -43,41 +40,13 @@ def read(
     chosen = env.get(VARIABLE, "")
     found = host.lstat(SCRIPT)
     return Trial(
-        obstacles=_obstacles(host, content, chosen, names),
+        obstacles=next_entry.obstacles(host, content, chosen, ID, names),
         words=entry.arguments if entry is not None else None,
         pending=chosen == ID,
         place=SCRIPT,
         file=sha256(host.read(SCRIPT)) if found is not None and found.kind is FileKind.FILE else None,
         in_the_way=found is not None,
     )
-
-
-def _obstacles(host: Host, content: bytes, chosen: str, names: GrubNames) -> tuple[str, ...]:
-    found = []
-    if VARIABLE.encode() not in content:
-        found.append(f"grub.cfg does not look at {VARIABLE}: this GRUB cannot boot an entry once")
-    if chosen not in ("", ID):
-        found.append(f"{names.env} says already that {chosen!r} is to be booted next")
-    missing = [name for name in (names.editenv, names.probe) if host.which(name) is None]
-    if missing:
-        return (*found, f"{' and '.join(missing)} not found")
-    return (*found, *_unwritable(host, names))
-
-
-def _unwritable(host: Host, names: GrubNames) -> tuple[str, ...]:
-    """Why GRUB could not write its environment block at boot: GRUB's own tool is asked."""
-    folder = names.folder
-    below, kind = (host.query((names.probe, f"--target={each}", folder)) for each in ("abstraction", "fs"))
-    failed = next((each for each in (below, kind) if not each.ok), None)
-    if failed is not None:
-        said = failed.stderr.decode(errors="replace").strip().splitlines()
-        return (f"`{' '.join(failed.argv)}`: {said[-1] if said else f'exit status {failed.status}'}",)
-    found = []
-    if below.text.split():
-        found.append(f"{folder} lies on {', '.join(below.text.split())}: GRUB cannot write to it at boot")
-    if kind.text.strip() not in WRITABLE:
-        found.append(f"{folder} is on {kind.text.strip() or 'an unknown file system'}: GRUB cannot write there at boot")
-    return tuple(found)
 
 
 def script(setup: str, template: Sequence[str], tokens: Sequence[str]) -> bytes:
@@ -123,12 +92,5 @@ def removed(trial: Trial) -> tuple[RemoveFile, ...]:
 
 
 def chosen(names: GrubNames = GRUB) -> RunCommand:
-    """The command that chooses the entry for the next boot.
-
-    grub-editenv writes the block in place. A crash within it may leave a block that GRUB does not take: it then boots
-    the default entry, and the next run puts the block back.
-    """
-    undo = Inverse((names.editenv, names.env, "unset", VARIABLE), lines=(f"{VARIABLE}=", f"{VARIABLE}={ID}"))
-    argv = (names.editenv, names.env, "set", f"{VARIABLE}={ID}")
-    why = "choose the trial entry for the next boot, and for that one only"
-    return RunCommand(argv, why, undo, produces=(names.env,))
+    """The command that chooses the entry for the next boot."""
+    return next_entry.chosen(ID, names)

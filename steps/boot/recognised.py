@@ -104,24 +104,6 @@ _LIMINE = (
 
 LOADERS: tuple[BootLoader, ...] = (
     Recognised(
-        "nixos",
-        10,
-        (Trace("/etc/NIXOS"), Trace("/etc/os-release", (b"\nID=nixos", b'\nID="nixos"'))),
-        "NixOS is declarative: add the words of `vfiostate plan` to boot.kernelParams in configuration.nix yourself.",
-    ),
-    Recognised(
-        "ostree",
-        11,
-        (Trace("/run/ostree-booted"), Trace("/ostree/deploy")),
-        "The command line belongs to the deployment: `rpm-ostree kargs --append-if-missing=WORD` adds to it.",
-    ),
-    Recognised(
-        "kernelstub",
-        13,
-        (Trace("/etc/kernelstub/configuration"),),
-        "kernelstub keeps the command line: `kernelstub -a WORDS` adds to it, `kernelstub -d WORDS` takes away.",
-    ),
-    Recognised(
         "sdbootutil",
         14,
         tuple(Trace(f"{esp}/EFI/*/installed_by_sdbootutil") for esp in ESP),
@@ -134,15 +116,6 @@ LOADERS: tuple[BootLoader, ...] = (
         tuple(Trace(path, (b"KERNEL_CMDLINE",)) for path in LIMINE_SETTINGS),
         'Limine\'s entries are made of /etc/default/limine: `KERNEL_CMDLINE[default]+=" WORDS"` there adds to the '
         "command line, `limine-update` makes the entries and their initramfs anew.",
-    ),
-    Recognised(
-        "bls",
-        20,
-        (
-            *(Trace(path, (b"\nblscfg", b"\tblscfg", b" blscfg")) for path in GRUB_CFGS),
-            Trace("/etc/default/grub", (b"\nGRUB_ENABLE_BLSCFG=true", b'\nGRUB_ENABLE_BLSCFG="true"')),
-        ),
-        "GRUB takes its entries from /boot/loader/entries: `grubby --update-kernel=ALL --args=WORDS` changes them.",
     ),
     Recognised(
         "systemd-boot",

@@ -141,9 +141,7 @@ def test_05_when_regeneration_fails_no_edit_stays(at: At) -> None:
 @pytest.mark.parametrize(
     ("trace", "loader", "way"),
     [
-        ("etc/kernelstub/configuration", "kernelstub", "kernelstub -a"),
         ("etc/kernel/proxmox-boot-uuids", "proxmox-boot-tool", "proxmox-boot-tool refresh"),
-        ("etc/NIXOS", "nixos", "boot.kernelParams"),
     ],
 )
 def test_06_where_another_boot_loader_rules_grub_is_not_edited(at: At, trace: str, loader: str, way: str) -> None:
@@ -151,6 +149,23 @@ def test_06_where_another_boot_loader_rules_grub_is_not_edited(at: At, trace: st
     (machine / trace).parent.mkdir(parents=True, exist_ok=True)
     (machine / trace).write_text("x\n")
     refused(machine, "boot-loader-unsupported", f"boots through {loader}", f"/{trace} is there", way)
+
+
+@pytest.mark.parametrize(
+    ("trace", "code"),
+    [
+        ("etc/kernelstub/configuration", "kernelstub-configuration-unreadable"),
+        ("etc/NIXOS", "generation-unreadable"),
+        ("run/ostree-booted", "deployments-unreadable"),
+    ],
+)
+def test_06_where_another_one_rules_and_does_not_answer_grub_is_not_edited_instead(
+    at: At, trace: str, code: str
+) -> None:
+    machine = at("modules_loaded")
+    (machine / trace).parent.mkdir(parents=True, exist_ok=True)
+    (machine / trace).write_text("x\n")
+    refused(machine, code)
 
 
 def test_07_only_the_grub_cfg_that_update_grub_writes_is_made_anew(at: At) -> None:
@@ -188,10 +203,10 @@ def test_07_without_a_trial_a_boot_through_another_grub_cfg_is_named(at: At, sta
 
 
 def test_08_boot_loader_entries_that_ignore_the_grub_file_are_named(at: At) -> None:
-    machine = at("new")
+    machine = at("modules_loaded")
     with (machine / GRUB).open("a") as stream:
         stream.write("GRUB_ENABLE_BLSCFG=true\n")
-    refused(machine, "boot-loader-unsupported", "bls", "GRUB_ENABLE_BLSCFG=true", "grubby --update-kernel=ALL")
+    refused(machine, "bls-entries-missing", "/boot/loader/entries has no entry", "kernel-install add")
 
 
 def test_09_a_kernel_upgraded_before_the_trial_boot_has_it_all_and_is_named_as_not_tried(at: At) -> None:

@@ -15,7 +15,8 @@ class System:
     `where` is the file that carries our words once they are the default (below the machine's directory), `edit` what a
     user does to it besides; `trial` is whether a new command line can be booted once, `recovery` whether there are
     entries that must keep the old one. `spoilt` is a content of `where` with which nothing may be attempted, None where
-    the loader's own tool reads it and nobody else. `init` are the arguments of `init`.
+    the loader's own tool reads it and nobody else. `former` is whether what was the default stays in the menu as it
+    was, after the way back with our words on it. `init` are the arguments of `init`.
     """
 
     name: str
@@ -25,4 +26,5 @@ class System:
     trial: bool = True
     recovery: bool = True
     spoilt: bytes | None = b"\0\0\0"
+    former: bool = False
     init: tuple[str, ...] = LAB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 
 from engine.hosts.simulated.machine import Machine
@@ -18,3 +19,11 @@ def answer(argv: Sequence[str], stdout: str = "", *, stderr: str = "", status: i
 def silent(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """A command that succeeds and leaves nothing that the model knows of."""
     return answer(argv)
+
+
+CALLS = "/var/log/calls"
+
+
+def record(machine: Machine, argv: Sequence[str]) -> None:
+    """Keep what was called, one call a line, as a shell would take it."""
+    machine.put(CALLS, f"{machine.text(CALLS)}{shlex.join(argv)}\n")

@@ -180,10 +180,15 @@ class Grub:
     def taken(self, machine: Machine) -> None:
         """`set next_entry=` and `save_env next_entry` in grub.cfg's header, before anybody sees the menu: the variable
         stays, with nothing in it."""
-        text = machine.text(self.names.env)
-        if grub_cfg.environment(text.encode()).get("next_entry"):
-            text = re.sub(r"^next_entry=.*$", "next_entry=", text, flags=re.MULTILINE)
-            machine.put(self.names.env, text + "#" * (1024 - len(text)))
+        next_entry_used(machine, self.names.env)
+
+
+def next_entry_used(machine: Machine, path: str) -> None:
+    """What the header of grub.cfg does to an environment block."""
+    text = machine.text(path)
+    if grub_cfg.environment(text.encode()).get("next_entry"):
+        text = re.sub(r"^next_entry=.*$", "next_entry=", text, flags=re.MULTILINE)
+        machine.put(path, text + "#" * (1024 - len(text)))
 
 
 def _item(machine: Machine, entry: grub_cfg.MenuEntry) -> Item:

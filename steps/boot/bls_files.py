@@ -1,0 +1,153 @@
+"""The files that a command line lives in where GRUB takes its entries from files: read, and the places for words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from steps import cmdline
+from steps.base import Finding, Host, Severity
+from steps.boot import bls_entry, grub_cfg
+from steps.boot.bls_entry import EntryFile
+from steps.boot.grub_names import GRUB2
+from steps.boot.grub_sites import Site, appended_line, sites
+from steps.boot.recognised import GRUB_CFGS
+from steps.boot.shell_value import Broken, Script, Values, evaluate
+
+ENTRIES = "/boot/loader/entries"
+CMDLINE = "/etc/kernel/cmdline"
+DEFAULT = "/etc/default/grub"
+VARIABLE = "GRUB_CMDLINE_LINUX"
+
+
+class Unreadable(Exception):
+    """A file that counts cannot be read; carries the finding that says so."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place for our words, the content of its file now, and what the file is, for people."""
+
+    site: Site
+    content: bytes
+    what: str
+
+
+def refusal(code: str, message: str, evidence: tuple[str, ...], hint: str) -> Finding:
+    """A finding that stops the step."""
+    return Finding(code, Severity.REFUSAL, message, evidence, hint)
+
+
+def entries(host: Host) -> tuple[EntryFile, ...]:
+    """Every entry there is. Raises Unreadable where one cannot be read or is no text."""
+    try:
+        found = bls_entry.listed(host, ENTRIES)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        message = f"The boot entries in {ENTRIES} cannot be read: {error.strerror or error}."
+        raise Unreadable(refusal("bls-entry-unreadable", message, (str(error),), _READABLE)) from error
+    for each in found:
+        _text(each.path, each.content)
+    return found
+
+
+def grub_cfg_content(host: Host) -> bytes:
+    """The grub.cfg that loads them. Raises Unreadable where there is none to read."""
+    for path in reversed(GRUB_CFGS):
+        try:
+            return host.read(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            message = f"{path} cannot be read: {error.strerror or error}."
+            raise Unreadable(refusal("grub-cfg-missing", message, (str(error),), _READABLE)) from error
+    hint = "Is /boot mounted? Mount it or run `grub2-mkconfig -o /boot/grub2/grub.cfg`, then try again."
+    raise Unreadable(refusal("grub-cfg-missing", "There is no grub.cfg.", (f"looked for {GRUB_CFGS}",), hint))
+
+
+def environment(host: Host) -> Mapping[str, str]:
+    """The variables of the environment block; none where it cannot be read."""
+    try:
+        return grub_cfg.environment(host.read(GRUB2.env))
+    except OSError:
+        return {}
+
+
+def places(host: Host, ours: Sequence[EntryFile], setup: str, *, beside: bool) -> tuple[Place, ...]:
+    """Where our words go, what new kernels take theirs from first. Without `beside`, into the entries alone.
+
+    Raises Unreadable where one of the files cannot be read.
+    """
+    found = [*_settings(host, setup), *_template(host)] if beside else []
+    sites_of = ((each, replace(bls_entry.site(each), path=host.resolve(each.path))) for each in ours)
+    return (*found, *(Place(site, each.content, f"the entry {each.id}") for each, site in sites_of))
+
+
+def _template(host: Host) -> tuple[Place, ...]:
+    content = _read(host, CMDLINE)
+    if content is None:
+        return ()
+    end = len(content.rstrip(b" \t\r\n"))
+    start = content.rfind(b"\n", 0, end) + 1
+    line_end = content.find(b"\n", end)
+    end = line_end if line_end >= 0 else len(content)
+    site = bls_entry.end_of_line(host.resolve(CMDLINE), content, start, end)
+    return (Place(site, content, "the words of kernels to come"),)
+
+
+def _settings(host: Host, setup: str) -> tuple[Place, ...]:
+    """The place in /etc/default/grub at which a marker becomes the last word of the value, by sh's own judgement."""
+    content = _read(host, DEFAULT)
+    if content is None:
+        return ()
+    path = host.resolve(DEFAULT)
+    before = _value(host, Script(path, content))
+    marker = f"vfiostate.probe={setup}"
+    for site in (*sites(path, content, VARIABLE), appended_line(path, content, VARIABLE)):
+        try:
+            after = _value(host, Script(path, site.insertion((marker,)).apply(content)))
+        except Unreadable:
+            continue
+        if after == (*before, marker):
+            return (Place(site, content, VARIABLE),)
+    message = f"No place in {DEFAULT} was found where a word becomes part of {VARIABLE}."
+    hint = f'Add a plain line `{VARIABLE}="…"` with the words it has now, then try again.'
+    raise Unreadable(refusal("grub-default-not-editable", message, (f"its value is {cmdline.shown(before)!r}",), hint))
+
+
+def _value(host: Host, script: Script) -> tuple[str, ...]:
+    found: Values | Broken = evaluate(host, (script,), (VARIABLE,))
+    if isinstance(found, Values):
+        return cmdline.split(found.values[0] or b"")
+    message = f"{DEFAULT} is a shell script that sh does not get through, so grub2-mkconfig would fail too."
+    evidence = (f"sh: {found.says}", f"exit status {found.status}")
+    hint = f"Correct it (`sh -n {DEFAULT}` shows where), then try again."
+    raise Unreadable(refusal("grub-default-broken", message, evidence, hint))
+
+
+def _read(host: Host, path: str) -> bytes | None:
+    try:
+        content = host.read(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror or error}."
+        hint = f"Make {path} a readable text file, then try again."
+        raise Unreadable(refusal("bls-file-unreadable", message, (str(error),), hint)) from error
+    _text(path, content)
+    return content
+
+
+def _text(path: str, content: bytes) -> None:
+    if b"\0" in content:
+        hint = f"Look at it with `file {path}`; put back a text file from a backup, then try again."
+        at = f"first NUL byte at offset {content.index(0)}"
+        raise Unreadable(refusal("bls-file-binary", f"{path} is not a text file.", (at,), hint))
+
+
+_READABLE = "Is /boot mounted, and is it whole? Mend that, then try again."

@@ -1,0 +1,196 @@
+"""GRUB with an entry for each kernel: what is particular of it, beside what is promised of every boot loader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.hosts.simulated.doubles.base import CALLS
+from engine.hosts.simulated.doubles.grubby import updated
+from engine.hosts.simulated.loaders import of
+from engine.hosts.simulated.machine import Machine
+from steps.boot import bls_entry
+from steps.boot.bls_trial import ID
+from tests.badinput.support import At, copy, manifest, roll_back, run
+from tests.field.support import IDS, LAB, Description, advanced, command, has_token, made, reboot, refused, words
+from tests.loaders.systems.bls import SETTINGS, fedora
+
+ENTRIES, BLOCK = "boot/loader/entries", "boot/grub2/grubenv"
+OWN = "vfio-pci.ids=10de:1200"
+Make = Callable[[str, Callable[[Description], None]], Path]
+
+
+def with_ids(description: Description) -> None:
+    """Fedora, whose user gives a card to vfio-pci already."""
+    fedora(description)
+    description["files"]["/etc/default/grub"] = {"text": SETTINGS.replace("rhgb quiet", f"rhgb quiet {OWN}")}
+
+
+def rhel8(description: Description) -> None:
+    """RHEL 8: the words of all entries are in the environment block."""
+    fedora(description)
+    text = "# GRUB Environment Block\nkernelopts=root=UUID=00000000-0000-4000-8000-000000000001 ro quiet\n"
+    description["files"][f"/{BLOCK}"] = {"text": text + "#" * (1024 - len(text))}
+
+
+def on_btrfs(description: Description) -> None:
+    """Fedora with everything on btrfs."""
+    fedora(description)
+    description["mounts"][0]["type"] = "btrfs"
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three kinds of machine at `new` and `modules_loaded`; that with the user's ids at `bound` too."""
+    found = {}
+    for change in (with_ids, rhel8, on_btrfs):
+        base = tmp_path_factory.mktemp(change.__name__)
+        machine = made(base, "debian12-lab", *LAB, change=change)
+        found[f"{change.__name__}-new"] = copy(machine, base / "new")
+        run(machine, "advance", "--until", "modules_loaded").is_(0)
+        found[f"{change.__name__}-modules_loaded"] = copy(machine, base / "modules_loaded")
+        if change is not on_btrfs:
+            advanced(machine)
+            reboot(machine)
+            run(machine, "advance", "--until", "rebooted").is_(0)
+            found[f"{change.__name__}-rebooted"] = machine
+    return found
+
+
+@pytest.fixture
+def at(places: dict[str, Path], tmp_path: Path) -> At:
+    """A copy of one of them."""
+    return lambda place: copy(places[place], tmp_path / place)
+
+
+def options(machine: Path) -> dict[str, str]:
+    """The line of each entry, by the end of its file's name; the machine's own id is another one each time."""
+    found = {}
+    for path in sorted((machine / ENTRIES).glob("*.conf")):
+        line = next(one for one in path.read_text().splitlines() if one.startswith("options"))
+        found["rescue" if "rescue" in path.name else path.name.partition("-")[2]] = line
+    return found
+
+
+def calls(machine: Path) -> list[str]:
+    """What the doubles were called with."""
+    return (machine / CALLS.lstrip("/")).read_text().splitlines()
+
+
+def test_the_users_word_of_the_same_name_stays_and_his_ids_are_carried_along(at: At, places: dict[str, Path]) -> None:
+    machine = at("with_ids-rebooted")
+    before = options(places["with_ids-new"])["6.1.0-56-amd64.conf"]
+    line = options(machine)["6.1.0-56-amd64.conf"]
+    assert line.startswith(f"{before} vfiostate.setup=") and OWN in before.split()
+    assert line.endswith(f" {IDS.replace('=', '=10de:1200,')}")
+    reboot(machine)
+    assert has_token(words(machine))
+    roll_back(machine)
+    assert manifest(machine) == manifest(places["with_ids-new"])
+
+
+def test_grubby_itself_would_have_taken_it_out() -> None:
+    assert updated(f"ro quiet {OWN}", (), (IDS,)) == f"ro quiet {IDS}"
+    assert updated(f"ro {OWN} quiet {IDS}", (IDS,), ()) == f"ro {OWN} quiet"
+
+
+def test_new_kernels_and_grub2_mkconfig_find_our_words_and_grubby_only_reads(at: At, places: dict[str, Path]) -> None:
+    machine = at("with_ids-rebooted")
+    ours = options(machine)["6.1.0-56-amd64.conf"].partition(" vfiostate.setup=")[2]
+    assert (machine / "etc/kernel/cmdline").read_text().endswith(f" vfiostate.setup={ours}\n")
+    assert f' {OWN} vfiostate.setup={ours}"\n' in (machine / "etc/default/grub").read_text()
+    assert options(machine)["rescue"] == options(places["with_ids-new"])["rescue"]
+    assert calls(machine) == ["grubby --info=ALL"]
+
+
+def test_what_grubby_has_added_since_stays_on_every_entry(at: At, places: dict[str, Path]) -> None:
+    machine, other = at("with_ids-rebooted"), at("with_ids-new")
+    for each in (machine, other):
+        command(each, "grubby", "--update-kernel=ALL", "--args=loglevel=3")
+    roll_back(machine)
+    assert manifest(machine) == manifest(other)
+
+
+def test_entries_that_came_since_are_cleaned_by_grubby_and_only_then(at: At) -> None:
+    machine = at("with_ids-rebooted")
+    run(machine, "machine", "install-kernel", "6.1.0-99-amd64").is_(0)
+    assert has_token(options(machine)["6.1.0-99-amd64.conf"].split())
+    run(machine, "rollback").is_(3)
+    (looked, cleaned) = calls(machine)
+    assert looked == "grubby --info=ALL"
+    assert cleaned.startswith("grubby --update-kernel=ALL '--remove-args=vfiostate.setup=")
+    assert cleaned.endswith("' --no-etc-grub-update")
+    assert not any(has_token(line.split()) for line in options(machine).values())
+
+
+def test_on_rhel_8_our_words_stand_behind_those_of_the_block_and_it_is_left_alone(
+    at: At, places: dict[str, Path]
+) -> None:
+    machine = at("rhel8-rebooted")
+    assert options(machine)["6.1.0-56-amd64.conf"].startswith("options $kernelopts $tuned_params vfiostate.setup=")
+    line = next(one for one in (machine / BLOCK).read_text().splitlines() if one.startswith("kernelopts="))
+    assert not has_token(line.split())
+    assert not has_token(options(machine)["rescue"].split())
+    reboot(machine)
+    assert has_token(words(machine)) and "quiet" in words(machine)
+    roll_back(machine)
+    assert manifest(machine) == manifest(places["rhel8-new"])
+
+
+def test_where_grub_cannot_write_its_block_no_trial_is_made(at: At) -> None:
+    refused(at("on_btrfs-modules_loaded"), "trial-impossible", "/boot/grub2 is on btrfs", "--no-trial")
+
+
+def test_the_trial_s_entry_is_the_last_of_the_menu_whatever_the_others_are_called() -> None:
+    names = [ID, "0a1b-0-rescue", "0a1b-6.5.6-300.fc39", "0a1b-6.11.0-1.fc41", "ffff-6.1-1", "custom", "1-2"]
+    found = sorted((bls_entry.EntryFile(f"/x/{name}.conf", b"") for name in names), key=bls_entry.menu_key)
+    assert found[0].id == ID
+    order = [each.id for each in reversed(found)]
+    assert order.index("0a1b-6.11.0-1.fc41") < order.index("0a1b-6.5.6-300.fc39") < order.index("0a1b-0-rescue")
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("1", "2"),
+        ("1.9", "1.10"),
+        ("1.0", "1.0.1"),
+        ("1.a", "1.1"),
+        ("1.0~rc1", "1.0"),
+        ("~x", ""),
+        ("300.fc39", "300.fc40"),
+        ("abc", "abd"),
+    ],
+)
+def test_versions_are_in_the_order_of_rpm(older: str, newer: str) -> None:
+    assert bls_entry.Version(older) < bls_entry.Version(newer)
+    assert not bls_entry.Version(newer) < bls_entry.Version(older)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"title A\noptions ro quiet\ninitrd /i\n", b"title A\noptions ro quiet X\ninitrd /i\n"),
+        (b"options\tro \n", b"options\tro X\n"),
+        (b"options ro\r\nlinux /l\r\n", b"options ro X\r\nlinux /l\r\n"),
+        (b"options a\noptions b", b"options a\noptions b X"),
+        (b"linux /l\n", b"linux /l\noptions X\n"),
+        (b"# options no\noptionsx\noptions ro\n", b"# options no\noptionsx\noptions ro X\n"),
+    ],
+)
+def test_words_go_to_the_end_of_the_last_options(content: bytes, expected: bytes) -> None:
+    entry = bls_entry.parse("/e.conf", content)
+    assert bls_entry.site(entry).insertion(("X",)).apply(content) == expected
+    assert bls_entry.parse("/e.conf", expected).options == (*entry.options, "X")
+
+
+def test_the_machine_boots_by_saved_entry_and_by_the_newest_without_one(at: At) -> None:
+    machine = at("with_ids-new")
+    model = Machine(machine)
+    newest = of(model).next(model)
+    assert newest is not None and newest.release == "6.1.0-56-amd64"
+    command(machine, "grub2-editenv", f"/{BLOCK}", "set", "saved_entry=1")
+    chosen = of(model).next(model)
+    assert chosen is not None and chosen.recovery
