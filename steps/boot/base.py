@@ -55,7 +55,8 @@ class BootFacts:
     `default` the entry of the next boot, our trial apart; `newest` the release that a regenerated configuration will
     boot, where that is not yet the default's; `template` are the lines of the default entry as they stand there, of
     which the trial's is made. `besides` says what else decides over the entries, `defaulting` how a person chooses the
-    default.
+    default. `copies` are files that a rebuild of the initramfs changes too, for this loader's sake: what hooks put
+    where it finds them.
     """
 
     loader: str
@@ -75,6 +76,7 @@ class BootFacts:
     later: tuple[str, ...] = ()
     besides: str = ""
     defaulting: str = ""
+    copies: tuple[str, ...] = ()
 
     @property
     def remake(self) -> str:
