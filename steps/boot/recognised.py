@@ -99,16 +99,13 @@ def _content(host: Host, path: str) -> bytes:
         return b""
 
 
-def _utf16(text: str) -> bytes:
+def utf16(text: str) -> bytes:
+    """A text as EFI variables hold it."""
     return text.encode("utf-16-le")
 
 
-def _esp(name: str) -> tuple[Trace, ...]:
-    return tuple(Trace(f"{esp}/{name}") for esp in ESP)
-
-
-_GRUB_SPOKE = Trace(LOADER_INFO, (_utf16("GRUB "),))
-_GRUB_CONFIGURED = tuple(Trace(path, (b"menuentry ",)) for path in GRUB_CFGS)
+GRUB_SPOKE = Trace(LOADER_INFO, (utf16("GRUB "),))
+GRUB_CONFIGURED = tuple(Trace(path, (b"menuentry ",)) for path in GRUB_CFGS)
 
 LOADERS: tuple[BootLoader, ...] = (
     Recognised(
@@ -143,19 +140,6 @@ LOADERS: tuple[BootLoader, ...] = (
             Trace("/etc/default/grub", (b"\nGRUB_ENABLE_BLSCFG=true", b'\nGRUB_ENABLE_BLSCFG="true"')),
         ),
         "GRUB takes its entries from /boot/loader/entries: `grubby --update-kernel=ALL --args=WORDS` changes them.",
-    ),
-    Recognised(
-        "systemd-boot",
-        21,
-        (Trace(LOADER_INFO, (_utf16("systemd-boot"),)),),
-        "The command line is in /etc/kernel/cmdline or the entries of loader/entries on the EFI system partition.",
-    ),
-    Recognised(
-        "systemd-boot",
-        60,
-        (*_esp("loader/entries/*.conf"), *_esp("EFI/systemd/systemd-boot*.efi"), *_esp("EFI/Linux/*.efi")),
-        "The command line is in /etc/kernel/cmdline or the entries of loader/entries on the EFI system partition.",
-        unless=(_GRUB_SPOKE, *_GRUB_CONFIGURED),
     ),
     Recognised(
         "grub2",

@@ -27,9 +27,6 @@ def named(tree: dict[str, Node], choice: str = "auto") -> tuple[str | None, list
         ({**GRUB, "/etc/kernelstub/configuration": b"{}"}, "kernelstub"),
         ({**GRUB, "/boot/grub/grub.cfg": b"insmod blscfg\nblscfg\n"}, "bls"),
         ({"/etc/default/grub": b"A=1\nGRUB_ENABLE_BLSCFG=true\n", "/boot/grub2/grub.cfg": b""}, "bls"),
-        ({**GRUB, LOADER_INFO: b"\x06\0\0\0" + SYSTEMD_BOOT}, "systemd-boot"),
-        ({"/boot/efi/loader/entries/a-6.1.conf": b"title A\n"}, "systemd-boot"),
-        ({"/efi/EFI/Linux/a.efi": b"MZ"}, "systemd-boot"),
         ({"/boot/grub2/grub.cfg": b"menuentry 'x' {\n}\n", "/etc/default/grub": b"A=1\n"}, "grub2"),
     ],
 )
@@ -55,6 +52,21 @@ def test_grub_is_named_by_its_files(tree: dict[str, Node]) -> None:
     assert named(tree) == ("grub", [])
 
 
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {**GRUB, LOADER_INFO: b"\x06\0\0\0" + SYSTEMD_BOOT},
+        {"/boot/efi/loader/entries/a-6.1.conf": b"title A\n"},
+        {"/efi/EFI/Linux/a.efi": b"MZ"},
+        {"/boot/EFI/systemd/systemd-bootx64.efi": b"MZ", "/etc/default/grub": b"GRUB_DEFAULT=0\n"},
+    ],
+)
+def test_systemd_boot_is_named_by_what_it_says_or_by_its_files_where_no_grub_is_configured(
+    tree: dict[str, Node],
+) -> None:
+    assert named(tree) == ("systemd-boot", [])
+
+
 def test_grub_s_package_alone_is_no_boot_loader() -> None:
     assert named({"/etc/default/grub": b"GRUB_DEFAULT=0\n"}) == (None, ["boot-loader-not-found"])
 
@@ -66,7 +78,7 @@ def test_a_loader_chosen_in_the_configuration_still_needs_evidence() -> None:
 
 
 def test_a_loader_that_is_only_recognised_says_how_a_person_does_it() -> None:
-    assert [loader.name for loader in boot.loaders() if loader.supported] == ["grub"]
+    assert [loader.name for loader in boot.loaders() if loader.supported] == ["systemd-boot", "grub", "systemd-boot"]
     assert all(loader.manual.endswith((".", "yourself.")) for loader in boot.loaders())
 
 
