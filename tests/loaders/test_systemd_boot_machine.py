@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tests.loaders.systems import systemd_boot
 from tests.loaders.systems.systemd_boot import LINE
 
 RELEASE = "6.1.0-56-amd64"
+PLUGIN = Path("/usr/lib/kernel/install.d/90-loaderentry.install")
 ARCH = f"title Mine\nlinux /vmlinuz-{RELEASE}\ninitrd /initrd.img-{RELEASE}\noptions {LINE}\n"
 FALLBACK = ARCH.replace("Mine", "Mine (fallback)")
 FOREIGN = f"title Other\nmachine-id {'f' * 32}\nlinux /vmlinuz-{RELEASE}\noptions root=/dev/sdb1\n"
@@ -175,6 +178,35 @@ def test_kernel_install_fails_as_the_real_one_does_and_takes_a_kernel_away(host:
     assert host.run(("kernel-install", "remove", RELEASE), timeout=9).ok
     assert _titles(host) == []
     assert loaders.of(Machine(host.root)).next(Machine(host.root)) is None
+
+
+@pytest.mark.skipif(shutil.which("kernel-install") is None or not PLUGIN.exists(), reason="no kernel-install here")
+def test_the_double_writes_the_entry_that_kernel_install_itself_writes(tmp_path: Path) -> None:
+    ident = "0123456789abcdef0123456789abcdef"
+    esp, conf = tmp_path / "esp", tmp_path / "conf"
+    (esp / "loader/entries").mkdir(parents=True)
+    conf.mkdir()
+    line = "root=UUID=00000000-0000-4000-8000-000000000001   ro\nquiet\n"
+    (conf / "cmdline").write_text(line)
+    (conf / "install.conf").write_text("layout=bls\n")
+    (tmp_path / "vmlinuz").write_text("kernel")
+    initrd = tmp_path / f"initrd.img-{RELEASE}"
+    initrd.write_text("initrd")
+    told = {"BOOT_ROOT": str(esp), "MACHINE_ID": ident, "KERNEL_INSTALL_CONF_ROOT": str(conf)}
+    told |= {"KERNEL_INSTALL_PLUGINS": str(PLUGIN), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
+    argv = ["kernel-install", "add", RELEASE, str(tmp_path / "vmlinuz"), str(initrd)]
+    subprocess.run(argv, check=True, env=told, capture_output=True)
+
+    def change(description: Description) -> None:
+        systemd_boot.without_grub(description)
+        description["files"]["/etc/machine-id"] = {"text": f"{ident}\n"}
+        description["files"]["/etc/os-release"] = {"text": Path("/etc/os-release").read_text()}
+        description["files"]["/etc/kernel/cmdline"] = {"text": line}
+
+    machine = made(tmp_path, "debian12-lab", change=change)
+    name = f"loader/entries/{ident}-{RELEASE}.conf"
+    real = (esp / name).read_text().replace(str(esp), "").splitlines()
+    assert [each for each in real if not each.startswith("#")] == (machine / "boot/efi" / name).read_text().splitlines()
 
 
 def test_a_hook_that_fails_makes_the_rebuild_fail(host: SimulatedHost) -> None:
