@@ -191,16 +191,18 @@ def _decide_other(view: _View, deed: Deed, exact: bool) -> Decision:
 def _decide_products(view: _View, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
     if not deed.before:
         return again(view.session, deed, "what it makes lies where only it can look")
-    now = view.prints(deed)
+    now, was = view.prints(deed), _was(deed)
     kin = _came_since(view.session, deed, undo)
-    if not kin and now == _was(deed):
+    if not kin and now == was:
         return Decision(deed, Way.ALREADY_GONE, "what it makes is as it was")
     # Found out before anything is changed: a way back must not stop halfway at a before-image that is damaged.
     lost = {path for path, record in deed.before.items() if not images.sound(view.session.images, record)}
-    if not kin and exact and now == dict(deed.after) and not lost:
+    # A way back that was cut short has put some of them back already.
+    ours = all(found in (was[path], deed.after.get(path, was[path])) for path, found in now.items())
+    if not kin and exact and ours and not lost:
         return view.put_back(deed, ", ".join(deed.before))
     why = f"{', '.join(kin)} was made since" if kin else "it was made anew since by others"
-    if not kin and now == dict(deed.after):
+    if not kin and ours:
         why = "what it was made of was changed since"
     if lost:
         why = f"the before-image of {', '.join(sorted(lost))} is damaged"

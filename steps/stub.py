@@ -7,10 +7,10 @@ what was generated is looked into before anybody reboots.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from steps import boot, cmdline, initramfs, kmod, modprobe_d, own_devices, softdeps, stub_checks, trial
-from steps.actions import Action
+from steps.actions import Action, RunCommand
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.base import BootFacts, BootLoader
 from steps.boot.declaration import Declaration, missing
@@ -210,8 +210,15 @@ def _image_actions(brief: Brief, facts: StubFacts) -> tuple[list[Placed], tuple[
         edits.append(new_file(CONF, _conf_wanted(brief, facts), why))
     if not edits and not stub_checks.check_image(facts.initramfs, modules, CONF):
         return [], ("the initramfs has all that is needed: it is not rebuilt",)
-    rebuild = facts.generator.commit(facts.initramfs)
+    rebuild = (_with_copies(command, facts.boot) for command in facts.generator.commit(facts.initramfs))
     return [*((edit, False) for edit in edits), *((command, True) for command in rebuild)], ()
+
+
+def _with_copies(command: Action, boot_facts: BootFacts | None) -> Action:
+    """The rebuild with all that it changes: what hooks copy for the boot loader is put back with the images."""
+    if boot_facts is None or not isinstance(command, RunCommand):
+        return command
+    return replace(command, produces=tuple(dict.fromkeys((*command.produces, *boot_facts.copies))))
 
 
 def _line_actions(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[list[Placed], tuple[str, ...]]:

@@ -56,7 +56,8 @@ class BootFacts:
     `default` the entry of the next boot, our trial apart; `newest` the release that a regenerated configuration will
     boot, where that is not yet the default's; `template` are the lines of the default entry as they stand there, of
     which the trial's is made. `besides` says what else decides over the entries, `defaulting` how a person chooses the
-    default. `declared` says how a configuration is written that is its user's to write (None: we edit it).
+    default. `declared` says how a configuration is written that is its user's to write (None: we edit it). `copies` are
+    files that a rebuild of the initramfs changes too, for this loader's sake: what hooks put where it finds them.
     """
 
     loader: str
@@ -77,6 +78,7 @@ class BootFacts:
     besides: str = ""
     defaulting: str = ""
     declared: Declaration | None = None
+    copies: tuple[str, ...] = ()
 
     @property
     def remake(self) -> str:

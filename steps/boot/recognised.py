@@ -86,16 +86,13 @@ class Recognised:
         return ()
 
 
-def _utf16(text: str) -> bytes:
+def utf16(text: str) -> bytes:
+    """A text as EFI variables hold it."""
     return text.encode("utf-16-le")
 
 
-def _esp(name: str) -> tuple[Trace, ...]:
-    return tuple(Trace(f"{esp}/{name}") for esp in ESP)
-
-
-_GRUB_SPOKE = Trace(LOADER_INFO, (_utf16("GRUB "),))
-_GRUB_CONFIGURED = tuple(Trace(path, (b"menuentry ",)) for path in GRUB_CFGS)
+GRUB_SPOKE = Trace(LOADER_INFO, (utf16("GRUB "),))
+GRUB_CONFIGURED = tuple(Trace(path, (b"menuentry ",)) for path in GRUB_CFGS)
 
 _LIMINE = (
     "The command line is the `cmdline:` of each entry in limine.conf; where `limine enroll-config` has put the file's "
@@ -118,29 +115,16 @@ LOADERS: tuple[BootLoader, ...] = (
         "command line, `limine-update` makes the entries and their initramfs anew.",
     ),
     Recognised(
-        "systemd-boot",
-        21,
-        (Trace(LOADER_INFO, (_utf16("systemd-boot"),)),),
-        "The command line is in /etc/kernel/cmdline or the entries of loader/entries on the EFI system partition.",
-    ),
-    Recognised(
         "limine",
         22,
-        (Trace(LOADER_INFO, (_utf16("Limine "),)),),
+        (Trace(LOADER_INFO, (utf16("Limine "),)),),
         _LIMINE,
-    ),
-    Recognised(
-        "systemd-boot",
-        60,
-        (*_esp("loader/entries/*.conf"), *_esp("EFI/systemd/systemd-boot*.efi"), *_esp("EFI/Linux/*.efi")),
-        "The command line is in /etc/kernel/cmdline or the entries of loader/entries on the EFI system partition.",
-        unless=(_GRUB_SPOKE, *_GRUB_CONFIGURED),
     ),
     Recognised(
         "limine",
         62,
         tuple(Trace(f"{esp}/{name}") for esp in ESP for name in LIMINE_CONF),
         _LIMINE,
-        unless=(_GRUB_SPOKE, *_GRUB_CONFIGURED),
+        unless=(GRUB_SPOKE, *GRUB_CONFIGURED),
     ),
 )

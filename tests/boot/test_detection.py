@@ -27,9 +27,6 @@ def named(tree: dict[str, Node], choice: str = "auto") -> tuple[str | None, list
         ({"/boot/grub2/grub.cfg": b"", "/boot/efi/EFI/opensuse/installed_by_sdbootutil": b"x\n"}, "sdbootutil"),
         ({"/etc/default/limine": b'KERNEL_CMDLINE[default]="root=x"\n'}, "limine-entry-tool"),
         ({"/etc/limine-entry-tool.d/a.conf": b'KERNEL_CMDLINE[default]+=" x"\n'}, "limine-entry-tool"),
-        ({**GRUB, LOADER_INFO: b"\x06\0\0\0" + SYSTEMD_BOOT}, "systemd-boot"),
-        ({"/boot/efi/loader/entries/a-6.1.conf": b"title A\n"}, "systemd-boot"),
-        ({"/efi/EFI/Linux/a.efi": b"MZ"}, "systemd-boot"),
     ],
 )
 def test_a_command_line_that_lives_elsewhere_is_named_and_refused(tree: dict[str, Node], name: str) -> None:
@@ -82,6 +79,21 @@ def test_the_tools_of_proxmox_go_before_the_loader_that_they_take_care_of() -> N
     assert named(tree) == ("proxmox-boot-tool", [])
 
 
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {**GRUB, LOADER_INFO: b"\x06\0\0\0" + SYSTEMD_BOOT},
+        {"/boot/efi/loader/entries/a-6.1.conf": b"title A\n"},
+        {"/efi/EFI/Linux/a.efi": b"MZ"},
+        {"/boot/EFI/systemd/systemd-bootx64.efi": b"MZ", "/etc/default/grub": b"GRUB_DEFAULT=0\n"},
+    ],
+)
+def test_systemd_boot_is_named_by_what_it_says_or_by_its_files_where_no_grub_is_configured(
+    tree: dict[str, Node],
+) -> None:
+    assert named(tree) == ("systemd-boot", [])
+
+
 def test_grub_s_package_alone_is_no_boot_loader() -> None:
     assert named({"/etc/default/grub": b"GRUB_DEFAULT=0\n"}) == (None, ["boot-loader-not-found"])
 
@@ -94,7 +106,8 @@ def test_a_loader_chosen_in_the_configuration_still_needs_evidence() -> None:
 
 def test_a_loader_that_is_only_recognised_says_how_a_person_does_it() -> None:
     driven = {loader.name for loader in boot.loaders() if loader.supported}
-    assert {"grub", "grub2", "bls", "kernelstub", "ostree", "nixos", "proxmox-boot-tool"} <= driven
+    named = {"grub", "grub2", "bls", "kernelstub", "nixos", "ostree", "proxmox-boot-tool", "systemd-boot"}
+    assert named == driven
     assert all(loader.manual.endswith((".", "yourself.")) for loader in boot.loaders())
 
 

@@ -138,7 +138,8 @@ def _loaded(machine: Machine, entry: Item) -> Chosen:
     if f"root={machine.description.root}" not in entry.words:
         raise _stuck(f"kernel panic: the command line of {entry.title!r} has no root={machine.description.root}")
     try:
-        archive = initramfs.parse(machine.path(entry.initrd).read_bytes())
+        content = entry.archive if entry.archive is not None else machine.path(entry.initrd).read_bytes()
+        archive = initramfs.parse(content)
     except (OSError, ValueError) as error:
         raise _stuck(f"kernel panic: unable to mount root fs: {entry.initrd} is no initramfs ({error})") from None
     return Chosen(entry.title, kernel, " ".join((*entry.added, *entry.words)), archive)

@@ -1,7 +1,8 @@
 """A simulated machine's directory: where its things lie, and the few that every part of the model needs.
 
 `DIR/etc`, `DIR/boot`, `DIR/sys`, `DIR/proc`, … are the machine. `DIR/machine.json` is its description. `DIR/.kernel` is
-what a kernel keeps in memory and shows nowhere: the dynamic ids of its drivers, the order in which they registered.
+what a kernel keeps in memory and shows nowhere: the dynamic ids of its drivers, the order in which they registered;
+`DIR/.nvram` what the firmware keeps over a boot.
 """
 
 from __future__ import annotations

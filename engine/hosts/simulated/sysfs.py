@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+from engine.hosts.simulated import firmware
 from engine.hosts.simulated.machine import Machine, version
 from engine.hosts.simulated.parts import Description, Function, Iommu
 
@@ -47,6 +48,7 @@ def _efi(machine: Machine) -> None:
     # Four bytes of attributes, then the value (Documentation/filesystems/efivarfs.rst).
     value = "\x06\0\0\0" + ("\x01" if machine.description.secure_boot else "\0")
     machine.put(f"/sys/firmware/efi/efivars/{variable}", value)
+    firmware.populate(machine)
 
 
 def group_numbers(found: Description) -> dict[str, int]:

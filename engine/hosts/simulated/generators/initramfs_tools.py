@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.hosts.simulated import drivers, initramfs, kmod
+from engine.hosts.simulated import drivers, initramfs, kmod, loaders
 from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.generators import Generator
 from engine.hosts.simulated.initramfs import Archive, module_lines
@@ -15,6 +15,7 @@ from engine.hosts.simulated.machine import Machine, kernels_in_boot
 from engine.hosts.simulated.parts import TextFile
 from steps.base import Completed
 
+HOOKS = "/etc/initramfs/post-update.d"
 # What MODULES=most takes in (hook-functions, auto_add_modules): disks, networks, USB, input, and with udev, graphics.
 MOST = (
     "kernel/drivers/ata/",
@@ -111,7 +112,24 @@ def update_initramfs(machine: Machine, argv: Sequence[str], stdin: bytes) -> Com
         if machine.exists("/var/lib/initramfs-tools"):
             checksum = hashlib.sha1(content, usedforsecurity=False).hexdigest()
             machine.put(f"/var/lib/initramfs-tools/{release}", f"{checksum}  {place}\n")
+        hooked = _run_hooks(machine, release, place)
+        said += hooked.text
+        if not hooked.ok:
+            return answer(argv, said, stderr=hooked.stderr.decode(), status=1)
     return answer(argv, said)
+
+
+def _run_hooks(machine: Machine, release: str, image: str) -> Completed:
+    """What run_bootloader() runs for each image: a loader's doubles name its hook by the path it lies at."""
+    said = ""
+    for name in machine.names(HOOKS):
+        double = loaders.of(machine).doubles.get(f"{HOOKS}/{name}")
+        done = double(machine, (f"{HOOKS}/{name}", release, image), b"") if double is not None else None
+        said += done.text if done is not None else ""
+        if done is not None and not done.ok:
+            text = f"run-parts: {HOOKS}/{name} exited with return code {done.status}\n"
+            return answer((name,), said, stderr=done.stderr.decode() + text, status=1)
+    return answer((HOOKS,), said)
 
 
 def lsinitramfs(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:

@@ -20,7 +20,8 @@ from engine.hosts.simulated.parts import TextFile
 @dataclass(frozen=True, slots=True)
 class Item:
     """An entry of the boot menu: kernel and initramfs as paths on the machine (None: the entry boots no Linux), the
-    words that its configuration gives the kernel, and those that the loader adds by itself."""
+    words that its configuration gives the kernel, and those that the loader adds by itself. `archive` is the initramfs
+    itself, where it is a part of the kernel's file."""
 
     title: str
     kernel: str | None
@@ -29,6 +30,7 @@ class Item:
     initrd: str
     recovery: bool = False
     added: tuple[str, ...] = ()
+    archive: bytes | None = None
 
 
 class Loader(Protocol):

@@ -1,0 +1,43 @@
+"""Unified kernel images that mkinitcpio makes: those that a preset in /etc/mkinitcpio.d names.
+
+The command line comes from /etc/kernel/cmdline unless a preset or /etc/cmdline.d says otherwise (mkinitcpio(8),
+"--cmdline"); whether it did is seen by what is in the image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from steps.actions import Regenerate
+from steps.base import Host
+from steps.boot.kernel_install import Made
+from steps.boot.systemd_boot_entry import MenuEntry
+
+PRESETS = "/etc/mkinitcpio.d"
+ALL = ("mkinitcpio", "-P")
+_IMAGE = re.compile(rb"^\s*\w+_(?:uki|efi_image)=[\"']?([^\"'\s]+)", re.MULTILINE)
+
+
+def made(host: Host, entries: Sequence[MenuEntry]) -> tuple[Made, ...]:
+    """Which of these entries mkinitcpio makes; a rebuild of its initramfs is what makes them."""
+    if host.which(ALL[0]) is None:
+        return ()
+    named = {host.resolve(path) for path in _named(host)}
+    ours = (entry for entry in entries if entry.unified and host.resolve(entry.path) in named)
+    return tuple(
+        Made(entry, entry.release or entry.id, ALL, (entry.path,), Regenerate(ALL), hooked=True) for entry in ours
+    )
+
+
+def _named(host: Host) -> Iterator[str]:
+    try:
+        presets = [name for name in host.list(PRESETS) if name.endswith(".preset")]
+    except OSError:
+        return
+    for name in presets:
+        try:
+            content = host.read(f"{PRESETS}/{name}")
+        except OSError:
+            continue
+        yield from (path.decode(errors="surrogateescape") for path in _IMAGE.findall(content) if path.startswith(b"/"))
