@@ -131,7 +131,7 @@ class SimulatedHost(ProcessTree):
         return place.is_file() and bool(place.stat().st_mode & 0o111)
 
     def query(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
-        """Answer a command by its double; `sh` is this host's, fed through standard input."""
+        """Answer a command by its double; `sh` and `bash` are this host's, fed through standard input."""
         found = argv[0] if argv[0].startswith("/") and self._executable(argv[0]) else self.which(argv[0])
         if found is None:
             return base.answer(argv, stderr=f"{argv[0]}: not found\n", status=127)
@@ -164,7 +164,8 @@ class SimulatedHost(ProcessTree):
         # PATH leads nowhere: a script given to the machine's shell must not run this host's commands.
         if any(not word.startswith("-") for word in argv[1:]) or "-c" in argv:
             return base.answer(argv, stderr="sh: the simulated machine's sh reads standard input only\n", status=126)
-        return self._spawn(("/bin/sh", *argv[1:]), argv, stdin, timeout)
+        shell = "/bin/bash" if argv[0].rpartition("/")[2] == "bash" else "/bin/sh"
+        return self._spawn((shell, *argv[1:]), argv, stdin, timeout)
 
     def _qemu(self, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
         said = qemu.answer(argv, parse_version(self.machine.description.qemu or ""))
