@@ -46,8 +46,17 @@ def evaluate(
         path = scripts[min(reached, len(scripts)) - 1].path if reached and scripts else ""
         return Broken(path, done.status, _last(done.stderr) or "the script ends the shell before its end")
     if any(word in done.stderr for word in _UNPARSED):
-        return Broken(scripts[-1].path if len(scripts) == 1 else "one of the files", done.status, _last(done.stderr))
+        return _unparsed(host, scripts) or Broken("", done.status, _last(done.stderr))
     return _values(frames[1 + len(scripts) :], names)
+
+
+def _unparsed(host: Host, scripts: Sequence[Script]) -> Broken | None:
+    """The first file that bash cannot parse: it goes on with the next one by itself."""
+    for script in scripts:
+        done = host.query((*SHELL, "-n"), stdin=script.content, timeout=LIMIT)
+        if not done.ok:
+            return Broken(script.path, done.status, _last(done.stderr))
+    return None
 
 
 def _values(frames: Sequence[bytes], names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:

@@ -82,6 +82,7 @@ class Booster:
         there = _words(facts.content)
         run = ",".join(missing) + ("," if there else "")
         lead = "" if found.group(1) is not None else " "
+        run += " " if facts.content[found.end() :].startswith(b"#") else ""
         return (Insertion(facts.path, found.end(), f"{lead}{run}".encode()).action(facts.content, why),)
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
