@@ -65,8 +65,10 @@ class StubStep:
         conf = _conf(host)
         maker = initramfs.detect(host, config.initramfs)
         generator = maker.generator if not maker.findings else None
-        # Without our file in modprobe.d the image is rebuilt anyway: looking into it would be time wasted.
+        # With no file of ours the image is rebuilt anyway: looking into it would be time wasted.
         image = generator.read(host, release, look=conf is not None) if generator else None
+        if generator is not None and image is not None and conf is None and image.early_files:
+            image = generator.read(host, release, look=True)
         module = softdeps.stub_module(config.stub)
         module_ids = modprobe_d.option(host, module, "ids", besides=(CONF,))
         devices = stub_checks.read_devices(host, config, release)

@@ -141,24 +141,6 @@ def test_an_id_that_the_user_has_given_already_is_refused_since_it_takes_both(tm
     refused(machine, "identical-ids-given", "modprobe.d", HOST_CARD)
 
 
-def test_a_rebuild_without_the_script_is_found_out(tmp_path: Path) -> None:
-    machine = twins(tmp_path, TOOLS)
-    run(machine, "advance", "--until", "modules_loaded").is_(0)
-    scripts = machine / "etc/initramfs-tools/scripts/init-top"
-    scripts.mkdir(parents=True)
-    scripts.chmod(0o755)
-    before = copy(machine, tmp_path / "before")
-    run(machine, "advance").is_(0)
-    (scripts / "00-vfiostate").chmod(0o644)
-    run(machine, "machine", "install-kernel", "6.1.0-99-amd64").is_(0)
-    reboot(machine)
-    assert driver(machine, CARD) == "vfio-pci"
-    roll_back(machine)
-    assert {k: v for k, v in manifest(machine).items() if "6.1.0-99" not in k and "boot" not in k} == {
-        k: v for k, v in manifest(before).items() if "boot" not in k
-    }
-
-
 @pytest.mark.parametrize("system", CANNOT[:1], ids=lambda system: system.name)
 def test_a_generator_that_runs_no_script_is_refused_with_the_way_that_is_left(system: System, tmp_path: Path) -> None:
     machine = twins(tmp_path, system)

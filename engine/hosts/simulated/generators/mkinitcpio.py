@@ -86,7 +86,8 @@ def generate(
     contents.update(packing.copied(machine, [*modprobe_d, *found["FILES"]]))
     contents[CONFIG] = f'MODULES="{" ".join(wanted)}"\nHOOKS="{" ".join(hooks)}"\n'
     for name in ("init", "init_functions", "usr/bin/busybox", "VERSION", *(f"hooks/{hook}" for hook in hooks)):
-        contents[name] = machine.text(own.get(name.removeprefix("hooks/"), ""))
+        place = own.get(name.removeprefix("hooks/"))
+        contents[name] = machine.text(place) if place else ""
     return Archive(index.release, dict(sorted(contents.items())))
 
 
