@@ -13,6 +13,7 @@ from engine.holders import strangers
 from engine.hosts.base import ChangeableHost
 from engine.setup import Setup
 from steps.base import Host, State
+from steps.by_address import KEPT
 from steps.pci import DEVICES, Function, list_functions, read_function
 
 VFIO = "vfio-pci"
@@ -82,8 +83,11 @@ def _driver(setup: Setup, function: Function, reached: Mapping[State, int]) -> I
 def _override(
     setup: Setup, function: Function, before: str | None, reached: Mapping[State, int]
 ) -> Iterator[Difference]:
-    """Another tool's choice of a driver. Ours is vfio-pci, from `bound` on; what was set before we came is known."""
-    allowed = {None, before, *([VFIO] if setup.state.rank >= State.REBOOTED.rank else [])}
+    """Another tool's choice of a driver. Ours is vfio-pci, from `bound` on, and the stub driver from the boot on where
+    the device is taken by its address; what was set before we came is known."""
+    kept = setup.remembered.get(State.STUBBED.value, {})
+    early = kept.get("stub") if function.address in kept.get(KEPT, "").split() else None
+    allowed = {None, before, early, *([VFIO] if setup.state.rank >= State.REBOOTED.rank else [])}
     if function.driver_override in allowed:
         return
     path = f"{DEVICES}/{function.address}/driver_override"

@@ -154,3 +154,13 @@ def test_a_kernel_without_driver_override_is_refused_when_it_is_checked(tmp_path
 
     machine = made(tmp_path, "intel-twins", *ONE_CARD, change=old)
     refused(machine, "identical-ids", "no driver_override")
+
+
+def test_what_the_script_has_set_is_no_drift(tmp_path: Path) -> None:
+    machine = twins(tmp_path, TOOLS, "--stub=pci-stub")
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    reboot(machine)
+    answer = run(machine, "audit")
+    assert "driver_override" not in answer.text
+    run(machine, "advance", "--until", "bound").is_(0)
+    assert "driver_override" not in run(machine, "audit").is_(0).text
