@@ -7,10 +7,12 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.hosts.base import ChangeableHost
 from steps.base import Host
+from steps.guest import way
+from steps.guest.base import Way
 
 if TYPE_CHECKING:
     from engine.setup import Setup
@@ -58,11 +60,22 @@ def _name(host: Host, pid: str) -> str:
     return "it has ended"
 
 
+def way_to_run(setup: Setup) -> Way[Any]:
+    """The way that the guest of a setup is run. A journal of before there were several says nothing of it."""
+    return way(str((setup.config.get("guest") or {}).get("backend", "qemu")))
+
+
+def guest_process(host: ChangeableHost, setup: Setup) -> int | None:
+    """The pid of the guest, None where none is configured or runs. Raises ConnectionError where it cannot be told."""
+    guest = setup.config.get("guest")
+    return way_to_run(setup).process(host, str(guest["name"])) if guest else None
+
+
 def strangers(host: ChangeableHost, setup: Setup, groups: Iterable[int]) -> list[Holder]:
     """The holders that vfiostate did not start: any process but our guest, and our guest where no start is standing."""
     guest = setup.config.get("guest")
     name = str(guest["name"]) if guest else ""
-    ours = host.alive(name) if name else None
+    ours = guest_process(host, setup)
     known = ours is not None and started_by_us(setup, name, host.boot_id)
     found = {holder.pid: holder for holder in holders(host, groups)}
     if ours is not None and known:

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.difference import Difference
 from engine.drift import again
-from engine.holders import strangers
+from engine.holders import guest_process, strangers, way_to_run
 from engine.hosts.base import ChangeableHost
 from engine.setup import Setup
 from steps.base import Host, State
@@ -99,8 +99,8 @@ def guest(host: ChangeableHost, setup: Setup, reached: Mapping[State, int]) -> I
     wanted = setup.config.get("guest")
     name = str(wanted["name"]) if wanted else ""
     since = reached.get(setup.state, 0)
-    if setup.state is State.RUNNING and setup.boot == host.boot_id and host.alive(name) is None:
-        found = f"it does not run (any more); its last words: /run/vfiostate/{name}.log"
+    if setup.state is State.RUNNING and setup.boot == host.boot_id and guest_process(host, setup) is None:
+        found = f"it does not run (any more); its last words: {way_to_run(setup).log(name)}"
         hint = "`vfiostate advance` starts it; `vfiostate guest stop` agrees with it"
         yield Difference("guest-stopped", f"guest {name}", "it runs", found, hint, since)
     for holder in strangers(host, setup, groups(host, setup)):

@@ -6,6 +6,7 @@ import time
 
 from engine import signals
 from engine.hosts.base import ChangeableHost
+from steps.actions import StopProcess
 
 # Seconds: for an answer of QMP, for QEMU to end once it was told to quit, and between two looks.
 ASK = 10.0
@@ -28,6 +29,16 @@ def stop_guest(host: ChangeableHost, name: str, timeout: float) -> str:
         how = "it did not answer and was ended by a signal"
     host.kill(name, timeout=QUIT_WAIT)  # what has ended leaves files and device nodes to give back
     return how
+
+
+def switch_off(host: ChangeableHost, action: StopProcess) -> None:
+    """End at once what an action would end politely: a guest that did not come up has nothing to lose."""
+    host.kill(action.name, timeout=QUIT_WAIT)
+
+
+def tidy(host: ChangeableHost, action: StopProcess) -> None:
+    """Give back and remove what a guest left that has ended by itself."""
+    host.kill(action.name, timeout=0.0)
 
 
 def _told(host: ChangeableHost, name: str, command: str, timeout: float) -> bool | None:
