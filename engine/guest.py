@@ -20,6 +20,7 @@ from steps.run import RunStep
 
 if TYPE_CHECKING:
     from engine.session import Session
+    from engine.setup import Setup
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ def guest_of(config: Config) -> Guest:
             "the configuration has no guest", hint="add [guest] to the configuration; `vfiostate init` writes one"
         )
     return config.guest
+
+
+def order_of(session: Session, guest: Guest) -> Order:
+    """The guest as one of the present setup."""
+    return Order(guest, (), session.setup.id)
 
 
 def start(session: Session) -> Outcome:
@@ -83,7 +89,7 @@ def start_install(session: Session) -> tuple[Finding, ...]:
             session.scribe.flush()
         wrong = [found for found in step.verify(brief, step.probe(session.host, brief)) if _grave(found)]
         if wrong:
-            stopping.switch_off(session.host, way_of(guest).stop(guest, "it did not come up"))
+            stopping.switch_off(session.host, way_of(guest).stop(order_of(session, guest), "it did not come up"))
             _record(session, "died", wrong[0].message)
             raise ActionFailedError(wrong[0].message, hint=wrong[0].hint, evidence=wrong[0].evidence)
         _record(session, "start", f"{guest.name}, without the devices, on VNC {guest.vnc}")
@@ -119,7 +125,7 @@ def stop(session: Session) -> str:
     with session.scribe.witness():
         recover(session)
         guest = guest_of(session.config)
-        action = way_of(guest).stop(guest, "asked for by the user")
+        action = way_of(guest).stop(order_of(session, guest), "asked for by the user")
         if way_of(guest).process(session.host, guest.name) is None and session.setup.state is not State.RUNNING:
             stopping.tidy(session.host, action)
             return "it did not run"
@@ -142,8 +148,11 @@ def survey(host: ChangeableHost, config: Config) -> GuestStatus:
 
     guest = guest_of(config)
     running = way_of(guest)
-    pid = running.process(host, guest.name)
     log = running.log(guest.name)
+    try:
+        pid = running.process(host, guest.name)
+    except ConnectionError as error:
+        return GuestStatus(guest.name, None, silence=str(error), log=monitor.last_lines(host, log))
     if pid is None:
         return GuestStatus(guest.name, None, log=monitor.last_lines(host, log))
     seen = running.look(host, Order(guest, (), ""))
@@ -154,9 +163,13 @@ def survey(host: ChangeableHost, config: Config) -> GuestStatus:
     return GuestStatus(guest.name, pid, uptime(pid), silence=why, log=monitor.last_lines(host, log))
 
 
-def command_of(host: ChangeableHost, config: Config, setup: str, install: bool) -> tuple[str, tuple[Finding, ...]]:
-    """The command that would start the guest, for reading and for a shell, and what stands against it."""
-    order = Order(guest_of(config), () if install else config.devices, setup, install)
+def command_of(
+    host: ChangeableHost, config: Config, setup: Setup | None, install: bool
+) -> tuple[str, tuple[Finding, ...]]:
+    """The command that would start the guest, or its domain, for reading; and what stands against it."""
+    left = {} if setup is None else {**setup.produced, **setup.written}
+    devices = () if install else config.devices
+    order = Order(guest_of(config), devices, "" if setup is None else setup.id, install, left)
     running = way_of(order.guest)
     found = running.ask(host, order)
     return running.shown(order, found), running.missing(order, found)

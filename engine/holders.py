@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from steps.guest import way
 from steps.guest.base import Way
 
 if TYPE_CHECKING:
-    from engine.setup import Setup
+    from engine.setup import Deed, Setup
 
 NODES = "/dev/vfio"
 _GROUP = re.compile(rf"{NODES}/(\d+)")
@@ -87,5 +87,14 @@ def strangers(host: ChangeableHost, setup: Setup, groups: Iterable[int]) -> list
 
 def started_by_us(setup: Setup, name: str, boot: str) -> bool:
     """Whether the last thing that the journal says of a guest in this boot is that it was started."""
-    about = [deed for deed in setup.deeds.values() if deed.action.get("name") == name and deed.boot == boot]
-    return bool(about) and about[-1].action["type"] == "start_process" and about[-1].standing
+    about = [deed for deed in setup.deeds.values() if _guest_of(deed) == name and deed.boot == boot]
+    return bool(about) and about[-1].action["type"] in ("start_process", "run_command") and about[-1].standing
+
+
+def _guest_of(deed: Deed) -> str | None:
+    """The guest that a deed starts or stops: a command starts one when its undo shuts one down."""
+    undo = deed.action.get("undo")
+    if isinstance(undo, Mapping) and undo.get("type") == "shutdown":
+        return str(undo["name"])
+    name = deed.action.get("name")
+    return None if name is None else str(name)

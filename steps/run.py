@@ -100,7 +100,10 @@ class RunStep:
 def order_of(brief: Brief, install: bool = False) -> Order | None:
     """The guest the configuration asks for, None where it asks for none."""
     guest = brief.config.guest
-    return None if guest is None else Order(guest, () if install else brief.config.devices, brief.setup, install)
+    if guest is None:
+        return None
+    left = {**brief.produced, **brief.written}
+    return Order(guest, () if install else brief.config.devices, brief.setup, install, left)
 
 
 def _ground(host: Host, order: Order, seen: Silence | None, log: tuple[str, ...]) -> Facts:
@@ -201,7 +204,7 @@ def _wrong(order: Order, seen: Seen) -> Iterator[Finding]:
 
 def _findings(order: Order, facts: Facts) -> Iterator[Finding]:
     guest = order.guest
-    if isinstance(facts.seen, Silence) and not facts.seen.ended:
+    if isinstance(facts.seen, Silence) and not facts.seen.ended and not facts.seen.unasked:
         message = f"a guest called {guest.name} was started and does not answer over {way_of(order.guest).voice}"
         yield _refusal("guest-silent", message, "`vfiostate guest stop` ends it", facts.seen.why)
     if facts.installed is not None:

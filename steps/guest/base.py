@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from steps.actions import Action, StopProcess
+from steps.actions import Action, Shutdown, StopProcess
 from steps.base import Finding, Host
 from steps.config import Device, Guest
 from steps.guest.seen import Seen, Silence
@@ -17,12 +17,13 @@ RUN_DIR = "/run/vfiostate"
 @dataclass(frozen=True, slots=True)
 class Order:
     """The guest that is to run: its configuration, the functions it is given (none in install mode, where its display
-    is on VNC), and the setup it belongs to."""
+    is on VNC), and the setup it belongs to. `left` are the files that it wrote or had made (path -> sha256 as left)."""
 
     guest: Guest
     devices: tuple[Device, ...]
     setup: str
     install: bool = False
+    left: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def socket(self) -> str:
@@ -90,7 +91,7 @@ class Way(Protocol[C]):
         """How to start it, in the form right for what is installed. Raises ConfigurationError when it does not fit."""
         ...
 
-    def stop(self, guest: Guest, why: str) -> StopProcess:
+    def stop(self, order: Order, why: str) -> StopProcess | Shutdown:
         """How to end it."""
         ...
 

@@ -84,9 +84,9 @@ class Qemu:
             inherit_socket=start.inherits_socket,
         )
 
-    def stop(self, guest: Guest, why: str) -> StopProcess:
+    def stop(self, order: Order, why: str) -> StopProcess:
         """By its power button, by QEMU's quit, by signals."""
-        return StopProcess(guest.name, why, guest.stop_timeout)
+        return StopProcess(order.guest.name, why, order.guest.stop_timeout)
 
     def shown(self, order: Order, found: Capabilities) -> str:
         """The command line, one option a line."""

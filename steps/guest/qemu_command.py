@@ -25,24 +25,32 @@ PORTS_OF_AHCI = 6
 
 
 @dataclass(slots=True)
-class _Bus:
+class Slots:
     """The guest's root bus, and which of its slots are still free."""
 
     name: str
     free: list[int] = field(default_factory=lambda: list(SLOTS))
 
-    def at(self, slot: int) -> str:
-        """The properties that put a device there."""
-        return f"bus={self.name},addr={slot:#x}"
-
-    def next(self) -> str:
-        """The properties that put a device into the next free slot."""
+    def next(self) -> int:
+        """The next free slot. Raises ConfigurationError where there is none."""
         if not self.free:
             raise ConfigurationError(
                 f"the guest has more devices than its bus {self.name} has slots",
                 hint="fewer [[guest.disks]], [[guest.networks]] or [[devices]]",
             )
-        return self.at(self.free.pop(0))
+        return self.free.pop(0)
+
+
+class _Bus(Slots):
+    """The same in QEMU's words."""
+
+    def at(self, slot: int) -> str:
+        """The properties that put a device there."""
+        return f"bus={self.name},addr={slot:#x}"
+
+    def anywhere(self) -> str:
+        """The properties that put a device into the next free slot."""
+        return self.at(self.next())
 
 
 def command(order: Order, found: Capabilities) -> tuple[str, ...]:
@@ -124,7 +132,7 @@ def _storage(guest: Guest, found: Capabilities, bus: _Bus) -> Iterator[str]:
         if disk.interface is DiskInterface.SATA:
             sata += (*drive, "-device", f"ide-hd,{next(places)},drive=drive-{name},id={name}{_boot(disk)}")
             continue
-        where = bus.next() if virtio else bus.at(FIRST_DISK)
+        where = bus.anywhere() if virtio else bus.at(FIRST_DISK)
         virtio += 1
         scsi = ",scsi=off" if found.old and "scsi" in found.disk_options else ""
         yield from (*drive, "-device", f"virtio-blk-pci,{where}{scsi},drive=drive-{name},id={name}{_boot(disk)}")
@@ -134,7 +142,7 @@ def _storage(guest: Guest, found: Capabilities, bus: _Bus) -> Iterator[str]:
         sata += (*_drive(Disk(cdrom.path, readonly=True), name), "-device", device)
     drives = sata.count("-drive")
     for number in range((drives + PORTS_OF_AHCI - 1) // PORTS_OF_AHCI):
-        yield from ("-device", f"ahci,id=ahci{number},{bus.next() if number else bus.at(AHCI)}")
+        yield from ("-device", f"ahci,id=ahci{number},{bus.anywhere() if number else bus.at(AHCI)}")
     yield from sata
 
 
@@ -163,7 +171,7 @@ def _networks(order: Order, bus: _Bus) -> Iterator[str]:
     for number, network in enumerate(order.guest.networks):
         mac = network.mac or stable_mac(order.setup, network.tap)
         yield from ("-netdev", f"tap,id=hostnet{number},ifname={escape(network.tap)},script=no,downscript=no")
-        yield from ("-device", f"{network.model},netdev=hostnet{number},id=net{number},mac={mac},{bus.next()}")
+        yield from ("-device", f"{network.model},netdev=hostnet{number},id=net{number},mac={mac},{bus.anywhere()}")
 
 
 def stable_mac(setup: str, tap: str) -> str:
@@ -175,14 +183,11 @@ def stable_mac(setup: str, tap: str) -> str:
 def _passed(devices: Sequence[Device], found: Capabilities, bus: _Bus) -> Iterator[str]:
     """The functions of one host slot stay together behind a root port of their own; those that are part of the chipset
     (bus 0, as the article's USB controllers) go on the root bus."""
-    slots: dict[str, list[Device]] = {}
-    for device in devices:
-        slots.setdefault(slot_of(device.address), []).append(device)
     port = 0
-    for slot, together in slots.items():
-        if bus.name == "pci.0" or slot.split(":")[1] == "00":
+    for slot, together in host_slots(devices).items():
+        if on_root_bus(bus.name, slot):
             for device in together:
-                yield from ("-device", f"{_vfio(device)},{bus.next()}")
+                yield from ("-device", f"{_vfio(device)},{bus.anywhere()}")
             continue
         kind = "ioh3420" if found.old else "pcie-root-port"
         where = f"bus={bus.name},addr={ROOT_PORTS - port // 8:x}.{port % 8}"
@@ -191,14 +196,29 @@ def _passed(devices: Sequence[Device], found: Capabilities, bus: _Bus) -> Iterat
         yield from _behind(f"root{port}", together)
 
 
-def _behind(port: str, together: Sequence[Device]) -> Iterator[str]:
+def host_slots(devices: Sequence[Device]) -> dict[str, list[Device]]:
+    """The functions by the slot of the host that they are in."""
+    slots: dict[str, list[Device]] = {}
+    for device in devices:
+        slots.setdefault(slot_of(device.address), []).append(device)
+    return slots
+
+
+def on_root_bus(bus: str, slot: str) -> bool:
+    """Whether the functions of a host slot go on the guest's root bus: those that are part of the host's chipset do."""
+    return bus == "pci.0" or slot.split(":")[1] == "00"
+
+
+def numbered(together: Sequence[Device]) -> list[tuple[int, Device]]:
     """Functions keep their numbers; without a function 0, which a guest looks for first, they are numbered anew."""
     ordered = sorted(together, key=lambda device: sort_key(device.address))
     numbers = [int(device.address[-1]) for device in ordered]
-    if 0 not in numbers:
-        numbers = list(range(len(ordered)))
-    for number, device in zip(numbers, ordered, strict=True):
-        several = ",multifunction=on" if number == 0 and len(ordered) > 1 else ""
+    return list(zip(numbers if 0 in numbers else range(len(ordered)), ordered, strict=True))
+
+
+def _behind(port: str, together: Sequence[Device]) -> Iterator[str]:
+    for number, device in numbered(together):
+        several = ",multifunction=on" if number == 0 and len(together) > 1 else ""
         yield from ("-device", f"{_vfio(device)},bus={port},addr=00.{number}{several}")
 
 

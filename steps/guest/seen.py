@@ -32,7 +32,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """It was started and gave no usable answer: why, and whether that is because it has ended."""
+    """It was started and gave no usable answer: why, and whether that is because it has ended. With `unasked` who keeps
+    it could not be asked, and it is not known whether one was started."""
 
     why: str
     ended: bool
+    unasked: bool = False

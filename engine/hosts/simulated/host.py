@@ -14,7 +14,7 @@ from engine.hosts.base import Attributes
 from engine.hosts.processes import ProcessTree
 from engine.hosts.simulated import attributes, boot, create, description, faults, generators, loaders, qemu
 from engine.hosts.simulated.boot import Chosen, Entry
-from engine.hosts.simulated.doubles import base, ip, kmod, system
+from engine.hosts.simulated.doubles import base, ip, kmod, system, virsh
 from engine.hosts.simulated.machine import DESCRIPTION, Machine
 from engine.hosts.simulated.parts import Description
 from engine.hosts.simulated.qemu_help import parse_version
@@ -28,6 +28,7 @@ DOUBLES: Mapping[str, base.Double] = {
     **kmod.DOUBLES,
     **system.DOUBLES,
     **ip.DOUBLES,
+    **virsh.DOUBLES,
 }
 
 
