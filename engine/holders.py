@@ -75,7 +75,11 @@ def strangers(host: ChangeableHost, setup: Setup, groups: Iterable[int]) -> list
     """The holders that vfiostate did not start: any process but our guest, and our guest where no start is standing."""
     guest = setup.config.get("guest")
     name = str(guest["name"]) if guest else ""
-    ours = guest_process(host, setup)
+    try:
+        ours = guest_process(host, setup)
+    except ConnectionError:
+        # Which of them is our guest cannot be told: whoever asks for the guest itself hears why.
+        return []
     known = ours is not None and started_by_us(setup, name, host.boot_id)
     found = {holder.pid: holder for holder in holders(host, groups)}
     if ours is not None and known:
