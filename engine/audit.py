@@ -114,7 +114,7 @@ def _products(session: Session, setup: Setup) -> Iterator[Difference]:
     last: dict[str, tuple[Deed, str | None]] = {}
     for deed in setup.deeds.values():
         # What is told apart by its lines is written by others too, such as GRUB's environment block by every boot.
-        if deed.result == "done" and deed.standing and not deed.planned and not _by_lines(deed):
+        if deed.result == "done" and deed.standing and not deed.planned and not _others_write(deed):
             last |= {path: (deed, sha) for path, sha in deed.after.items()}
     for path, (deed, sha) in last.items():
         if sha is None:
@@ -125,15 +125,25 @@ def _products(session: Session, setup: Setup) -> Iterator[Difference]:
         if now is None:
             hint = f"make it anew: `{' '.join(deed.action.get('argv', ()))}`"
             yield Difference("product-gone", path, f"sha256 {sha[:12]}", "it is gone", hint, deed.seq, grave=True)
+        elif _for_users(deed):
+            found = "it was edited since vfiostate had it made"
+            hint = "nothing is overwritten: a rollback stops there and asks; undo the edit, or leave it"
+            yield Difference("product-edited", path, f"sha256 {sha[:12]}", found, hint, deed.seq)
         else:
             found = "it was made anew since"
             hint = "nothing, where nothing else is said of it"
             yield Difference("made-anew", path, f"sha256 {sha[:12]}", found, hint, deed.seq, note=True)
 
 
-def _by_lines(deed: Deed) -> bool:
+def _others_write(deed: Deed) -> bool:
+    """Told apart by its lines, or there only as long as something runs."""
     undo = deed.action.get("undo")
-    return isinstance(undo, Mapping) and bool(undo.get("lines"))
+    return isinstance(undo, Mapping) and (bool(undo.get("lines")) or undo.get("type") == "shutdown")
+
+
+def _for_users(deed: Deed) -> bool:
+    undo = deed.action.get("undo")
+    return isinstance(undo, Mapping) and bool(undo.get("unchanged"))
 
 
 def _thorough(session: Session, setup: Setup, reached: Mapping[State, int]) -> list[Question]:

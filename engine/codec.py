@@ -16,6 +16,7 @@ from steps.actions import (
     RemoveFile,
     RequestReboot,
     RunCommand,
+    Shutdown,
     StartProcess,
     StopProcess,
     Write,
@@ -31,13 +32,15 @@ ACTIONS: Mapping[str, type[Action]] = {
     "write_attribute": WriteAttribute,
     "start_process": StartProcess,
     "stop_process": StopProcess,
+    "shutdown": Shutdown,
     "request_reboot": RequestReboot,
 }
-UNDOS: Mapping[str, type[Keep | Inverse | Regenerate | Write]] = {
+UNDOS: Mapping[str, type[Keep | Inverse | Regenerate | Write | Shutdown]] = {
     "keep": Keep,
     "inverse": Inverse,
     "regenerate": Regenerate,
     "write": Write,
+    "shutdown": Shutdown,
 }
 NAMES = {cls: name for name, cls in (*ACTIONS.items(), *UNDOS.items())}
 
@@ -106,7 +109,7 @@ def describe(action: Action) -> str:
             return f"write {action.value.strip() or 'a newline'} to {action.path}"
         case StartProcess():
             return f"start {action.name} ({action.argv[0]})"
-        case StopProcess():
+        case StopProcess() | Shutdown():
             return f"stop {action.name}"
         case RequestReboot():
             return "ask the host to reboot"

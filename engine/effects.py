@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from engine.hosts.base import Attributes, ChangeableHost, OutcomeUnknown
 from engine.images import fingerprint
 from engine.signals import InterruptedByUser
-from engine.stopping import stop_guest
+from engine.stopping import shut_down, stop_guest
 from journal.errors import DriftError, NotRootError, VfiostateError
 from steps.actions import (
     Action,
@@ -20,6 +20,7 @@ from steps.actions import (
     RemoveFile,
     RequestReboot,
     RunCommand,
+    Shutdown,
     StartProcess,
     StopProcess,
     WriteAttribute,
@@ -110,6 +111,8 @@ def _carry_out(host: ChangeableHost, action: Action, on_line: Callable[[str], No
             return Effect("done", f"pid {host.start(action)}")
         case StopProcess():
             return Effect("done", stop_guest(host, action.name, action.timeout))
+        case Shutdown():
+            return Effect("done", shut_down(host, action))
         case RequestReboot():
             host.request_reboot()
             return Effect("done")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine import decide, undo
+from engine import decide_commands, undo
 from engine.hosts.base import OFFLINE
 from engine.session import Session
 from engine.setup import Deed, Setup
@@ -55,7 +55,7 @@ def make_at_home(session: Session) -> None:
     deeds = provisional(session.setup)
     if deeds and session.host.booted:
         why = "a rescue system made it; this host makes it as it was"
-        undo.take_back(session, [decide.again(session, deed, why) for deed in reversed(deeds)])
+        undo.take_back(session, [decide_commands.again(session, deed, why) for deed in reversed(deeds)])
 
 
 def token_running(session: Session, setup: Setup) -> bool:

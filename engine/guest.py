@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine import stopping
 from engine.advance import advance, notice_config, prepare
 from engine.attempt import NO_ATTEMPT, Outcome, fire
 from engine.hosts.base import ChangeableHost
-from engine.stopping import QUIT_WAIT
 from journal.errors import ActionFailedError, ConfigurationError, RefusedError
 from journal.events import Kind
-from steps.actions import StopProcess
 from steps.base import Finding, Severity, State
 from steps.config import Config, Guest
-from steps.guest import monitor
+from steps.guest import monitor, way_of
 from steps.guest.base import Order
-from steps.guest.monitor import PciFunction, Seen, Silence
-from steps.run import RUNNER, RunStep
+from steps.guest.seen import PciFunction, Seen, Silence
+from steps.run import RunStep
 
 if TYPE_CHECKING:
     from engine.session import Session
+    from engine.setup import Setup
 
 
 @dataclass(frozen=True, slots=True)
 class GuestStatus:
-    """What a guest is at this moment: `pid` and `uptime` (seconds) are None where it does not run; `status` is QMP's
+    """What a guest is at this moment: `pid` and `uptime` (seconds) are None where it does not run; `status` is its own
     word, `silence` why there is none; `missing` the configured devices that it does not show."""
 
     name: str
@@ -46,6 +45,11 @@ def guest_of(config: Config) -> Guest:
             "the configuration has no guest", hint="add [guest] to the configuration; `vfiostate init` writes one"
         )
     return config.guest
+
+
+def order_of(session: Session, guest: Guest) -> Order:
+    """The guest as one of the present setup."""
+    return Order(guest, (), session.setup.id)
 
 
 def start(session: Session) -> Outcome:
@@ -85,7 +89,7 @@ def start_install(session: Session) -> tuple[Finding, ...]:
             session.scribe.flush()
         wrong = [found for found in step.verify(brief, step.probe(session.host, brief)) if _grave(found)]
         if wrong:
-            session.host.kill(guest.name, timeout=QUIT_WAIT)
+            stopping.switch_off(session.host, way_of(guest).stop(order_of(session, guest), "it did not come up"))
             _record(session, "died", wrong[0].message)
             raise ActionFailedError(wrong[0].message, hint=wrong[0].hint, evidence=wrong[0].evidence)
         _record(session, "start", f"{guest.name}, without the devices, on VNC {guest.vnc}")
@@ -121,10 +125,10 @@ def stop(session: Session) -> str:
     with session.scribe.witness():
         recover(session)
         guest = guest_of(session.config)
-        if session.host.alive(guest.name) is None and session.setup.state is not State.RUNNING:
-            session.host.kill(guest.name, timeout=0.0)
+        action = way_of(guest).stop(order_of(session, guest), "asked for by the user")
+        if way_of(guest).process(session.host, guest.name) is None and session.setup.state is not State.RUNNING:
+            stopping.tidy(session.host, action)
             return "it did not run"
-        action = StopProcess(guest.name, "asked for by the user", guest.stop_timeout)
         before = session.journal.head().seq
         try:
             perform(session, State.RUNNING, NO_ATTEMPT, (action,))
@@ -143,31 +147,29 @@ def survey(host: ChangeableHost, config: Config) -> GuestStatus:
     from engine.launch import uptime
 
     guest = guest_of(config)
-    order = Order(guest, (), "")
-    pid = host.alive(guest.name)
+    running = way_of(guest)
+    log = running.log(guest.name)
+    try:
+        pid = running.process(host, guest.name)
+    except ConnectionError as error:
+        return GuestStatus(guest.name, None, silence=str(error), log=monitor.last_lines(host, log))
     if pid is None:
-        return GuestStatus(guest.name, None, log=monitor.last_lines(host, order.log))
-    seen = monitor.look(host, order)
+        return GuestStatus(guest.name, None, log=monitor.last_lines(host, log))
+    seen = running.look(host, Order(guest, (), ""))
     if isinstance(seen, Seen):
         missing = tuple(monitor.absent(Order(guest, config.devices, ""), seen))
         return GuestStatus(guest.name, pid, uptime(pid), seen.status, None, seen.functions, missing)
     why = seen.why if isinstance(seen, Silence) else "it has just ended"
-    return GuestStatus(guest.name, pid, uptime(pid), silence=why, log=monitor.last_lines(host, order.log))
+    return GuestStatus(guest.name, pid, uptime(pid), silence=why, log=monitor.last_lines(host, log))
 
 
-def command_of(host: ChangeableHost, config: Config, setup: str, install: bool) -> tuple[str, tuple[Finding, ...]]:
-    """The command that would start the guest, for reading and for a shell, and what stands against it."""
-    order = Order(guest_of(config), () if install else config.devices, setup, install)
-    found = RUNNER.ask(host, order)
-    return shown(RUNNER.start(order, found).argv), RUNNER.missing(order, found)
-
-
-def shown(argv: tuple[str, ...]) -> str:
-    """An argument list as a shell command, one option a line."""
-    lines = [shlex.quote(argv[0])]
-    for word in argv[1:]:
-        if word.startswith("-"):
-            lines.append(f"  {word}")
-        else:
-            lines[-1] += f" {shlex.quote(word)}"
-    return " \\\n".join(lines)
+def command_of(
+    host: ChangeableHost, config: Config, setup: Setup | None, install: bool
+) -> tuple[str, tuple[Finding, ...]]:
+    """The command that would start the guest, or its domain, for reading; and what stands against it."""
+    left = {} if setup is None else {**setup.produced, **setup.written}
+    devices = () if install else config.devices
+    order = Order(guest_of(config), devices, "" if setup is None else setup.id, install, left)
+    running = way_of(order.guest)
+    found = running.ask(host, order)
+    return running.shown(order, found), running.missing(order, found)

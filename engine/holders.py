@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.hosts.base import ChangeableHost
 from steps.base import Host
+from steps.guest import way
+from steps.guest.base import Way
 
 if TYPE_CHECKING:
-    from engine.setup import Setup
+    from engine.setup import Deed, Setup
 
 NODES = "/dev/vfio"
 _GROUP = re.compile(rf"{NODES}/(\d+)")
@@ -58,11 +60,26 @@ def _name(host: Host, pid: str) -> str:
     return "it has ended"
 
 
+def way_to_run(setup: Setup) -> Way[Any]:
+    """The way that the guest of a setup is run. A journal of before there were several says nothing of it."""
+    return way(str((setup.config.get("guest") or {}).get("backend", "qemu")))
+
+
+def guest_process(host: ChangeableHost, setup: Setup) -> int | None:
+    """The pid of the guest, None where none is configured or runs. Raises ConnectionError where it cannot be told."""
+    guest = setup.config.get("guest")
+    return way_to_run(setup).process(host, str(guest["name"])) if guest else None
+
+
 def strangers(host: ChangeableHost, setup: Setup, groups: Iterable[int]) -> list[Holder]:
     """The holders that vfiostate did not start: any process but our guest, and our guest where no start is standing."""
     guest = setup.config.get("guest")
     name = str(guest["name"]) if guest else ""
-    ours = host.alive(name) if name else None
+    try:
+        ours = guest_process(host, setup)
+    except ConnectionError:
+        # Which of them is our guest cannot be told: whoever asks for the guest itself hears why.
+        return []
     known = ours is not None and started_by_us(setup, name, host.boot_id)
     found = {holder.pid: holder for holder in holders(host, groups)}
     if ours is not None and known:
@@ -74,5 +91,14 @@ def strangers(host: ChangeableHost, setup: Setup, groups: Iterable[int]) -> list
 
 def started_by_us(setup: Setup, name: str, boot: str) -> bool:
     """Whether the last thing that the journal says of a guest in this boot is that it was started."""
-    about = [deed for deed in setup.deeds.values() if deed.action.get("name") == name and deed.boot == boot]
-    return bool(about) and about[-1].action["type"] == "start_process" and about[-1].standing
+    about = [deed for deed in setup.deeds.values() if _guest_of(deed) == name and deed.boot == boot]
+    return bool(about) and about[-1].action["type"] in ("start_process", "run_command") and about[-1].standing
+
+
+def _guest_of(deed: Deed) -> str | None:
+    """The guest that a deed starts or stops: a command starts one when its undo shuts one down."""
+    undo = deed.action.get("undo")
+    if isinstance(undo, Mapping) and undo.get("type") == "shutdown":
+        return str(undo["name"])
+    name = deed.action.get("name")
+    return None if name is None else str(name)

@@ -19,7 +19,7 @@ from steps.base import Finding, Severity, State
 from steps.resume_service import LINK, UNIT
 
 if TYPE_CHECKING:
-    from engine.decide import Decision
+    from engine.decision import Decision
     from engine.session import Session
 
 # Told by `advance` itself, with the guest's last words.

@@ -19,6 +19,7 @@ from steps.actions import (
     RemoveFile,
     RequestReboot,
     RunCommand,
+    Shutdown,
     StartProcess,
     StopProcess,
     Write,
@@ -74,9 +75,9 @@ def undoing(action: Action) -> str:
             return f"nothing to undo: {reason}"
         case WriteAttribute(undo=Write(path=path, value=value)):
             return f"write {_value(value)} to {path}"
-        case StartProcess():
+        case RunCommand(undo=Shutdown()) | StartProcess():
             return "it is stopped, politely first"
-        case StopProcess():
+        case StopProcess() | Shutdown():
             return "nothing to undo: what ran is gone"
         case RequestReboot():
             return "nothing to undo: a reboot changes no file"

@@ -9,10 +9,11 @@ from typing import Any
 
 from engine.difference import Difference
 from engine.drift import again
-from engine.holders import strangers
+from engine.holders import guest_process, strangers, way_to_run
 from engine.hosts.base import ChangeableHost
 from engine.setup import Setup
 from steps.base import Host, State
+from steps.by_address import KEPT
 from steps.pci import DEVICES, Function, list_functions, read_function
 
 VFIO = "vfio-pci"
@@ -82,8 +83,11 @@ def _driver(setup: Setup, function: Function, reached: Mapping[State, int]) -> I
 def _override(
     setup: Setup, function: Function, before: str | None, reached: Mapping[State, int]
 ) -> Iterator[Difference]:
-    """Another tool's choice of a driver. Ours is vfio-pci, from `bound` on; what was set before we came is known."""
-    allowed = {None, before, *([VFIO] if setup.state.rank >= State.REBOOTED.rank else [])}
+    """Another tool's choice of a driver. Ours is vfio-pci, from `bound` on, and the stub driver from the boot on where
+    the device is taken by its address; what was set before we came is known."""
+    kept = setup.remembered.get(State.STUBBED.value, {})
+    early = kept.get("stub") if function.address in kept.get(KEPT, "").split() else None
+    allowed = {None, before, early, *([VFIO] if setup.state.rank >= State.REBOOTED.rank else [])}
     if function.driver_override in allowed:
         return
     path = f"{DEVICES}/{function.address}/driver_override"
@@ -99,8 +103,8 @@ def guest(host: ChangeableHost, setup: Setup, reached: Mapping[State, int]) -> I
     wanted = setup.config.get("guest")
     name = str(wanted["name"]) if wanted else ""
     since = reached.get(setup.state, 0)
-    if setup.state is State.RUNNING and setup.boot == host.boot_id and host.alive(name) is None:
-        found = f"it does not run (any more); its last words: /run/vfiostate/{name}.log"
+    if setup.state is State.RUNNING and setup.boot == host.boot_id and guest_process(host, setup) is None:
+        found = f"it does not run (any more); its last words: {way_to_run(setup).log(name)}"
         hint = "`vfiostate advance` starts it; `vfiostate guest stop` agrees with it"
         yield Difference("guest-stopped", f"guest {name}", "it runs", found, hint, since)
     for holder in strangers(host, setup, groups(host, setup)):

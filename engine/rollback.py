@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from engine import signals, undo
 from engine.attempt import fire
-from engine.decide import Decision, decide
+from engine.decide import decide
+from engine.decision import Decision
 from engine.ending import finish_rollback, provisional, token_running
 from engine.noticed import before_rollback
 from engine.recovery import recover

@@ -95,6 +95,7 @@ class Session:
             setup.acted,
             self.choice.trial,
             self.choice.again,
+            setup.produced,
         )
 
     def begin_setup(self, config: Config) -> Setup:

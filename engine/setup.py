@@ -120,6 +120,17 @@ class Setup:
         return None
 
     @property
+    def produced(self) -> dict[str, str]:
+        """Files that commands of ours made: path -> sha256 as the last of them left it."""
+        found: dict[str, str] = {}
+        for deed in self.deeds.values():
+            if deed.result == "done" and deed.standing and not deed.planned:
+                for path, sha in deed.after.items():
+                    found.pop(path, None)
+                    found |= {path: sha} if sha is not None else {}
+        return found
+
+    @property
     def acted(self) -> str:
         """The boot in which the last action was begun; empty where none was."""
         return next((deed.boot for deed in reversed(self.deeds.values())), "")

@@ -6,6 +6,8 @@ import time
 
 from engine import signals
 from engine.hosts.base import ChangeableHost
+from steps.actions import Shutdown, StopProcess
+from steps.base import Host
 
 # Seconds: for an answer of QMP, for QEMU to end once it was told to quit, and between two looks.
 ASK = 10.0
@@ -28,6 +30,65 @@ def stop_guest(host: ChangeableHost, name: str, timeout: float) -> str:
         how = "it did not answer and was ended by a signal"
     host.kill(name, timeout=QUIT_WAIT)  # what has ended leaves files and device nodes to give back
     return how
+
+
+def shut_down(host: ChangeableHost, action: Shutdown) -> str:
+    """End what another program keeps running. Returns how it ended.
+
+    Raises TimeoutError when nothing ends it, ConnectionError when its keeper does not answer, InterruptedByUser (it
+    goes on) when a signal came meanwhile.
+    """
+    if not runs(host, action):
+        return "it did not run"
+    asked = host.run(action.ask, timeout=ASK + action.timeout)
+    if asked.ok and _ended(host, action, action.timeout):
+        return "it shut itself down"
+    _force(host, action)
+    if asked.ok:
+        return f"it did not shut down within {action.timeout:g} s and was switched off"
+    return "it could not be asked to shut down and was switched off"
+
+
+def runs(host: Host, action: Shutdown) -> bool:
+    """Whether it runs, in the words of who keeps it. Raises ConnectionError when that cannot be told."""
+    try:
+        answer = host.query(action.look, timeout=ASK)
+    except TimeoutError as error:
+        raise ConnectionError(f"{' '.join(action.look)} gave no answer within {ASK:g} s") from error
+    if not answer.ok:
+        said = answer.stderr.decode(errors="replace").strip().replace("\n", "; ") or f"exit status {answer.status}"
+        raise ConnectionError(f"{' '.join(action.look)}: {said}")
+    return action.key in (line.strip() for line in answer.text.splitlines())
+
+
+def _force(host: ChangeableHost, action: Shutdown) -> None:
+    host.run(action.force, timeout=ASK + QUIT_WAIT)
+    if not _ended(host, action, QUIT_WAIT):
+        raise TimeoutError(f"{action.name} cannot be ended: {' '.join(action.force)}")
+
+
+def _ended(host: ChangeableHost, action: Shutdown, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while runs(host, action):
+        if time.monotonic() > deadline:
+            return False
+        signals.check()
+        time.sleep(POLL)
+    return True
+
+
+def switch_off(host: ChangeableHost, action: StopProcess | Shutdown) -> None:
+    """End at once what an action would end politely: a guest that did not come up has nothing to lose."""
+    if isinstance(action, StopProcess):
+        host.kill(action.name, timeout=QUIT_WAIT)
+    elif runs(host, action):
+        _force(host, action)
+
+
+def tidy(host: ChangeableHost, action: StopProcess | Shutdown) -> None:
+    """Give back and remove what a guest left that has ended by itself; who keeps one does that by itself."""
+    if isinstance(action, StopProcess):
+        host.kill(action.name, timeout=0.0)
 
 
 def _told(host: ChangeableHost, name: str, command: str, timeout: float) -> bool | None:

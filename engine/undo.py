@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine import effects, images
 from engine.codec import describe, encode, finding_data
-from engine.decide import Decision, Way, conflicts
+from engine.decide import conflicts
+from engine.decision import Decision, Way
 from engine.hosts.base import Attributes
 from engine.setup import Deed
 from journal.errors import ActionFailedError, DriftError, Exit

@@ -22,12 +22,15 @@ class Inverse:
     With `lines`, what the command produced is put back byte for byte while it is as the command left it; where it has
     changed since, the command is run only while the file still has one of these lines: else what ours did is gone.
     `lasting` is for what outlasts the boot and is in no file of ours: the command is run in any boot.
+    With `unchanged`, the command is run only while what the command produced is as the command left it: where somebody
+    else has changed it since, the user decides, for undoing would take theirs away too.
     """
 
     argv: tuple[str, ...]
     timeout: float = 120.0
     lines: tuple[str, ...] = ()
     lasting: bool = False
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,23 @@ class Write:
 
     path: str
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """End what another program keeps running, such as a guest of libvirt: by `ask`, after `timeout` seconds by `force`.
+
+    `look` only reads, and prints the keys of all that runs there, one a line: it has ended when `key` is not among
+    them. An action of its own, and the undo of the command that started it. Not undone: what ran is gone.
+    """
+
+    name: str
+    why: str
+    look: tuple[str, ...]
+    key: str
+    ask: tuple[str, ...]
+    force: tuple[str, ...]
+    timeout: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +113,7 @@ class RunCommand:
 
     argv: tuple[str, ...]
     why: str
-    undo: Inverse | Regenerate | Keep
+    undo: Inverse | Regenerate | Keep | Shutdown
     produces: tuple[str, ...] = ()
     timeout: float = 600.0
 
@@ -151,4 +171,4 @@ class RequestReboot:
     why: str
 
 
-Action = EditFile | RemoveFile | RunCommand | WriteAttribute | StartProcess | StopProcess | RequestReboot
+Action = EditFile | RemoveFile | RunCommand | WriteAttribute | StartProcess | StopProcess | Shutdown | RequestReboot

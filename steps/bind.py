@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from journal.errors import Exit
-from steps import bind_service, cmdline, devices, groups, guards
+from steps import bind_service, by_address, cmdline, devices, groups, guards
 from steps.actions import Action, Keep, RunCommand, Write, WriteAttribute
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.bind_service import ServiceFacts
@@ -122,7 +122,7 @@ def _findings(brief: Brief, facts: BindFacts) -> tuple[Finding, ...]:
             found.append(_no_group(function))
         if not function.has_override:
             found.extend(_new_id_takes_more(brief, function, facts))
-        if _overridden(function) and not ours:
+        if _overridden(function) and not ours and function.address not in by_address.remembered(brief):
             found.append(_adopted_override(function))
         found.extend(_foreign_override(brief, function))
     return tuple(found)
@@ -268,6 +268,8 @@ def _new_id_takes_more(brief: Brief, function: Function, facts: BindFacts) -> It
 def _foreign_override(brief: Brief, function: Function) -> Iterator[Finding]:
     """Another tool's choice of a driver, made since `checked` looked: it is not overwritten."""
     if function.driver_override in (None, VFIO) or function.driver == VFIO:
+        return
+    if function.driver_override == brief.config.stub.value and function.address in by_address.remembered(brief):
         return
     checked = brief.remembered.get(State.CHECKED.value, {})
     was = devices.remembered_override(checked.get("devices", ""), function.address)

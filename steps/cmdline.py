@@ -104,8 +104,9 @@ def is_safe(token: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the command line of the next boot must say. `ids` are `vendor:device`; `module_ids` are those that
-    modprobe.d gives the stub driver now: ids on the command line come after them and win, so they are carried along.
+    """What the command line of the next boot must say. `ids` are `vendor:device`, none where no device is taken by one;
+    `module_ids` are those that modprobe.d gives the stub driver now: ids on the command line come after them and win,
+    so they are carried along.
     """
 
     setup: str
@@ -144,7 +145,7 @@ def merge(in_force: Sequence[str], wanted: Wanted) -> Merged:
     there = ids_in_force(in_force, wanted.stub)
     kept = wanted.module_ids if there is None else there
     all_ids = tuple(dict.fromkeys((*kept, *(each.lower() for each in wanted.ids))))
-    if all_ids:
+    if wanted.ids:
         want(f"{wanted.stub.value}.ids={','.join(all_ids)}", there is not None and set(all_ids) <= set(there))
     return Merged(tuple(tokens), tuple(adopted))
 

@@ -83,10 +83,12 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """The virtual machine. `memory` is MiB; `firmware` a BIOS image for -bios, `ovmf_code`/`ovmf_vars` a UEFI pair;
-    `user` the account QEMU runs as (`root` only when said so); `args` are appended as they are."""
+    """The virtual machine. `backend` is the way to run it (a module of steps.guest); `memory` is MiB; `firmware` a BIOS
+    image for -bios, `ovmf_code`/`ovmf_vars` a UEFI pair; `user` the account QEMU runs as (`root` only when said so);
+    `args` are appended as they are."""
 
     name: str = "guest"
+    backend: str = "qemu"
     binary: str = "qemu-system-x86_64"
     accel: Accel = Accel.KVM
     machine: str = "q35"

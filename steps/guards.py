@@ -76,15 +76,20 @@ def _identical(config: Config, facts: DeviceFacts) -> Iterator[Finding]:
         twins = [function for function in facts.listed if function.id == id_ and function.address not in own]
         if not twins:
             continue
-        allowed = id_ in config.allow.identical_ids or {f.address for f in twins} <= set(config.allow.identical_ids)
-        yield Finding(
-            "identical-ids",
-            Severity.WARNING if allowed else Severity.REFUSAL,
-            f"{', '.join(function.address for function in twins)} also is {id_}: the stub driver takes by id, so"
-            " it would take the host's card too.",
-            tuple(describe(function) for function in twins),
-            f'If the host can do without it, say so: [allow] identical_ids = ["{id_}"].' if not allowed else "",
-        )
+        others = ", ".join(function.address for function in twins)
+        evidence = tuple(describe(function) for function in twins)
+        if id_ in config.allow.identical_ids or {f.address for f in twins} <= set(config.allow.identical_ids):
+            message = f"{others} also is {id_}: the stub driver takes by id, so it would take the host's card too."
+            yield Finding("identical-ids", Severity.WARNING, message, evidence)
+        elif all(function.has_override for function in facts.configured(config) if function.id == id_):
+            message = f"{others} also is {id_}: it stays with the host, and ours is taken by its address."
+            yield Finding("identical-ids", Severity.NOTE, message, evidence)
+        else:
+            message = (
+                f"{others} also is {id_}, and this kernel has no driver_override to tell them apart: both would go."
+            )
+            hint = f'If the host can do without it, say so: [allow] identical_ids = ["{id_}"].'
+            yield Finding("identical-ids", Severity.REFUSAL, message, evidence, hint)
 
 
 def _bridge(function: Function) -> Iterator[Finding]:

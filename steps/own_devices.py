@@ -1,4 +1,5 @@
-"""What the host needs for itself: the network card of its default route, and the graphics cards that stay with it.
+"""What the host needs for itself: the network card of its default route, the graphics cards that stay with it, and the
+devices that have a twin which goes.
 
 A boot after which one of them has no driver any more is no success, even if every guest's device is where it should be.
 """
@@ -12,7 +13,8 @@ from steps.base import Finding, Host, Severity
 from steps.nics import default_interfaces, network_uses
 from steps.pci import list_functions, read_function
 
-NETWORK, DISPLAY = "network.", "display."
+NETWORK, DISPLAY, TWIN = "network.", "display.", "twin."
+_NAMES = {NETWORK: "network card", DISPLAY: "graphics card", TWIN: "device of the same id as a guest's"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,9 @@ class OwnDevices:
     routed: bool
 
 
-def remembered(host: Host, configured: Collection[str]) -> dict[str, str]:
-    """What is to be found again after the reboot: `network.ADDRESS` and `display.ADDRESS` -> driver."""
+def remembered(host: Host, configured: Collection[str], twins: Collection[str] = ()) -> dict[str, str]:
+    """What is to be found again after the reboot: `network.ADDRESS`, `display.ADDRESS` and, of `twins` that stay while
+    their likes go, `twin.ADDRESS` -> driver."""
     routed = {address for address, uses in network_uses(host).items() if any(use.via for use in uses)}
     found = {}
     for function in list_functions(host):
@@ -35,12 +38,14 @@ def remembered(host: Host, configured: Collection[str]) -> dict[str, str]:
             found[f"{NETWORK}{function.address}"] = function.driver
         if function.is_display:
             found[f"{DISPLAY}{function.address}"] = function.driver
+        elif function.address in twins:
+            found[f"{TWIN}{function.address}"] = function.driver
     return found
 
 
 def read(host: Host, kept: Mapping[str, str]) -> OwnDevices:
     """Look for them again."""
-    addresses = dict.fromkeys(key.partition(".")[2] for key in kept if key.startswith((NETWORK, DISPLAY)))
+    addresses = dict.fromkeys(key.partition(".")[2] for key in kept if key.startswith(tuple(_NAMES)))
     functions = ((address, read_function(host, address)) for address in addresses)
     drivers = {address: function.driver if function is not None else None for address, function in functions}
     return OwnDevices(drivers, bool(default_interfaces(host)))
@@ -50,9 +55,9 @@ def judge(kept: Mapping[str, str], now: OwnDevices) -> Iterator[Finding]:
     """What the host had and has not any more."""
     for key, driver in kept.items():
         use, _, address = key.partition(".")
-        if f"{use}." not in (NETWORK, DISPLAY) or now.drivers.get(address) == driver:
+        if f"{use}." not in _NAMES or now.drivers.get(address) == driver:
             continue
-        what = "network card" if f"{use}." == NETWORK else "graphics card"
+        what = _NAMES[f"{use}."]
         found = now.drivers.get(address) or "no driver"
         yield _refusal(
             f"host-lost-{use}",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from journal.errors import Exit
-from steps import cmdline, own_devices, trial
+from steps import by_address, cmdline, own_devices, trial
 from steps.base import Brief, Finding, Severity, State
 from steps.boot.base import BootFacts, BootLoader
 from steps.config import Config, Stub
@@ -268,6 +268,7 @@ def _native_won(kept: Mapping[str, str], facts: RebootFacts, config: Config, dev
         ]
         if not image.has_file(CONF) or not image.has_module(stub):
             hint = f"The initramfs was rebuilt without {stub} or {CONF}: something else has changed it. {BACK}"
+        evidence += by_address.evidence(kept, device.address, image)
     elif image is not None:
         evidence.append(image.trouble)
     return _refusal(

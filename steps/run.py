@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from steps.actions import Action, RunCommand, StartProcess
+from steps.actions import Action, RunCommand
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.config import Accel, Disk, Guest
-from steps.guest import access, last_words, monitor, network, vfio
+from steps.guest import access, last_words, monitor, network, vfio, way_of
 from steps.guest.access import Account, FileFact
-from steps.guest.base import Order
-from steps.guest.capabilities import Capabilities
-from steps.guest.monitor import Seen, Silence
+from steps.guest.base import Given, Order
 from steps.guest.network import NetworkFact
-from steps.guest.qemu import Qemu
+from steps.guest.seen import Seen, Silence
 from steps.guest.vfio import PassedFact
 
 MIB = 1 << 20
-# What is pinned besides the guest's memory (firmware, ROMs, the VGA card's window); libvirt allows as much.
-MEMLOCK_SLACK = 1024 * MIB
 KVM = "/dev/kvm"
-RUNNER = Qemu()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +30,14 @@ class KvmFact:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All about the guest and what it needs. `order` is None where the configuration has no guest; while it runs, the
-    installed QEMU is not asked again. `memory` is the host's in bytes, total and available, where it says."""
+    """All about the guest and what it needs. `order` is None where the configuration has no guest; `installed` is what
+    the way to run it has to say of what is installed, which is not asked again while it runs. `memory` is the host's
+    in bytes, total and available, where it says."""
 
     order: Order | None
     seen: Seen | Silence | None = None
     log: tuple[str, ...] = ()
-    installed: Capabilities | None = None
+    installed: object = None
     account: Account | None = None
     passed: tuple[PassedFact, ...] = ()
     container_closed: bool = False
@@ -67,8 +63,9 @@ class RunStep:
         order = order_of(brief, self.install)
         if order is None:
             return Facts(None)
-        seen = monitor.look(host, order)
-        log = monitor.last_lines(host, order.log) if isinstance(seen, Silence) else ()
+        running = way_of(order.guest)
+        seen = running.look(host, order)
+        log = monitor.last_lines(host, running.log(order.guest.name)) if isinstance(seen, Silence) else ()
         if isinstance(seen, Seen):
             return Facts(order, seen)
         return _ground(host, order, seen, log)
@@ -86,7 +83,7 @@ class RunStep:
         return Plan(tuple(_actions(order, facts)), findings=findings)
 
     def verify(self, brief: Brief, facts: Facts) -> tuple[Finding, ...]:
-        """QMP says `running`, and every device is there."""
+        """The guest says that it is `running`, and every device is there."""
         order = facts.order
         if order is None:
             return (_no_guest(),)
@@ -96,21 +93,24 @@ class RunStep:
         if facts.seen is None or facts.seen.ended:
             message = f"the guest {order.guest.name} does not run: it has ended"
             return (_refusal("guest-died", message, hint, *(facts.log or ("it printed nothing",))),)
-        message = f"the guest {order.guest.name} was started and does not answer over QMP"
+        message = f"the guest {order.guest.name} was started and does not answer over {way_of(order.guest).voice}"
         return (_refusal("guest-silent", message, hint, facts.seen.why, *facts.log),)
 
 
 def order_of(brief: Brief, install: bool = False) -> Order | None:
     """The guest the configuration asks for, None where it asks for none."""
     guest = brief.config.guest
-    return None if guest is None else Order(guest, () if install else brief.config.devices, brief.setup, install)
+    if guest is None:
+        return None
+    left = {**brief.produced, **brief.written}
+    return Order(guest, () if install else brief.config.devices, brief.setup, install, left)
 
 
 def _ground(host: Host, order: Order, seen: Silence | None, log: tuple[str, ...]) -> Facts:
-    guest = order.guest
-    installed = RUNNER.ask(host, order)
-    account = access.read_account(host, guest.user)
-    opener = None if _opens_as_root(order, installed) else account
+    guest, running = order.guest, way_of(order.guest)
+    installed = running.ask(host, order)
+    account = access.read_account(host, running.user(guest))
+    opener = None if running.opens_as_root(order, installed) else account
     files = tuple(access.look(host, opener, path, why, write=write) for path, why, write in _files(order))
     places = [(disk.path, access.mounted_at(host, host.resolve(disk.path))) for disk in guest.disks if _writes(disk)]
     return Facts(
@@ -128,10 +128,6 @@ def _ground(host: Host, order: Order, seen: Silence | None, log: tuple[str, ...]
         _kvm(host, opener) if guest.accel is Accel.KVM else None,
         _memory(host),
     )
-
-
-def _opens_as_root(order: Order, installed: Capabilities) -> bool:
-    return installed.binary is not None and RUNNER.start(order, installed).drops_root
 
 
 def _files(order: Order) -> Iterator[tuple[str, str, bool]]:
@@ -208,11 +204,11 @@ def _wrong(order: Order, seen: Seen) -> Iterator[Finding]:
 
 def _findings(order: Order, facts: Facts) -> Iterator[Finding]:
     guest = order.guest
-    if isinstance(facts.seen, Silence) and not facts.seen.ended:
-        message = f"a guest called {guest.name} was started and does not answer over QMP"
+    if isinstance(facts.seen, Silence) and not facts.seen.ended and not facts.seen.unasked:
+        message = f"a guest called {guest.name} was started and does not answer over {way_of(order.guest).voice}"
         yield _refusal("guest-silent", message, "`vfiostate guest stop` ends it", facts.seen.why)
     if facts.installed is not None:
-        yield from RUNNER.missing(order, facts.installed)
+        yield from way_of(order.guest).missing(order, facts.installed)
     if facts.account is None:
         hint = "name another by `user` in [guest], or make it: `useradd --system --shell /usr/sbin/nologin NAME`"
         yield _refusal("guest-user", f"there is no account {guest.user} for the guest to run as", hint, "/etc/passwd")
@@ -264,27 +260,14 @@ def _memory_findings(guest: Guest, facts: Facts) -> Iterator[Finding]:
 
 
 def _actions(order: Order, facts: Facts) -> Iterator[Action]:
-    assert facts.installed is not None
-    guest = order.guest
-    start = RUNNER.start(order, facts.installed)
-    commands: tuple[RunCommand, ...] = tuple(
-        command for fact in facts.networks for command in network.actions(fact, guest.user)
-    )
-    yield from _once(commands)
-    yield StartProcess(
-        guest.name,
-        start.argv,
-        f"the guest {guest.name}" + (", without the devices, to be installed" if order.install else ""),
-        user=None if start.drops_root or guest.user == access.ROOT else guest.user,
-        memlock=guest.memory * MIB + MEMLOCK_SLACK if order.devices else None,
-        devices=() if start.drops_root or guest.user == access.ROOT else tuple(_given(facts)),
-        timeout=guest.stop_timeout,
-        groups=() if facts.kvm is None or facts.kvm.group is None else (facts.kvm.group,),
-        inherit_socket=start.inherits_socket,
-    )
+    running = way_of(order.guest)
+    user = running.user(order.guest)
+    yield from _once(command for fact in facts.networks for command in network.actions(fact, user))
+    groups = () if facts.kvm is None or facts.kvm.group is None else (facts.kvm.group,)
+    yield from running.actions(order, facts.installed, Given(tuple(_given(facts)), groups))
 
 
-def _once(commands: tuple[RunCommand, ...]) -> Iterator[RunCommand]:
+def _once(commands: Iterable[RunCommand]) -> Iterator[RunCommand]:
     """Two networks may share a bridge: it is made once."""
     yield from dict.fromkeys(commands)
 

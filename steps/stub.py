@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from steps import boot, cmdline, initramfs, kmod, modprobe_d, own_devices, softdeps, stub_checks, trial
+from steps import boot, by_address, cmdline, initramfs, kmod, modprobe_d, own_devices, softdeps, stub_checks, trial
 from steps.actions import Action, RunCommand
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.base import BootFacts, BootLoader
@@ -66,14 +66,18 @@ class StubStep:
         conf = _conf(host)
         maker = initramfs.detect(host, config.initramfs)
         generator = maker.generator if not maker.findings else None
-        # Without our file in modprobe.d the image is rebuilt anyway: looking into it would be time wasted.
+        # With no file of ours the image is rebuilt anyway: looking into it would be time wasted.
         image = generator.read(host, release, look=conf is not None) if generator else None
+        if generator is not None and image is not None and conf is None and image.early_files:
+            image = generator.read(host, release, look=True)
         module = softdeps.stub_module(config.stub)
         module_ids = modprobe_d.option(host, module, "ids", besides=(CONF,))
+        devices = stub_checks.read_devices(host, config, release)
+        twins = {twin for device in by_address.chosen(config, devices) for twin in device.twins}
         return StubFacts(
             release,
             stub_checks.read_kernel(host, release),
-            stub_checks.read_devices(host, config, release),
+            devices,
             usable,
             boot_facts,
             generator,
@@ -83,7 +87,7 @@ class StubStep:
             conf,
             loader.findings,
             maker.findings,
-            own_devices.remembered(host, {device.address for device in config.devices}),
+            own_devices.remembered(host, {device.address for device in config.devices}, twins),
         )
 
     def plan(self, brief: Brief, facts: StubFacts) -> Plan:
@@ -107,7 +111,7 @@ class StubStep:
         if facts.boot is not None and not found:
             found += _check_value(brief, facts, facts.boot)
         if _wants_image(brief, facts) and not _is_declared(facts):
-            found += stub_checks.check_image(facts.initramfs, _image_modules(brief, facts), CONF)
+            found += _check_image(brief, facts)
             if facts.conf != _conf_wanted(brief, facts):
                 found.append(stub_checks.conf_differs())
         return tuple(found)
@@ -127,7 +131,8 @@ def _conf(host: Host) -> bytes | None:
 
 
 def _wanted(brief: Brief, facts: StubFacts) -> Wanted:
-    ids = tuple(dict.fromkeys(device.id.lower() for device in brief.config.devices))
+    early = {device.id.lower() for device in _early(brief, facts)}
+    ids = tuple(dict.fromkeys(id_ for device in brief.config.devices if (id_ := device.id.lower()) not in early))
     return Wanted(
         brief.setup,
         brief.config.stub,
@@ -157,6 +162,8 @@ def _findings(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
             found.append(_undeclared(brief, facts, facts.boot.declared, tokens))
         elif trial.wanted(brief, tokens):
             found += trial.objections(facts.boot, _way_out(facts))
+    early = _early(brief, facts)
+    found += by_address.objections(brief, early, facts.boot, facts.module_ids, facts.generator, facts.initramfs)
     if _wants_image(brief, facts) and not _is_declared(facts):
         found += (*facts.image_findings, *(facts.initramfs.findings if facts.initramfs else ()))
         if facts.conf is not None and facts.conf != _conf_wanted(brief, facts):
@@ -170,7 +177,7 @@ def _is_declared(facts: StubFacts) -> bool:
 
 def _undeclared(brief: Brief, facts: StubFacts, declared: Declaration, tokens: Sequence[str]) -> Finding:
     modules = _image_modules(brief, facts) if _wants_image(brief, facts) else ()
-    lines = declared.lines(tokens, modules, _conf_wanted(brief, facts))
+    lines = declared.lines(tokens, modules, _conf_wanted(brief, facts) or b"")
     return missing(facts.loader.name if facts.loader else "", declared, tokens, lines)
 
 
@@ -185,8 +192,17 @@ def _declared(brief: Brief, facts: StubFacts, boot_facts: BootFacts, findings: t
     return Plan((), notes, findings, {**_remember(brief, facts, Merged(tokens)), trial.STAGED: ""})
 
 
+def _early(brief: Brief, facts: StubFacts) -> tuple[DeviceFacts, ...]:
+    return by_address.chosen(brief.config, facts.devices)
+
+
 def _wants_image(brief: Brief, facts: StubFacts) -> bool:
-    """Whether the initramfs matters: a stub driver that is part of the kernel is there before any module."""
+    """Whether the initramfs matters: a stub driver that is part of the kernel is there before any module, and takes by
+    their ids what it is to take."""
+    return _loadable(brief, facts) or bool(_early(brief, facts))
+
+
+def _loadable(brief: Brief, facts: StubFacts) -> bool:
     return softdeps.loadable(facts.state(softdeps.stub_module(brief.config.stub)))
 
 
@@ -194,7 +210,15 @@ def _image_modules(brief: Brief, facts: StubFacts) -> tuple[str, ...]:
     return tuple(name for name in STUB_MODULES[brief.config.stub] if softdeps.loadable(facts.state(name)))
 
 
-def _conf_wanted(brief: Brief, facts: StubFacts) -> bytes:
+def _check_image(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
+    conf, early = CONF if _loadable(brief, facts) else "", bool(_early(brief, facts))
+    return stub_checks.check_image(facts.initramfs, _image_modules(brief, facts), conf, early=early)
+
+
+def _conf_wanted(brief: Brief, facts: StubFacts) -> bytes | None:
+    """Our file in modprobe.d; None where there is no module that could come before another."""
+    if not _loadable(brief, facts):
+        return None
     modules = softdeps.needed([native for device in facts.devices for native in device.natives])
     return softdeps.conf(brief.setup, brief.config.stub, modules)
 
@@ -204,11 +228,13 @@ def _image_actions(brief: Brief, facts: StubFacts) -> tuple[list[Placed], tuple[
         stub = brief.config.stub.value
         return [], (f"{stub} is built into {facts.release}: no softdeps and no initramfs are needed",)
     modules = _image_modules(brief, facts)
-    edits = list(facts.generator.edits(facts.initramfs, modules, brief.setup))
-    if facts.conf is None:
+    script = by_address.script(brief, _early(brief, facts))
+    edits = list(facts.generator.edits(facts.initramfs, modules, brief.setup, script))
+    conf = _conf_wanted(brief, facts)
+    if facts.conf is None and conf is not None:
         why = f"let {brief.config.stub.value} come before the native drivers"
-        edits.append(new_file(CONF, _conf_wanted(brief, facts), why))
-    if not edits and not stub_checks.check_image(facts.initramfs, modules, CONF):
+        edits.append(new_file(CONF, conf, why))
+    if not edits and not _check_image(brief, facts):
         return [], ("the initramfs has all that is needed: it is not rebuilt",)
     rebuild = (_with_copies(command, facts.boot) for command in facts.generator.commit(facts.initramfs))
     return [*((edit, False) for edit in edits), *((command, True) for command in rebuild)], ()
@@ -235,6 +261,7 @@ def _line_actions(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[list[
 
 def _notes(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[str, ...]:
     notes = [f"{word} is there already and stays" for word in merged.adopted]
+    notes += [by_address.note(device) for device in _early(brief, facts)]
     if facts.module_ids and cmdline.ids_in_force(facts.boot.in_force if facts.boot else (), brief.config.stub) is None:
         notes.append(
             f"the ids that modprobe.d gives {brief.config.stub.value} now are carried along on the command line"
@@ -271,6 +298,7 @@ def _remember(brief: Brief, facts: StubFacts, merged: Merged) -> Mapping[str, st
         "value_before": cmdline.shown(boot_facts.words) if boot_facts else "",
         "stub": brief.config.stub.value,
         trial.STAGED: "staged" if trial.wanted(brief, merged.tokens) else "",
+        by_address.KEPT: " ".join(device.address for device in _early(brief, facts)),
         trial.LINE: cmdline.shown(boot_facts.in_force) if boot_facts else "",
         **facts.own,
     }

@@ -114,19 +114,24 @@ def about_devices(config: Config, devices: Sequence[DeviceFacts]) -> Iterator[Fi
                 (),
                 "`vfiostate devices` lists what is there; correct the configuration.",
             )
-        if device.twins:
+        if device.twins and twins_allowed(config, device):
             yield _twins(config, device)
 
 
+def twins_allowed(config: Config, device: DeviceFacts) -> bool:
+    """Whether the user has said that the host can do without the other devices of the same id."""
+    allowed = set(config.allow.identical_ids)
+    return not allowed.isdisjoint((device.id, device.address)) or set(device.twins) <= allowed
+
+
 def _twins(config: Config, device: DeviceFacts) -> Finding:
-    allowed = device.id in config.allow.identical_ids or device.address in config.allow.identical_ids
     others = ", ".join(device.twins)
     return Finding(
         "identical-ids",
-        Severity.WARNING if allowed else Severity.REFUSAL,
+        Severity.WARNING,
         f"{config.stub.value} takes every device with the id {device.id}: {others} would be taken too.",
         (f"{device.address} and {others} are all {device.id}",),
-        f'If the host can do without {others}, say so: identical_ids = ["{device.id}"] under [allow].',
+        f"Take {device.id} out of identical_ids under [allow], if the host is to keep {others}.",
     )
 
 
@@ -190,15 +195,19 @@ def about_words(brief: Brief, facts: BootFacts) -> Iterator[Finding]:
             )
 
 
-def check_image(facts: InitramfsFacts | None, modules: Sequence[str], conf: str) -> tuple[Finding, ...]:
-    """Whether the image that will boot holds the stub driver's modules and our file in modprobe.d."""
+def check_image(
+    facts: InitramfsFacts | None, modules: Sequence[str], conf: str, *, early: bool = False
+) -> tuple[Finding, ...]:
+    """Whether the image that will boot holds the stub driver's modules, our file in modprobe.d (`conf`, empty for none)
+    and, with `early`, our script."""
     if facts is None or facts.names is None:
         image = facts.image if facts else "the initramfs"
         trouble = (facts.trouble if facts else "") or f"{image} was not looked into"
         hint = f"Is {image} there and whole? Rebuild it{_by(facts)}, then try again."
         return (_refusal("initramfs-not-readable", f"{image} cannot be looked into.", (trouble,), hint),)
     missing = [module for module in modules if not facts.has_module(module)]
-    missing += [] if facts.has_file(conf) else [conf]
+    missing += [] if not conf or facts.has_file(conf) or not facts.takes_conf else [conf]
+    missing += [facts.early] if early and not facts.has_early() else []
     if not missing:
         return ()
     hint = f"Look at the output of the rebuild{_by(facts)}, then try again."

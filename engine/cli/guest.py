@@ -53,7 +53,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command = add_command(
         verbs,
         "command",
-        "show the QEMU command that starts the guest",
+        "show the QEMU command that starts the guest, or its domain for libvirt",
         run_command,
         text="As it is for the QEMU installed here. Its monitor is the socket given as standard input (fd=0).",
         example="sudo vfiostate guest command\nsudo vfiostate guest command --install",
@@ -137,9 +137,9 @@ def run_command(args: argparse.Namespace) -> int:
     options = session_options(args)
     try:
         with open_session(options, reporter(), write=False) as session:
-            setup = session.setup.id
+            setup = session.scribe.setup
     except JournalMissingError:
-        setup = ""
+        setup = None
     host = open_host(options)
     text, findings = command_of(host, load(host, options.config), setup, args.install)
     out(clean(text))
@@ -151,11 +151,13 @@ def _lines(found: GuestStatus) -> list[str]:
     from engine.console import columns
 
     rows: list[tuple[str, ...]] = [("guest", found.name)]
-    if found.pid is None:
+    if found.pid is None and found.silence is not None:
+        rows.append(("status", f"cannot be told: {found.silence}"))
+    elif found.pid is None:
         rows.append(("status", "does not run"))
     else:
         rows.append(("status", found.status or f"does not answer: {found.silence}"))
-        rows += [("process", str(found.pid)), ("since", _duration(found.uptime or 0.0))]
+        rows += [("process", str(found.pid or "not known")), ("since", _duration(found.uptime or 0.0))]
     for one in found.functions:
         if one.id:
             place = f"{one.bus:02x}:{one.slot:02x}.{one.function}"

@@ -102,12 +102,12 @@ def one_of(*values: str) -> Check:
     return check
 
 
-def known(names: Callable[[], Iterable[str]]) -> Check:
-    """A check that the value is `auto` or one of the names, which are asked for only where it is not."""
+def known(names: Callable[[], Iterable[str]], usual: str = "auto") -> Check:
+    """A check that the value is the usual one or one of the names, which are asked for only where it is not."""
 
     def check(value: object) -> object:
-        if value != "auto" and value not in (found := sorted(names())):
-            raise ValueError(f"expected one of auto, {', '.join(found)}")
+        if value != usual and value not in (found := sorted(names())):
+            raise ValueError(f"expected one of {', '.join(dict.fromkeys((usual, *found)))}")
         return value
 
     return check

@@ -21,7 +21,7 @@ class Key:
     check: Check = checks.anything
 
 
-# Imported here: a configuration that says `auto` needs none of their modules.
+# Imported here: a configuration that leaves the choice to us needs none of their modules.
 def _boot_loaders() -> Iterable[str]:
     from steps import boot
 
@@ -32,6 +32,12 @@ def _generators() -> Iterable[str]:
     from steps import initramfs
 
     return (generator.name for generator in initramfs.generators() if generator.supported)
+
+
+def _backends() -> Iterable[str]:
+    from steps import guest
+
+    return (way.name for way in guest.ways())
 
 
 _CONFIG = {
@@ -86,6 +92,10 @@ _NETWORK = {
 
 _GUEST = {
     "name": Key("Its name; names its files in /run/vfiostate.", check=checks.name),
+    "backend": Key(
+        "The way to run it: QEMU, started directly, or a domain of libvirt's system daemon (`libvirt`).",
+        check=checks.known(_backends, "qemu"),
+    ),
     "binary": Key("The QEMU to run: a command on the fixed PATH or an absolute path."),
     "accel": Key("QEMU's accelerator; tcg emulates and is slow."),
     "machine": Key("QEMU's machine type.", check=checks.name),
@@ -109,8 +119,11 @@ _GUEST = {
     "networks": Key("Network cards."),
     "display": Key("Where the guest's own display goes, besides a passed-through card."),
     "vnc": Key('The VNC display: of display = "vnc" and of `guest start --install`.', check=checks.vnc),
-    "user": Key("The account QEMU runs as; root only when said here.", check=checks.account),
-    "sandbox": Key("Run QEMU with -sandbox on."),
+    "user": Key(
+        "The account QEMU runs as; root only when said here. libvirt has one of its own (qemu.conf).",
+        check=checks.account,
+    ),
+    "sandbox": Key("Run QEMU with -sandbox on. libvirt decides that by itself (qemu.conf)."),
     "start_timeout": Key("Seconds until QMP must say that the guest runs.", check=checks.between(1, 3600, "seconds")),
     "stop_timeout": Key(
         "Seconds the guest gets to shut down before it is ended by force.", check=checks.between(1, 86400, "seconds")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from steps.actions import Action, Shutdown, StopProcess
 from steps.base import Finding, Host
 from steps.config import Device, Guest
+from steps.guest.seen import Seen, Silence
 
 RUN_DIR = "/run/vfiostate"
 
@@ -14,41 +17,63 @@ RUN_DIR = "/run/vfiostate"
 @dataclass(frozen=True, slots=True)
 class Order:
     """The guest that is to run: its configuration, the functions it is given (none in install mode, where its display
-    is on VNC), and the setup it belongs to."""
+    is on VNC), and the setup it belongs to. `left` are the files that it wrote or had made (path -> sha256 as left)."""
 
     guest: Guest
     devices: tuple[Device, ...]
     setup: str
     install: bool = False
+    left: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def socket(self) -> str:
-        """Where its monitor listens."""
+        """Where its monitor listens, when QEMU is started directly."""
         return f"{RUN_DIR}/{self.guest.name}.qmp"
-
-    @property
-    def log(self) -> str:
-        """Where its output goes."""
-        return f"{RUN_DIR}/{self.guest.name}.log"
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """How to start it: the command; whether its standard input is its listening monitor socket; whether it gives up
-    root by itself, having opened what it needs."""
+class Given:
+    """What a guest that does not run as root is lent by the host: device nodes, and groups to be in (names)."""
 
-    argv: tuple[str, ...]
-    inherits_socket: bool
-    drops_root: bool
+    devices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+class Watched(Host, Protocol):
+    """A host that also tells whether a process which the engine started runs."""
+
+    def alive(self, name: str) -> int | None:
+        """The pid of a process started under that name, None where it does not run (any more)."""
+        ...
 
 
 C = TypeVar("C")
 
 
-class Runner(Protocol[C]):
-    """A way to run a guest. `ask` reads from the host what is installed; the rest is pure."""
+class Way(Protocol[C]):
+    """A way to run a guest. `look`, `process` and `ask` read from the host; the rest is pure.
+
+    `name` is what `backend` in [guest] says, `voice` what the guest's answers come over.
+    """
 
     name: str
+    voice: str
+
+    def look(self, host: Host, order: Order) -> Seen | Silence | None:
+        """What the guest says; None where none was started under that name (or it was stopped)."""
+        ...
+
+    def process(self, host: Watched, name: str) -> int | None:
+        """The pid of a guest of ours that runs. Raises ConnectionError where that cannot be told."""
+        ...
+
+    def log(self, name: str) -> str:
+        """Where the guest's own output goes."""
+        ...
+
+    def user(self, guest: Guest) -> str:
+        """The account that must be able to open what the guest needs, and that its taps belong to."""
+        ...
 
     def ask(self, host: Host, order: Order) -> C:
         """What the installed program can do. Answers that make no sense are kept, to be told by `missing`."""
@@ -58,8 +83,20 @@ class Runner(Protocol[C]):
         """What the order needs and the installed program does not have, or must not be asked for."""
         ...
 
-    def start(self, order: Order, found: C) -> Start:
+    def opens_as_root(self, order: Order, found: C) -> bool:
+        """Whether what the guest needs is opened by root, whoever it then runs as."""
+        ...
+
+    def actions(self, order: Order, found: C, given: Given) -> Iterator[Action]:
         """How to start it, in the form right for what is installed. Raises ConfigurationError when it does not fit."""
+        ...
+
+    def stop(self, order: Order, why: str) -> StopProcess | Shutdown:
+        """How to end it."""
+        ...
+
+    def shown(self, order: Order, found: C) -> str:
+        """What starts it, for reading."""
         ...
 
 

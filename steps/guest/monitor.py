@@ -4,46 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from steps.base import Host, Json
 from steps.guest.base import Order, device_id
+from steps.guest.seen import PciFunction, Seen, Silence
 
 LAST_LINES = 12
 POLL = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class PciFunction:
-    """A PCI function inside the guest. `vendor` and `device` are its numbers, `id` is empty for the chipset's own."""
-
-    id: str
-    bus: int
-    slot: int
-    function: int
-    vendor: int
-    device: int
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the guest said: its status (`running`, `paused`, …) and its PCI functions."""
-
-    status: str
-    functions: tuple[PciFunction, ...]
-
-    @property
-    def ids(self) -> frozenset[str]:
-        """The ids of the devices that have one."""
-        return frozenset(function.id for function in self.functions if function.id)
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """It was started and gave no usable answer: why, and whether that is because it has ended."""
-
-    why: str
-    ended: bool
 
 
 def look(host: Host, order: Order) -> Seen | Silence | None:

@@ -28,14 +28,15 @@ def missing(order: Order, found: Capabilities) -> tuple[Finding, ...]:
         )
     if found.garbled:
         return found.garbled
-    return (*_form(order), *_lacking(order, found), *_warnings(order, found))
+    return (*form(order), *_lacking(order, found), *_warnings(order, found))
 
 
 def _refusal(code: str, message: str, hint: str, *evidence: str) -> Finding:
     return Finding(code, Severity.REFUSAL, message, evidence, hint)
 
 
-def _form(order: Order) -> Iterator[Finding]:
+def form(order: Order) -> Iterator[Finding]:
+    """What no way to run a guest can make of an order."""
     guest = order.guest
     if not _NAME.fullmatch(guest.name):
         hint = "letters, digits, `.`, `-` and `_`, the first a letter or a digit"

@@ -1,34 +1,56 @@
-"""QEMU's command line for a guest: pure. On a QEMU of the article's time (1.5) in the article's forms.
-
-Sources: qemu-options.hx and docs/pcie.txt of QEMU; the article's win7_vfio_test.sh.
-"""
+"""QEMU, started directly as a process of ours: its monitor on a private socket, its rights set before it begins."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass
 
-from journal.errors import ConfigurationError
+from steps.actions import Action, StartProcess, StopProcess
 from steps.base import Finding, Host
-from steps.config import Cdrom, Device, Disk, DiskInterface, Display, Guest
-from steps.guest import capabilities, needs
-from steps.guest.base import Order, Start, device_id
-from steps.guest.capabilities import INHERITED, SANDBOX, Capabilities
-from steps.pci import slot_of, sort_key
+from steps.config import Guest
+from steps.guest import access, capabilities, monitor, needs
+from steps.guest.base import RUN_DIR, Given, Order, Watched
+from steps.guest.capabilities import Capabilities
+from steps.guest.qemu_command import command, drops_root
+from steps.guest.seen import Seen, Silence
 
-# Slots of the guest's root bus that nothing of the chipset takes; first those of the article's disk, balloon and
-# AHCI controller. Each device has its slot by its place in the configuration: Windows takes one that moved for new.
-FIRST_DISK, BALLOON, AHCI = 0x5, 0x6, 0x7
-SLOTS = (*range(0x8, 0x1B), 0x2, 0x3, 0x4)
-ROOT_PORTS = 0x1C
-PORTS_OF_AHCI = 6
+MIB = 1 << 20
+# What is pinned besides the guest's memory (firmware, ROMs, the VGA card's window); libvirt allows as much.
+MEMLOCK_SLACK = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How to start it: the command; whether its standard input is its listening monitor socket; whether it gives up
+    root by itself, having opened what it needs."""
+
+    argv: tuple[str, ...]
+    inherits_socket: bool
+    drops_root: bool
 
 
 class Qemu:
-    """The way of QEMU, started directly. See steps.guest.base.Runner."""
+    """The way of QEMU, started directly. See steps.guest.base.Way."""
 
     name = "qemu"
+    voice = "QMP"
+
+    def look(self, host: Host, order: Order) -> Seen | Silence | None:
+        """What it says over QMP."""
+        return monitor.look(host, order)
+
+    def process(self, host: Watched, name: str) -> int | None:
+        """The process that the engine started."""
+        return host.alive(name)
+
+    def log(self, name: str) -> str:
+        """Its standard output and error."""
+        return f"{RUN_DIR}/{name}.log"
+
+    def user(self, guest: Guest) -> str:
+        """The account it runs as."""
+        return guest.user
 
     def ask(self, host: Host, order: Order) -> Capabilities:
         """What the installed QEMU has."""
@@ -38,196 +60,48 @@ class Qemu:
         """What the order needs and it has not."""
         return needs.missing(order, found)
 
+    def opens_as_root(self, order: Order, found: Capabilities) -> bool:
+        """Where it has to make its monitor's socket itself, it starts as root."""
+        return found.binary is not None and drops_root(order, found)
+
     def start(self, order: Order, found: Capabilities) -> Start:
         """The whole command line. Raises ConfigurationError when the guest has more devices than its bus has slots."""
-        return Start(command(order, found), found.inherits_socket, _drops_root(order, found))
+        return Start(command(order, found), found.inherits_socket, drops_root(order, found))
+
+    def actions(self, order: Order, found: Capabilities, given: Given) -> Iterator[Action]:
+        """One process, with its rights."""
+        guest, start = order.guest, self.start(order, found)
+        rootless = not start.drops_root and guest.user != access.ROOT
+        yield StartProcess(
+            guest.name,
+            start.argv,
+            f"the guest {guest.name}" + (", without the devices, to be installed" if order.install else ""),
+            user=guest.user if rootless else None,
+            memlock=guest.memory * MIB + MEMLOCK_SLACK if order.devices else None,
+            devices=given.devices if rootless else (),
+            timeout=guest.stop_timeout,
+            groups=given.groups,
+            inherit_socket=start.inherits_socket,
+        )
+
+    def stop(self, order: Order, why: str) -> StopProcess:
+        """By its power button, by QEMU's quit, by signals."""
+        return StopProcess(order.guest.name, why, order.guest.stop_timeout)
+
+    def shown(self, order: Order, found: Capabilities) -> str:
+        """The command line, one option a line."""
+        return shown(self.start(order, found).argv)
 
 
-@dataclass(slots=True)
-class _Bus:
-    """The guest's root bus, and which of its slots are still free."""
-
-    name: str
-    free: list[int] = field(default_factory=lambda: list(SLOTS))
-
-    def at(self, slot: int) -> str:
-        """The properties that put a device there."""
-        return f"bus={self.name},addr={slot:#x}"
-
-    def next(self) -> str:
-        """The properties that put a device into the next free slot."""
-        if not self.free:
-            raise ConfigurationError(
-                f"the guest has more devices than its bus {self.name} has slots",
-                hint="fewer [[guest.disks]], [[guest.networks]] or [[devices]]",
-            )
-        return self.at(self.free.pop(0))
+def shown(argv: Sequence[str]) -> str:
+    """An argument list as a shell command, one option a line."""
+    lines = [shlex.quote(argv[0])]
+    for word in argv[1:]:
+        if word.startswith("-"):
+            lines.append(f"  {word}")
+        else:
+            lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n".join(lines)
 
 
-def command(order: Order, found: Capabilities) -> tuple[str, ...]:
-    """The argument list. Pure: the same order and the same QEMU give the same command."""
-    guest = order.guest
-    bus = _Bus("pci.0" if is_conventional(guest.machine) else "pcie.0")
-    parts = (
-        (found.binary or guest.binary, "-no-user-config", "-nodefaults", "-name", escape(guest.name)),
-        _machine(guest, found),
-        _firmware(guest, found),
-        _isolation(order, found),
-        _monitor(order, found),
-        _storage(guest, found, bus),
-        _balloon(guest, bus),
-        _networks(order, bus),
-        _passed(order.devices, found, bus),
-        _display(order),
-        guest.args,
-    )
-    return tuple(word for part in parts for word in part)
-
-
-def escape(value: str) -> str:
-    """A value inside a comma-separated option: QEMU reads a doubled comma as one."""
-    return value.replace(",", ",,")
-
-
-def is_conventional(machine: str) -> bool:
-    """Whether a machine type has a conventional PCI root bus (i440fx) rather than PCI Express."""
-    return machine in {"pc", "isapc"} or machine.startswith("pc-i440fx")
-
-
-def _machine(guest: Guest, found: Capabilities) -> Iterator[str]:
-    cpus = guest.sockets * guest.cores * guest.threads
-    yield from ("-machine", f"{guest.machine},accel={guest.accel.value}", "-m", str(guest.memory))
-    yield from ("-smp", f"{cpus},sockets={guest.sockets},cores={guest.cores},threads={guest.threads}")
-    yield from ("-cpu", needs.cpu_of(guest, found), "-rtc", f"base={guest.rtc}")
-    if guest.boot_menu:
-        yield from ("-boot", "menu=on")
-
-
-def _firmware(guest: Guest, found: Capabilities) -> Iterator[str]:
-    if guest.firmware:
-        yield from ("-bios", guest.firmware)
-    if guest.ovmf_code:
-        yield from ("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={escape(guest.ovmf_code)}")
-    if guest.ovmf_vars:
-        yield from ("-drive", f"if=pflash,unit=1,format=raw,file={escape(guest.ovmf_vars)}")
-    if found.dsdt:
-        yield from ("-acpitable", f"file={escape(found.dsdt)}")
-
-
-def _drops_root(order: Order, found: Capabilities) -> bool:
-    """Without an inherited socket it must make its own among root's files: so it starts as root and leaves that."""
-    return not found.inherits_socket and order.guest.user != "root"
-
-
-def _isolation(order: Order, found: Capabilities) -> Iterator[str]:
-    dropping = _drops_root(order, found)
-    if dropping:
-        yield from ("-runas", order.guest.user)
-    if order.guest.sandbox and found.sandbox:
-        # The filter stands before -runas is obeyed, which needs setuid(2).
-        yield from ("-sandbox", SANDBOX.replace("elevateprivileges=deny,", "") if dropping else SANDBOX)
-
-
-def _monitor(order: Order, found: Capabilities) -> Iterator[str]:
-    own = f"socket,id=qmp,path={escape(order.socket)},server=on,wait=off"
-    yield from ("-chardev", INHERITED if found.inherits_socket else own, "-mon", "chardev=qmp,mode=control")
-
-
-def _storage(guest: Guest, found: Capabilities, bus: _Bus) -> Iterator[str]:
-    places = _sata_places()
-    sata: list[str] = []
-    virtio = 0
-    for number, disk in enumerate(guest.disks):
-        name = f"disk{number}"
-        drive = _drive(disk, name)
-        if disk.interface is DiskInterface.SATA:
-            sata += (*drive, "-device", f"ide-hd,{next(places)},drive=drive-{name},id={name}{_boot(disk)}")
-            continue
-        where = bus.next() if virtio else bus.at(FIRST_DISK)
-        virtio += 1
-        scsi = ",scsi=off" if found.old and "scsi" in found.disk_options else ""
-        yield from (*drive, "-device", f"virtio-blk-pci,{where}{scsi},drive=drive-{name},id={name}{_boot(disk)}")
-    for number, cdrom in enumerate(guest.cdroms):
-        name = f"cdrom{number}"
-        device = f"ide-cd,{next(places)},drive=drive-{name},id={name}{_boot(cdrom)}"
-        sata += (*_drive(Disk(cdrom.path, readonly=True), name), "-device", device)
-    drives = sata.count("-drive")
-    for number in range((drives + PORTS_OF_AHCI - 1) // PORTS_OF_AHCI):
-        yield from ("-device", f"ahci,id=ahci{number},{bus.next() if number else bus.at(AHCI)}")
-    yield from sata
-
-
-def _sata_places() -> Iterator[str]:
-    controller = 0
-    while True:
-        yield from (f"bus=ahci{controller}.{port},unit=0" for port in range(PORTS_OF_AHCI))
-        controller += 1
-
-
-def _drive(disk: Disk, name: str) -> tuple[str, str]:
-    readonly = ",readonly=on" if disk.readonly else ""
-    return "-drive", f"file={escape(disk.path)},if=none,id=drive-{name},format={disk.format}{readonly}"
-
-
-def _boot(thing: Disk | Cdrom) -> str:
-    return "" if thing.bootindex is None else f",bootindex={thing.bootindex}"
-
-
-def _balloon(guest: Guest, bus: _Bus) -> Iterator[str]:
-    if guest.balloon:
-        yield from ("-device", f"virtio-balloon-pci,id=balloon0,{bus.at(BALLOON)}")
-
-
-def _networks(order: Order, bus: _Bus) -> Iterator[str]:
-    for number, network in enumerate(order.guest.networks):
-        mac = network.mac or stable_mac(order.setup, network.tap)
-        yield from ("-netdev", f"tap,id=hostnet{number},ifname={escape(network.tap)},script=no,downscript=no")
-        yield from ("-device", f"{network.model},netdev=hostnet{number},id=net{number},mac={mac},{bus.next()}")
-
-
-def stable_mac(setup: str, tap: str) -> str:
-    """A MAC address that stays the same for the same setup and tap, in the range QEMU uses (52:54:00)."""
-    digest = sha256(f"{setup} {tap}".encode()).hexdigest()
-    return f"52:54:00:{digest[0:2]}:{digest[2:4]}:{digest[4:6]}"
-
-
-def _passed(devices: Sequence[Device], found: Capabilities, bus: _Bus) -> Iterator[str]:
-    """The functions of one host slot stay together behind a root port of their own; those that are part of the chipset
-    (bus 0, as the article's USB controllers) go on the root bus."""
-    slots: dict[str, list[Device]] = {}
-    for device in devices:
-        slots.setdefault(slot_of(device.address), []).append(device)
-    port = 0
-    for slot, together in slots.items():
-        if bus.name == "pci.0" or slot.split(":")[1] == "00":
-            for device in together:
-                yield from ("-device", f"{_vfio(device)},{bus.next()}")
-            continue
-        kind = "ioh3420" if found.old else "pcie-root-port"
-        where = f"bus={bus.name},addr={ROOT_PORTS - port // 8:x}.{port % 8}"
-        port += 1
-        yield from ("-device", f"{kind},{where},multifunction=on,port={port},chassis={port},id=root{port}")
-        yield from _behind(f"root{port}", together)
-
-
-def _behind(port: str, together: Sequence[Device]) -> Iterator[str]:
-    """Functions keep their numbers; without a function 0, which a guest looks for first, they are numbered anew."""
-    ordered = sorted(together, key=lambda device: sort_key(device.address))
-    numbers = [int(device.address[-1]) for device in ordered]
-    if 0 not in numbers:
-        numbers = list(range(len(ordered)))
-    for number, device in zip(numbers, ordered, strict=True):
-        several = ",multifunction=on" if number == 0 and len(ordered) > 1 else ""
-        yield from ("-device", f"{_vfio(device)},bus={port},addr=00.{number}{several}")
-
-
-def _vfio(device: Device) -> str:
-    x_vga = ",x-vga=on" if device.x_vga else ""
-    romfile = f",romfile={escape(device.romfile)}" if device.romfile else ""
-    return f"vfio-pci,host={device.address},id={device_id(device.address)}{x_vga}{romfile}"
-
-
-def _display(order: Order) -> tuple[str, ...]:
-    if order.install or order.guest.display is Display.VNC:
-        return ("-vga", "std", "-vnc", order.guest.vnc)
-    return ("-vga", "none", "-display", "none")
+BACKENDS = (Qemu(),)

@@ -7,19 +7,26 @@ when one is added. Facts are read by `read`; everything after that is pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from steps.actions import Action
+from steps.actions import Action, EditFile, Inverse, RunCommand
 from steps.base import Finding, Host
+from steps.insertion import new_file, sha256
 
 
 @dataclass(frozen=True, slots=True)
 class InitramfsFacts:
-    """What a generator has to say. `listed` are the modules its configuration names (`_` for `-`); `content` is that of
-    `path`, None where there is no file; `names` is what lies in the image of the kernel that will boot, None where it
-    was not looked into, `trouble` why looking failed; `rebuild` is the command that makes all images anew."""
+    """What a generator has to say. `listed` are the modules that its configuration names (`_` for `-`), and those files
+    of ours that it takes in; `content` is that of `path`, None where there is no file; `names` is what lies in the
+    image of the kernel that will boot, None where it was not looked into, `trouble` why looking failed; `rebuild` is
+    the command that makes all images anew. `takes_conf` is whether its init heeds modprobe.d: then our file there has
+    to be in the image.
+    `early` is how the name of a script of ours ends in an image, one that is run before udev meets the devices; empty
+    where none can be run, and `no_early` says why. `early_files` is what lies in the places of the files for that,
+    `early_folders` which of their folders are not there yet.
+    """
 
     generator: str
     path: str
@@ -31,6 +38,11 @@ class InitramfsFacts:
     products: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     rebuild: tuple[str, ...] = ()
+    takes_conf: bool = True
+    early: str = ""
+    early_files: Mapping[str, bytes] = field(default_factory=dict)
+    early_folders: tuple[str, ...] = ()
+    no_early: str = ""
 
     def has_module(self, module: str) -> bool:
         """Whether the image holds a module, compressed or not."""
@@ -40,6 +52,19 @@ class InitramfsFacts:
     def has_file(self, path: str) -> bool:
         """Whether the image holds a file of the host."""
         return path.lstrip("/") in (self.names or ())
+
+    def has_early(self) -> bool:
+        """Whether the image holds our script that is run before udev meets the devices."""
+        return bool(self.early) and any(name.endswith(self.early) for name in self.names or ())
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyFile:
+    """A file that sees to it that a script is run early in the initramfs."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
 
 
 class Generator(Protocol):
@@ -68,8 +93,11 @@ class Generator(Protocol):
         """Its configuration and images; `look` also lists the image of `release`, which takes seconds."""
         ...
 
-    def edits(self, facts: InitramfsFacts, modules: Sequence[str], setup: str) -> tuple[Action, ...]:
-        """The changes of files that put these modules into the images; pure."""
+    def edits(
+        self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
+    ) -> tuple[Action, ...]:
+        """The changes of files that put these modules into the images and, where `script` is given (one made by
+        steps.early_script), have it run before udev meets the devices; pure."""
         ...
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
@@ -79,5 +107,34 @@ class Generator(Protocol):
 
 def module_name(path: str) -> str | None:
     """The module that a file in an image is (`_` for `-`), None for another file."""
-    match = re.search(r"lib/modules/[^/]+/(?:.*/)?([^/]+)\.ko(?:\.(?:gz|xz|zst))?$", path)
+    match = re.search(r"lib/modules/(?:.*/)?([^/]+)\.ko(?:\.(?:gz|xz|zst))?$", path)
     return match.group(1).replace("-", "_") if match else None
+
+
+def read_early(host: Host, facts: InitramfsFacts, *paths: str) -> InitramfsFacts:
+    """The facts with what lies in the places of the files that have a script run early."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = host.read(path)
+        except OSError:
+            continue
+    folders = dict.fromkeys(path.rpartition("/")[0] for path in paths)
+    missing = tuple(folder for folder in folders if host.lstat(folder) is None)
+    return replace(facts, early_files=found, early_folders=missing)
+
+
+def early_edits(facts: InitramfsFacts, files: Sequence[EarlyFile]) -> tuple[Action, ...]:
+    """Make these files, or give one that is left from an earlier setup the content of this one."""
+    found: list[Action] = []
+    for folder in facts.early_folders:
+        undo = Inverse(("rm", "-df", folder))
+        found.append(RunCommand(("mkdir", "-p", folder), f"make {folder}", undo))
+    why = "take the devices by their addresses, ahead of udev"
+    for file in files:
+        there = facts.early_files.get(file.path)
+        if there is None:
+            found.append(new_file(file.path, file.content, why, mode=file.mode))
+        elif there != file.content:
+            found.append(EditFile(file.path, file.content, sha256(there), why, mode=file.mode))
+    return tuple(found)

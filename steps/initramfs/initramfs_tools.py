@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 from steps.actions import Action, Regenerate, RunCommand
 from steps.base import Finding, Host, Severity
-from steps.initramfs.base import Generator, InitramfsFacts
+from steps.early_script import CALL
+from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, early_edits, read_early
 from steps.insertion import appended, new_file
 
 FOLDER = "/etc/initramfs-tools"
 MODULES = f"{FOLDER}/modules"
 UPDATES = f"{FOLDER}/update-initramfs.conf"
 REBUILD = ("update-initramfs", "-u", "-k", "all")
+# Scripts without prerequisites are run in the order of their names (cache_run_scripts, tsort): this one before udev.
+EARLY = f"{FOLDER}/scripts/init-top/00-vfiostate"
 # Versions before 0.142 keep a checksum of each image there; a rebuild writes both.
 STATE = "/var/lib/initramfs-tools"
 
@@ -45,7 +48,7 @@ class InitramfsTools:
         image = f"/boot/initrd.img-{release}"
         names, trouble = _look(host, image) if look else (None, "")
         findings += _complaints(host)
-        return InitramfsFacts(
+        facts = InitramfsFacts(
             self.name,
             path,
             content,
@@ -56,19 +59,24 @@ class InitramfsTools:
             _products(host),
             findings,
             REBUILD,
+            early=EARLY.removeprefix(f"{FOLDER}/"),
         )
+        return read_early(host, facts, EARLY)
 
-    def edits(self, facts: InitramfsFacts, modules: Sequence[str], setup: str) -> tuple[Action, ...]:
+    def edits(
+        self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
+    ) -> tuple[Action, ...]:
         """One marked block at the end of the module list, with those that are not in it yet."""
         missing = [module for module in modules if module.replace("-", "_") not in facts.listed]
+        early = early_edits(facts, [EarlyFile(EARLY, _early(script), 0o755)]) if script else ()
         if not missing:
-            return ()
+            return early
         lines = [f"# vfiostate {setup}: the stub driver", *missing, f"# vfiostate {setup}: end"]
         block = "".join(f"{line}\n" for line in lines).encode()
         why = f"take {', '.join(missing)} into the initramfs"
         if facts.content is None:
-            return (new_file(facts.path, block, why),)
-        return (appended(facts.path, facts.content, block).action(facts.content, why),)
+            return (new_file(facts.path, block, why), *early)
+        return (appended(facts.path, facts.content, block).action(facts.content, why), *early)
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
         """Rebuild the images of all kernels, so that booting another one is no surprise."""
@@ -78,6 +86,12 @@ class InitramfsTools:
 
 
 GENERATORS: tuple[Generator, ...] = (InitramfsTools(),)
+
+
+def _early(script: bytes) -> bytes:
+    """A script that can be asked for its prerequisites when the image is made (initramfs-tools(7))."""
+    head = b"#!/bin/sh\ncase ${1:-} in prereqs)\n    exit 0\n    ;;\nesac\n\n"
+    return head + script + b"\n" + CALL
 
 
 def _content(host: Host, path: str) -> tuple[bytes | None, tuple[Finding, ...]]:

@@ -119,9 +119,16 @@ TOOLS: dict[str, Node] = {"/etc/initramfs-tools": None}
     [
         (TOOLS, {"update-initramfs", "mkinitramfs"}, "initramfs-tools", []),
         (TOOLS, {"update-initramfs"}, "initramfs-tools", []),
-        ({**TOOLS, "/etc/dracut.conf.d": None}, {"update-initramfs", "dracut"}, "dracut", ["initramfs-unsupported"]),
-        ({"/etc/mkinitcpio.conf": b""}, {"mkinitcpio"}, "mkinitcpio", ["initramfs-unsupported"]),
-        ({"/etc/booster.yaml": b""}, {"booster"}, "booster", ["initramfs-unsupported"]),
+        ({**TOOLS, "/etc/dracut.conf.d": None}, {"update-initramfs", "dracut"}, "dracut", []),
+        (
+            {**TOOLS, "/etc/dracut.conf": b"", "/usr/lib/dracut": None},
+            {"update-initramfs", "mkinitramfs", "dracut"},
+            "initramfs-tools",
+            [],
+        ),
+        ({"/etc/mkinitcpio.conf": b""}, {"mkinitcpio"}, "mkinitcpio", []),
+        ({"/etc/booster.yaml": b""}, {"booster"}, "booster", []),
+        ({"/usr/lib/booster/regenerate_images": b""}, {"booster"}, "booster", []),
         (TOOLS, set(), None, ["initramfs-not-found"]),
         ({}, {"update-initramfs"}, None, ["initramfs-not-found"]),
         (

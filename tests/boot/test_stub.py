@@ -9,6 +9,7 @@ from steps.base import Brief, Finding, Plan, Severity
 from steps.boot.grub import CFG
 from steps.boot.grub_default import DEFAULT
 from steps.config import Allow, Stub
+from steps.initramfs.initramfs_tools import EARLY
 from steps.stub import STEP
 from tests.boot.machine import AUDIO, CONF, GPU, MODULES, RELEASE, SETUP, USB, Card, Machine, brief
 
@@ -201,14 +202,38 @@ def test_a_kernel_without_the_stub_is_refused_and_the_other_stub_is_named() -> N
     assert "pci-stub" in finding.hint
 
 
-def test_an_identical_card_is_refused_unless_it_is_allowed_by_name() -> None:
+def test_a_card_with_a_twin_is_taken_by_its_address_unless_both_are_allowed() -> None:
     machine = Machine()
     machine.cards["0000:04:00.0"] = Card("10de:1200", 14, "nouveau", "nouveau")
     machine.plug()
-    assert refusals(planned(machine, brief()).findings) == ["identical-ids"]
+    plan = planned(machine, brief())
+    assert plan.findings == ()
+    assert plan.remember["by_address"] == GPU
+    assert plan.remember["tokens"].endswith("vfio-pci.ids=10de:0e0c,1002:4397")
+    (script,) = (each for each in plan.actions if isinstance(each, EditFile) and each.path == EARLY)
+    assert f"{GPU}=10de:1200".encode() in script.content and b"0000:04:00.0" not in script.content
+    assert script.mode == 0o755
     allowed = planned(machine, brief(allow=Allow(identical_ids=("10de:1200",))))
-    assert refusals(allowed.findings) == []
     assert [finding.code for finding in allowed.findings] == ["identical-ids"]
+    assert allowed.remember["tokens"].endswith(IDS) and allowed.remember["by_address"] == ""
+
+
+def test_a_card_with_a_twin_is_refused_where_it_cannot_be_told_apart() -> None:
+    machine = Machine()
+    machine.cards["0000:04:00.0"] = Card("10de:1200", 14, "nouveau", "nouveau")
+    machine.plug()
+    del machine.host.tree[f"/sys/bus/pci/devices/{GPU}/driver_override"]
+    assert refusals(planned(machine, brief()).findings) == ["identical-ids"]
+
+
+def test_an_id_on_the_command_line_that_takes_the_twin_too_is_refused() -> None:
+    machine = Machine()
+    machine.cards["0000:04:00.0"] = Card("10de:1200", 14, "nouveau", "nouveau")
+    machine.plug()
+    line = b'GRUB_CMDLINE_LINUX_DEFAULT="quiet vfio-pci.ids=10de:1200"\n'
+    machine.host.tree[DEFAULT] = line
+    machine.update_grub()
+    assert refusals(planned(machine, brief()).findings) == ["identical-ids-given"]
 
 
 def test_a_device_that_is_gone_or_another_one_is_refused() -> None:

@@ -18,6 +18,7 @@ from engine.config.keys import KEYS
 from engine.config.rules import contradictions
 from journal.errors import ConfigurationError
 from steps.config import Config, Device, Guest
+from steps.guest import ways
 
 _HEX = "0123456789abcdef"
 _text = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
@@ -38,6 +39,7 @@ _BY_KEY: dict[str, st.SearchStrategy[object]] = {
     "identical_ids": st.lists(_id, max_size=2).map(tuple),
     "boot_loader": st.sampled_from(["auto", "grub"]),
     "initramfs": st.sampled_from(["auto", "initramfs-tools"]),
+    "backend": st.sampled_from([way.name for way in ways()]),
     "format": st.sampled_from(["raw", "qcow2"]),
     "rtc": st.sampled_from(["utc", "localtime"]),
     "vnc": st.sampled_from(["127.0.0.1:0", "[::1]:5", "unix:/run/vnc"]),

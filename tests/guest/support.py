@@ -87,7 +87,7 @@ def _template() -> tempfile.TemporaryDirectory[str]:
     return place
 
 
-def _copy(source: str, target: str) -> None:
+def copy(source: str, target: str) -> None:
     """As shutil.copy2; sysfs has files that may only be written to, and nothing is in them."""
     try:
         shutil.copy2(source, target)
@@ -98,7 +98,7 @@ def _copy(source: str, target: str) -> None:
 
 def bound_machine(directory: Path, *, qemu: str = "1.5.0", faults: dict[str, Json] | None = None) -> SimulatedHost:
     """The article's machine with the devices under vfio-pci and KVM loaded."""
-    shutil.copytree(Path(_template().name) / "machine", directory, symlinks=True, copy_function=_copy)
+    shutil.copytree(Path(_template().name) / "machine", directory, symlinks=True, copy_function=copy)
     host = SimulatedHost(directory)
     found = dataclasses.replace(host.machine.description, qemu=qemu, faults={"qemu": faults or {}})
     host.machine.describe(found)

@@ -14,7 +14,8 @@ from engine.hosts.simulated.qemu_guest import split
 from steps.config import Accel, Device, Disk, DiskInterface, Display, Guest, Network
 from steps.guest.base import device_id
 from steps.guest.capabilities import Capabilities
-from steps.guest.qemu import Qemu, command, escape, stable_mac
+from steps.guest.qemu import Qemu
+from steps.guest.qemu_command import command, escape, stable_mac
 from tests.guest.support import ARTICLE, AUDIO, DEVICES, GPU, QEMU_1_5, QEMU_7, USB, order
 
 

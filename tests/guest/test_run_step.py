@@ -14,7 +14,7 @@ from engine.stopping import stop_guest
 from steps.actions import RunCommand, StartProcess
 from steps.base import Brief, Finding, Plan, Severity
 from steps.config import Accel, Cdrom, Device, Disk, Guest, Network
-from steps.guest.monitor import Seen
+from steps.guest.seen import Seen
 from steps.run import RunStep
 from tests.guest.support import ARTICLE, DEVICES, GPU, bound_machine, brief
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.guest import shown
 from engine.hosts.simulated import SimulatedHost
 from engine.stopping import stop_guest
 from steps.actions import StartProcess
+from steps.guest.qemu import shown
 from steps.run import RunStep
 from tests.guest.support import bound_machine, brief
 

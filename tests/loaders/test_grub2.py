@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from steps.actions import RunCommand
+from steps.base import Completed
 from steps.boot import detect, loaders
 from steps.boot.base import BootFacts
 from steps.boot.grub import Grub
@@ -39,7 +40,7 @@ def grub2() -> Grub:
 def read(
     tree: dict[str, Node] | None = None, commands: set[str] = COMMANDS, kind: str = "xfs", below: str = ""
 ) -> BootFacts:
-    answers = {
+    answers: dict[tuple[str, ...] | str, str | Completed] = {
         ("grub2-probe", "--target=fs", "/boot/grub2"): f"{kind}\n",
         ("grub2-probe", "--target=abstraction", "/boot/grub2"): below,
     }

@@ -55,7 +55,7 @@ def test_a_machine_that_can_be_set_up_is_not_refused(tmp_path: Path, name: str, 
 @pytest.mark.parametrize(
     ("name", "config", "codes"),
     [
-        ("intel-twins", Config(TWIN), {"identical-ids"}),
+        ("intel-twins", Config(TWIN), set()),
         ("intel-twins", Config(TWIN, allow=Allow(identical_ids=("10de:1b80", "10de:10f0"))), set()),
         ("shared-group", Config(FIRST), {"group-not-viable"}),
         ("debian12-lab", Config(LAB, guest=Guest()), {"kvm-missing"}),

@@ -90,12 +90,13 @@ def test_that_no_card_stays_with_the_host_is_said() -> None:
     assert judged(GPU, AUDIO)["no-display-left"].severity is Severity.WARNING
 
 
-def test_a_second_card_of_the_same_id_is_refused_unless_allowed() -> None:
+def test_a_second_card_of_the_same_id_is_noted_and_goes_too_where_that_is_allowed() -> None:
     twin = Card("0000:04:00.0", GPU.id, "030000", "nouveau", 12, boot_vga="1")
     found = judged(GPU, AUDIO, twin)
-    assert refusals(found) == {"identical-ids"} and "0000:04:00.0" in found["identical-ids"].message
+    assert refusals(found) == set() and found["identical-ids"].severity is Severity.NOTE
+    assert "0000:04:00.0" in found["identical-ids"].message
     for allow in (Allow(identical_ids=(GPU.id,)), Allow(identical_ids=("0000:04:00.0",))):
-        assert refusals(judged(GPU, AUDIO, twin, allow=allow)) == set()
+        assert judged(GPU, AUDIO, twin, allow=allow)["identical-ids"].severity is Severity.WARNING
     both = (*BOTH, Device(twin.address, twin.id))
     assert "identical-ids" not in judged(GPU, AUDIO, twin, HOST_GPU, devices=both)
 
@@ -179,4 +180,4 @@ def test_everything_is_said_at_once() -> None:
     bad = Card(GPU.address, "10de:9999", "030000", "nouveau", 11, boot_vga="1")
     twin = Card("0000:04:00.1", AUDIO.id, "040300", "snd_hda_intel", 12)
     lpc = Card("0000:00:1f.0", "8086:2918", "060100", "lpc_ich", 11)
-    assert refusals(judged(bad, AUDIO, twin, lpc)) == {"device-id", "boot-vga", "identical-ids", "group-not-viable"}
+    assert refusals(judged(bad, AUDIO, twin, lpc)) == {"device-id", "boot-vga", "group-not-viable"}

@@ -1,7 +1,7 @@
 """A host held in a dictionary: paths to bytes, symlinks or directories, and commands answered from a table.
 
 Give `MemoryHost({"/etc/modules": b"loop\\n", "/sys/x/driver": Link("../drivers/foo"), "/empty": None})`: parents of a
-path are directories, None is an (empty) directory. `sh` is the real shell, fed through stdin.
+path are directories, None is an (empty) directory. `sh` and `bash` are the real shells, fed through stdin.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class MemoryHost:
         return self.free_bytes[max(prefixes, key=len)] if prefixes else 10 << 30
 
     def query(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
-        """Answer a command from the table; `sh` runs for real."""
+        """Answer a command from the table; `sh` and `bash` run for real."""
         args = tuple(argv)
         self.asked.append(args)
         if self.answer is not None and (given := self.answer(args, stdin)) is not None:
@@ -139,7 +139,7 @@ class MemoryHost:
             if key in self.answers:
                 found = self.answers[key]
                 return found if isinstance(found, Completed) else completed(args, found)
-        if posixpath.basename(args[0]) == "sh":
+        if posixpath.basename(args[0]) in ("sh", "bash"):
             ran = subprocess.run(args, input=stdin, capture_output=True, timeout=timeout, check=False)
             return Completed(args, ran.returncode, ran.stdout, ran.stderr)
         return completed(args, status=1 if args[0] in self.commands else 127)

@@ -1,9 +1,9 @@
 """A boot of the simulated machine: the boot loader's choice, the kernel, the initramfs, the root system.
 
 The order in which modules meet devices is what decides who holds them, and follows what was seen on a real kernel:
-built-in drivers first, in link order; in the initramfs udev's drivers before the modules named in conf/modules (so a
-stub that is a module loses against a native driver there, unless a softdep in the initramfs brings it first); on the
-root udev before /etc/modules.
+built-in drivers first, in link order; in the initramfs what its init loads by name before udev (dracut, mkinitcpio,
+booster), then udev's drivers, then the modules named in conf/modules (initramfs-tools: so a stub that is a module loses
+against a native driver there, unless a softdep in the initramfs brings it first); on the root udev before /etc/modules.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from engine.hosts.simulated import (
     drivers,
+    early,
     effects,
+    generators,
     guests,
     initramfs,
     kmod,
@@ -227,8 +230,15 @@ def _initramfs_phase(machine: Machine, whole: Index, chosen: Chosen) -> None:
     index = _restricted(whole, chosen.initrd)
     options = kmod.read_options(chosen.initrd.modprobe_d, machine.cmdline)
     machine.log("Run /init as init process", 3.3)
+    generator = generators.of(machine)
+    early.run(machine, generator.script(chosen.initrd))
+    _load(machine, index, options, generator.early(chosen.initrd))
     coldplug(machine, index, options)
-    for line in chosen.initrd.wanted:
+    _load(machine, index, options, chosen.initrd.wanted)
+
+
+def _load(machine: Machine, index: Index, options: Options, lines: Iterable[str]) -> None:
+    for line in lines:
         name, *arguments = line.split()
         with contextlib.suppress(LookupError):
             loading.probe(machine, index, options, name, arguments)

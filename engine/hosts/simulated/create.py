@@ -37,7 +37,8 @@ COMMON: dict[str, TextFile] = {
     "/etc/group": TextFile("root:x:0:\nkvm:x:106:\nnogroup:x:65534:\n"),
 }
 COMMAND = "#!/bin/sh\n# answered by the simulated machine\n"
-SHELL = "/usr/bin/sh"
+# What every system has.
+ALWAYS = ("/usr/bin/sh", "/usr/bin/mkdir", "/usr/bin/rm")
 
 
 def create(directory: Path, found: Description) -> None:
@@ -55,7 +56,7 @@ def create(directory: Path, found: Description) -> None:
     loader, generator = loaders.of(machine), generators.of(machine)
     for path, one in {**COMMON, **loader.files, **generator.files, **found.files}.items():
         _file(machine, path, one)
-    for path in (*found.commands, SHELL):
+    for path in (*found.commands, *ALWAYS):
         if not machine.exists(path):
             machine.put(path, COMMAND, 0o755)
     for kernel in found.kernels:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from engine.hosts.simulated.machine import Machine
 
-RUN_DIR = "/run/vfiostate"
+# Where the processes of our own guests and those of libvirt have their pid files.
+RUN_DIRS = ("/run/vfiostate", "/run/libvirt/qemu")
 
 
 def running(machine: Machine) -> dict[int, str]:
     """The guests' processes: pid to command line, its words separated by spaces."""
     found: dict[int, str] = {}
-    for name in machine.names(RUN_DIR):
+    for directory, name in ((one, name) for one in RUN_DIRS for name in machine.names(one)):
         if not name.endswith(".pid"):
             continue
-        pid = machine.text(f"{RUN_DIR}/{name}").split()[:1]
+        pid = machine.text(f"{directory}/{name}").split()[:1]
         line = _command_line(pid[0]) if pid and pid[0].isdecimal() else ""
         # A pid that was used again belongs to a process that does not name this machine.
         if str(machine.directory) in line.split():

@@ -14,7 +14,7 @@ from engine.hosts.base import Attributes
 from engine.hosts.processes import ProcessTree
 from engine.hosts.simulated import attributes, boot, create, description, faults, generators, loaders, qemu
 from engine.hosts.simulated.boot import Chosen, Entry
-from engine.hosts.simulated.doubles import base, ip, kmod, system
+from engine.hosts.simulated.doubles import base, ip, kmod, system, virsh
 from engine.hosts.simulated.machine import DESCRIPTION, Machine
 from engine.hosts.simulated.parts import Description
 from engine.hosts.simulated.qemu_help import parse_version
@@ -28,6 +28,7 @@ DOUBLES: Mapping[str, base.Double] = {
     **kmod.DOUBLES,
     **system.DOUBLES,
     **ip.DOUBLES,
+    **virsh.DOUBLES,
 }
 
 
@@ -131,7 +132,7 @@ class SimulatedHost(ProcessTree):
         return place.is_file() and bool(place.stat().st_mode & 0o111)
 
     def query(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
-        """Answer a command by its double; `sh` is this host's, fed through standard input."""
+        """Answer a command by its double; `sh` and `bash` are this host's, fed through standard input."""
         found = argv[0] if argv[0].startswith("/") and self._executable(argv[0]) else self.which(argv[0])
         if found is None:
             return base.answer(argv, stderr=f"{argv[0]}: not found\n", status=127)
@@ -164,7 +165,8 @@ class SimulatedHost(ProcessTree):
         # PATH leads nowhere: a script given to the machine's shell must not run this host's commands.
         if any(not word.startswith("-") for word in argv[1:]) or "-c" in argv:
             return base.answer(argv, stderr="sh: the simulated machine's sh reads standard input only\n", status=126)
-        return self._spawn(("/bin/sh", *argv[1:]), argv, stdin, timeout)
+        shell = "/bin/bash" if argv[0].rpartition("/")[2] == "bash" else "/bin/sh"
+        return self._spawn((shell, *argv[1:]), argv, stdin, timeout)
 
     def _qemu(self, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
         said = qemu.answer(argv, parse_version(self.machine.description.qemu or ""))

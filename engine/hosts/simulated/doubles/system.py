@@ -132,6 +132,22 @@ def reboot(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     return answer(argv)
 
 
+def mkdir(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
+    """-p DIRECTORY."""
+    machine.path(argv[-1]).mkdir(0o755, parents=True, exist_ok=True)
+    return answer(argv)
+
+
+def rm(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
+    """-df DIRECTORY: one that is empty, or not there."""
+    place = machine.path(argv[-1])
+    if place.is_dir() and any(place.iterdir()):
+        return answer(argv, stderr=f"rm: cannot remove '{argv[-1]}': Directory not empty\n", status=1)
+    if place.is_dir():
+        place.rmdir()
+    return answer(argv)
+
+
 def getent(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """passwd and group, from the machine's own files."""
     if len(argv) < 2 or argv[1] not in ("passwd", "group"):
@@ -155,6 +171,8 @@ DOUBLES: dict[str, Double] = {
     "systemctl": systemctl,
     "reboot": reboot,
     "getent": getent,
+    "mkdir": mkdir,
+    "rm": rm,
     "mokutil": mokutil,
     "udevadm": silent,
     "logger": silent,

@@ -44,6 +44,14 @@ class Generator(Protocol):
         """The command that a kernel package runs for it."""
         ...
 
+    def early(self, archive: Archive) -> tuple[str, ...]:
+        """The modules that the init in an image loads by name before udev meets the devices."""
+        ...
+
+    def script(self, archive: Archive) -> str:
+        """The text of our script in an image, with what runs it; empty where there is none."""
+        ...
+
     def generate(self, machine: Machine, index: Index, *, installing: bool = False) -> Archive:
         """What it would pack for a kernel now; `installing`: no device has its driver yet."""
         ...

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.hosts.simulated import drivers, initramfs, kmod, loaders
+from engine.hosts.simulated import drivers, early, initramfs, kmod, loaders
 from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.generators import Generator
 from engine.hosts.simulated.initramfs import Archive, module_lines
@@ -33,6 +33,7 @@ MOST = (
     "kernel/drivers/video/",
     "kernel/fs/",
 )
+INIT_TOP = "scripts/init-top/"
 
 
 def image(release: str) -> str:
@@ -63,6 +64,11 @@ def generate(machine: Machine, index: Index, *, installing: bool = False) -> Arc
         for name in machine.names(directory):
             if name.endswith(".conf"):
                 files[f"{directory.lstrip('/')}/{name}"] = machine.text(f"{directory}/{name}")
+    scripts = f"/etc/initramfs-tools/{INIT_TOP.rstrip('/')}"
+    for name in machine.names(scripts):
+        # One that is not executable is ignored (hook-functions, set_initlist).
+        if machine.path(f"{scripts}/{name}").stat().st_mode & 0o111:
+            files[f"{INIT_TOP}{name}"] = machine.text(f"{scripts}/{name}")
     if wanted:
         files["conf/modules"] = "".join(line + " \n" for line in wanted)
     for name in ("init", "bin/busybox", "sbin/modprobe", "scripts/init-top/udev"):
@@ -178,6 +184,15 @@ class InitramfsTools:
     def kernel_installed(self, release: str) -> tuple[str, ...]:
         """As /etc/kernel/postinst.d/initramfs-tools does it."""
         return ("update-initramfs", "-c", "-k", release)
+
+    def early(self, archive: Archive) -> tuple[str, ...]:
+        """None: its init loads conf/modules after scripts/init-top, where udev is started."""
+        return ()
+
+    def script(self, archive: Archive) -> str:
+        """One in scripts/init-top that comes before the one which starts udev: by the name, without prerequisites."""
+        names = (name for name in archive.files if name.startswith(INIT_TOP) and name < f"{INIT_TOP}udev")
+        return next((archive.files[name] for name in names if early.CALL in archive.files[name]), "")
 
     def generate(self, machine: Machine, index: Index, *, installing: bool = False) -> Archive:
         """See `generate`."""

@@ -1,0 +1,78 @@
+"""A decision about the way back of one deed, and the files as they will be on that way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from engine import images
+from engine.setup import Deed
+from steps.actions import Action
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+
+class Way(StrEnum):
+    """How a deed is undone."""
+
+    RESTORE = "restore"
+    MERGE = "merge"
+    ALREADY_GONE = "already_gone"
+    KEEP = "kept"
+    INVERSE = "inverse"
+    REGENERATE = "regenerate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What will be done about a deed, and why; `content` is the merged file, `action` what undoes a runtime effect,
+    `restore` the files that are put back after it."""
+
+    deed: Deed
+    way: Way
+    detail: str = ""
+    content: bytes = b""
+    action: Action | None = None
+    diff: Sequence[str] = ()
+    hint: str = ""
+    restore: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class View:
+    """Files as they will be when the decisions so far are carried out: path -> content, None for absent; of what
+    commands produced path -> sha256."""
+
+    session: Session
+    files: dict[str, bytes | None] = field(default_factory=dict)
+    products: dict[str, str | None] = field(default_factory=dict)
+
+    def content(self, path: str) -> bytes | None:
+        """What the file holds at this point of the way back."""
+        if path not in self.files:
+            if images.fingerprint(self.session.host, path) is None:
+                return None
+            return self.session.host.local(path).read_bytes()
+        return self.files[path]
+
+    def prints(self, deed: Deed) -> dict[str, str | None]:
+        """The sha256 of what a command produced, at this point of the way back."""
+        host = self.session.host
+        return {
+            path: self.products[path] if path in self.products else images.fingerprint(host, path)
+            for path in deed.before
+        }
+
+    def put_back(self, deed: Deed, detail: str) -> Decision:
+        """What a command produced will be as it was before."""
+        self.products |= was(deed)
+        return Decision(deed, Way.RESTORE, detail)
+
+
+def was(deed: Deed) -> dict[str, str | None]:
+    """The sha256 of what a deed's files were before it."""
+    return {path: record["sha256"] for path, record in deed.before.items()}

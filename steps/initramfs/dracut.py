@@ -1,0 +1,239 @@
+"""dracut (Fedora, RHEL, openSUSE; Debian and Ubuntu where it is chosen): a drop-in of ours, rebuilt by dracut itself.
+
+Sources: dracut.conf(5), dracut.cmdline(7); dracut's dracut.sh (order of the files, `force_drivers`, the place of an
+image) and modules.d/*kernel-modules/module-setup.sh: /etc/modprobe.d is copied in host-only mode alone, so our file
+there is named in `install_optional_items`. `force_drivers` are loaded before udev is started (rd.driver.pre).
+An image is copied over the old one: a rebuild that is cut off leaves half of one, and its working directory in
+/var/tmp, which is dracut's to tidy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from steps.actions import Action, Regenerate, RunCommand
+from steps.base import Finding, Host, Severity
+from steps.boot.shell_value import Broken, Script
+from steps.early_script import CALL
+from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, early_edits, read_early
+from steps.initramfs.bash_value import evaluate
+from steps.insertion import appended, new_file
+from steps.reading import names_in, text_of
+from steps.softdeps import CONF
+
+MAIN = "/etc/dracut.conf"
+FOLDERS = ("/etc/dracut.conf.d", "/usr/lib/dracut/dracut.conf.d")
+# Read last of all: a file that assigns where it should append cannot undo it.
+DROP_IN = f"{FOLDERS[0]}/zz-vfiostate.conf"
+REBUILD = ("dracut", "-f", "--regenerate-all")
+# dracut looks for its modules nowhere else (dracut.modules(7)).
+MODULE = "/usr/lib/dracut/modules.d/00vfiostate"
+SCRIPT = "vfiostate-early.sh"
+# What the distributions call an image in /boot: Debian and Ubuntu, all others, openSUSE.
+NAMES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}")
+_ASKED = ("force_drivers", "hostonly", "install_items", "install_optional_items", "uefi", "initrdname")
+_LINE = re.compile(r"[-dlcbps][-rwxsStT]{9}\S?\s+\d+\s+\S+\s+\S+\s+(?:\d+,\s*)?\d+\s+\S+\s+\S+\s+\S+\s+(\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Dracut:
+    """The generator of Fedora and its kin."""
+
+    name: str = "dracut"
+    supported: bool = True
+    manual: str = (
+        f'Put `force_drivers+=" MODULES "` and `install_items+=" {CONF} "` into {FOLDERS[0]}/vfio.conf, then '
+        f"`{' '.join(REBUILD)}`."
+    )
+
+    def detect(self, host: Host) -> tuple[str, ...] | None:
+        """Its command and its configuration. Debian's dracut-core may lie beside initramfs-tools, which makes the
+        images as long as the package dracut with its hook for kernels is not there."""
+        command = host.which("dracut")
+        place = next((path for path in (*FOLDERS, MAIN) if host.lstat(path) is not None), None)
+        if command is None or place is None:
+            return None
+        if host.which("mkinitramfs") is not None and host.lstat("/etc/kernel/postinst.d/dracut") is None:
+            return None
+        return (f"{command} is there", f"{place} is there")
+
+    def read(self, host: Host, release: str, *, look: bool) -> InitramfsFacts:
+        """What bash makes of the configuration, the images of all kernels and, when asked, what lies in one."""
+        path = host.resolve(DROP_IN)
+        scripts, findings = _scripts(host)
+        values = {} if findings else evaluate(host, scripts, _ASKED, {"kernel": release})
+        if isinstance(values, Broken):
+            findings, values = (_broken(values),), {}
+        if values.get("uefi") == ("yes",):
+            findings = (_uki(),)
+        image = image_of(host, release, "".join(values.get("initrdname", ())))
+        names, trouble = _look(host, image) if look else (None, "")
+        facts = InitramfsFacts(
+            self.name,
+            path,
+            next((script.content for script in scripts if script.path == DROP_IN), None),
+            _listed(values),
+            image,
+            names,
+            trouble,
+            tuple(image_of(host, each) for each in _releases(host)),
+            findings,
+            REBUILD,
+            early=f"hooks/pre-udev/00-{SCRIPT}",
+        )
+        return read_early(host, facts, f"{MODULE}/module-setup.sh", f"{MODULE}/{SCRIPT}")
+
+    def edits(
+        self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
+    ) -> tuple[Action, ...]:
+        """A drop-in with the modules that are not forced yet, and our file in modprobe.d where dracut leaves it out."""
+        missing = [module for module in modules if module.replace("-", "_") not in facts.listed]
+        lines = [f'force_drivers+=" {" ".join(missing)} "'] if missing else []
+        lines += [f'install_optional_items+=" {CONF} "'] if modules and CONF not in facts.listed else []
+        early = early_edits(facts, _early(script, setup)) if script else ()
+        if not lines:
+            return early
+        lines = [f"# vfiostate {setup}: the stub driver", *lines, f"# vfiostate {setup}: end"]
+        block = "".join(f"{line}\n" for line in lines).encode()
+        why = f"take {', '.join(missing) or CONF} into the initramfs, ahead of udev"
+        if facts.content is None:
+            return (new_file(facts.path, block, why), *early)
+        return (appended(facts.path, facts.content, block).action(facts.content, why), *early)
+
+    def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
+        """Rebuild the images of all kernels, so that booting another one is no surprise."""
+        why = "rebuild the initramfs of every kernel"
+        undo = Regenerate(REBUILD, kin=_kin(facts.image))
+        return (RunCommand(REBUILD, why, undo, produces=facts.products, timeout=3600.0),)
+
+
+GENERATORS: tuple[Generator, ...] = (Dracut(),)
+
+_SETUP = """\
+#!/bin/bash
+# Made by vfiostate, setup {setup}; `vfiostate rollback` removes it.
+
+check() {{
+    return 0
+}}
+
+depends() {{
+    return 0
+}}
+
+install() {{
+    inst_hook pre-udev 00 "$moddir/{script}"
+}}
+"""
+
+
+def _early(script: bytes, setup: str) -> tuple[EarlyFile, ...]:
+    """A module of dracut with a hook; hooks are sourced, before the forced drivers are loaded (dracut-pre-udev.sh)."""
+    text = _SETUP.format(setup=setup, script=SCRIPT).encode()
+    return (
+        EarlyFile(f"{MODULE}/module-setup.sh", text, 0o755),
+        EarlyFile(f"{MODULE}/{SCRIPT}", b"#!/bin/sh\n" + script + b"\n" + CALL, 0o755),
+    )
+
+
+def image_of(host: Host, release: str, named: str = "") -> str:
+    """Where dracut puts the image of a kernel when it is not told: with boot loader entries, below the machine's id."""
+    machine = "Default" if host.lstat("/boot/Default") is not None else text_of(host, "/etc/machine-id").strip()
+    for boot in ("/efi", "/boot", "/boot/efi"):
+        if machine and all(host.lstat(path) is not None for path in (f"{boot}/loader/entries", f"{boot}/{machine}")):
+            return f"{boot}/{machine}/{release}/initrd"
+    if host.lstat(f"/lib/modules/{release}/initrd") is not None:
+        return f"/lib/modules/{release}/initrd"
+    names = ([named] if named else []) + [pattern.format(release) for pattern in NAMES]
+    present = (name for name in names if host.lstat(f"/boot/{name}") is not None)
+    return f"/boot/{next(present, NAMES[1].format(release))}"
+
+
+def _kin(image: str) -> str:
+    """A pattern of the images that kernels which are installed later get in the same place."""
+    folder, _, name = image.rpartition("/")
+    found = next((each for each in NAMES if re.fullmatch(re.escape(each).replace(r"\{\}", ".+"), name)), None)
+    return f"{folder}/{found.format('*')}" if found else ""
+
+
+def _releases(host: Host) -> tuple[str, ...]:
+    """The kernels that `--regenerate-all` makes an image for."""
+    found = []
+    for release in names_in(host, "/lib/modules"):
+        listed = (f"/lib/modules/{release}/{name}" for name in ("modules.dep", "modules.dep.bin"))
+        if any(host.lstat(path) is not None for path in listed):
+            found.append(release)
+    return tuple(found)
+
+
+def _scripts(host: Host) -> tuple[tuple[Script, ...], tuple[Finding, ...]]:
+    """The files dracut sources, in its order: by version sort of the names, one in /etc hides one in /usr/lib."""
+    found: dict[str, str] = {}
+    for folder in FOLDERS:
+        for name in names_in(host, folder):
+            if name.endswith(".conf"):
+                found.setdefault(name, f"{folder}/{name}")
+    scripts = []
+    for path in (MAIN, *(found[name] for name in sorted(found, key=_version))):
+        try:
+            scripts.append(Script(path, host.read(path)))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return (), (_unreadable(path, f"cannot be read: {error.strerror}"),)
+    return tuple(scripts), ()
+
+
+def _version(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]
+
+
+def _listed(values: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    """The modules that are loaded ahead of udev; and our file in modprobe.d where it is taken in."""
+    words = {name: " ".join(value).split() for name, value in values.items()}
+    forced = {word.replace("-", "_") for word in words.get("force_drivers", ())}
+    items = (*words.get("install_items", ()), *words.get("install_optional_items", ()))
+    taken = CONF in items or words.get("hostonly") in (["yes"], ["-h"])
+    return frozenset(forced | ({CONF} if taken else set()))
+
+
+def _look(host: Host, image: str) -> tuple[frozenset[str] | None, str]:
+    """The names in an image. lsinitrd lists as `ls -l` does, and may list nothing of a broken image and succeed."""
+    try:
+        done = host.query(("lsinitrd", image), timeout=600.0)
+    except TimeoutError:
+        return None, f"lsinitrd {image} did not end within 600 seconds"
+    matches = (_LINE.match(line) for line in done.text.splitlines())
+    names = frozenset(match.group(1).partition(" -> ")[0].removeprefix("./") for match in matches if match)
+    if done.ok and names:
+        return names, ""
+    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    said = lines[0] if lines else "no message"
+    return None, f"lsinitrd {image} ended with status {done.status} and {len(names)} names: {said}"
+
+
+def _unreadable(path: str, what: str) -> Finding:
+    hint = f"Make {path} a readable text file, then try again."
+    return Finding("initramfs-conf-unreadable", Severity.REFUSAL, f"{path} {what}.", (path,), hint)
+
+
+def _broken(broken: Broken) -> Finding:
+    return Finding(
+        "initramfs-conf-broken",
+        Severity.REFUSAL,
+        f"bash cannot read dracut's configuration: {broken.says}",
+        (f"{broken.path}: status {broken.status}",),
+        f"Repair {broken.path} (`bash -n` shows where), then try again.",
+    )
+
+
+def _uki() -> Finding:
+    return Finding(
+        "initramfs-is-uki",
+        Severity.REFUSAL,
+        "dracut makes unified kernel images here, with the command line in them: it is not driven so.",
+        ('uefi="yes" in its configuration',),
+        f"Take uefi=yes out of {FOLDERS[0]} where images beside the kernel will do, then try again.",
+    )

@@ -1,0 +1,131 @@
+"""dracut: what its configuration says, where its images are, what lsinitrd lists."""
+
+from __future__ import annotations
+
+import pytest
+
+from steps.actions import EditFile, Regenerate, RunCommand
+from steps.initramfs.dracut import DROP_IN, REBUILD, Dracut
+from steps.insertion import take_out
+from tests.support.memory_host import MemoryHost, Node, completed
+
+DRACUT = Dracut()
+SETUP = "0123456789ab"
+CONF = "/etc/modprobe.d/vfiostate.conf"
+BASE: dict[str, Node] = {"/etc/dracut.conf": b"# see dracut.conf(5)\n", "/etc/dracut.conf.d": None}
+DIST = {"/usr/lib/dracut/dracut.conf.d/01-dist.conf": b'hostonly="yes"\n'}
+LISTING = """\
+Image: /boot/initramfs-6.1.img: 31M
+========================================================================
+Version: dracut-059-4
+
+Arguments: -f
+
+dracut modules:
+base
+========================================================================
+crw-r--r--   1 root     root       5,   1 Jan  1  1970 dev/console
+lrwxrwxrwx   1 root     root            7 Jan  1  1970 bin -> usr/bin
+drwxr-xr-x   3 root     root            0 Jan  1  1970 etc/modprobe.d
+-rw-r--r--   1 root     root          110 Jan  1  1970 etc/modprobe.d/vfiostate.conf
+-rw-r--r--   2 root     root        31232 Jan  1  1970 usr/lib/modules/6.1/kernel/drivers/vfio/pci/vfio-pci.ko.xz
+-rwxr-xr-x   1 root     root         1932 Jan  1  1970 usr/lib/dracut/hooks/pre-udev/00-vfiostate-early.sh
+========================================================================
+"""
+
+
+def edit(tree: dict[str, Node]) -> EditFile:
+    (action,) = DRACUT.edits(DRACUT.read(MemoryHost(tree), "6.1", look=False), ("vfio", "vfio_pci"), SETUP)
+    assert isinstance(action, EditFile)
+    return action
+
+
+@pytest.mark.parametrize(
+    ("more", "lines"),
+    [
+        ({}, ['force_drivers+=" vfio vfio_pci "', f'install_optional_items+=" {CONF} "']),
+        (DIST, ['force_drivers+=" vfio vfio_pci "']),
+        (
+            {**DIST, "/etc/dracut.conf.d/01-dist.conf": b"# hides it\n"},
+            ['force_drivers+=" vfio vfio_pci "', f'install_optional_items+=" {CONF} "'],
+        ),
+        ({**DIST, "/etc/dracut.conf.d/mine.conf": b'force_drivers+=" vfio "\n'}, ['force_drivers+=" vfio_pci "']),
+        (
+            {"/etc/dracut.conf.d/mine.conf": b'force_drivers+=" vfio vfio-pci "\n'},
+            [f'install_optional_items+=" {CONF} "'],
+        ),
+        (
+            {**DIST, "/etc/dracut.conf.d/mine.disabled": b'force_drivers+=" vfio "\n'},
+            ['force_drivers+=" vfio vfio_pci "'],
+        ),
+    ],
+)
+def test_the_drop_in_has_what_bash_does_not_find_in_the_configuration(more: dict[str, Node], lines: list[str]) -> None:
+    action = edit({**BASE, **more})
+    assert (action.path, action.before) == (DROP_IN, None)
+    assert action.content.decode().splitlines()[1:-1] == lines
+
+
+def test_a_drop_in_of_that_name_keeps_every_byte() -> None:
+    theirs = b'add_drivers+=" loop "'
+    action = edit({**BASE, DROP_IN: theirs})
+    assert action.content.startswith(theirs + b"\n")
+    assert take_out(action.content, action.inserted) == theirs
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"/etc/dracut.conf.d/x.conf": b"a=(\n"}, "initramfs-conf-broken"),
+        ({"/etc/dracut.conf.d/x.conf": b"a=\0\n"}, "initramfs-conf-broken"),
+        ({"/etc/dracut.conf.d/x.conf": b"uefi=yes\n"}, "initramfs-is-uki"),
+    ],
+)
+def test_a_configuration_that_is_not_driven_is_refused(more: dict[str, Node], code: str) -> None:
+    (finding,) = DRACUT.read(MemoryHost({**BASE, **more}), "6.1", look=False).findings
+    assert finding.code == code and finding.hint
+
+
+@pytest.mark.parametrize(
+    ("tree", "image", "kin"),
+    [
+        ({"/boot/initramfs-6.1.img": b""}, "/boot/initramfs-6.1.img", "/boot/initramfs-*.img"),
+        ({"/boot/initrd.img-6.1": b""}, "/boot/initrd.img-6.1", "/boot/initrd.img-*"),
+        ({"/boot/initrd-6.1": b""}, "/boot/initrd-6.1", "/boot/initrd-*"),
+        ({}, "/boot/initramfs-6.1.img", "/boot/initramfs-*.img"),
+        ({"/lib/modules/6.1/initrd": b""}, "/lib/modules/6.1/initrd", ""),
+        (
+            {"/etc/machine-id": b"abc\n", "/boot/loader/entries": None, "/boot/abc": None, "/boot/initrd-6.1": b""},
+            "/boot/abc/6.1/initrd",
+            "",
+        ),
+        ({"/etc/dracut.conf.d/n.conf": b'initrdname="ram-${kernel}"\n', "/boot/ram-6.1": b""}, "/boot/ram-6.1", ""),
+    ],
+)
+def test_the_image_is_looked_for_where_dracut_puts_it(tree: dict[str, Node], image: str, kin: str) -> None:
+    facts = DRACUT.read(MemoryHost({**BASE, **tree}), "6.1", look=False)
+    assert facts.image == image
+    (command,) = DRACUT.commit(facts)
+    assert isinstance(command, RunCommand) and command.undo == Regenerate(REBUILD, kin=kin)
+
+
+def test_every_kernel_that_is_regenerated_has_its_image_among_the_products() -> None:
+    tree: dict[str, Node] = {f"/lib/modules/{name}/modules.dep": b"" for name in ("6.1", "5.10")}
+    tree |= {"/lib/modules/4.19/extra/x.ko": b"", "/boot/initramfs-0-rescue-abc.img": b""}
+    facts = DRACUT.read(MemoryHost({**BASE, **tree}), "6.1", look=False)
+    assert facts.products == ("/boot/initramfs-5.10.img", "/boot/initramfs-6.1.img")
+
+
+def test_the_listing_is_read_whatever_stands_in_a_line() -> None:
+    host = MemoryHost(dict(BASE), answers={("lsinitrd", "/boot/initramfs-6.1.img"): LISTING})
+    facts = DRACUT.read(host, "6.1", look=True)
+    assert facts.names is not None and {"bin", "dev/console"} <= facts.names
+    assert facts.has_module("vfio_pci") and facts.has_file(CONF) and facts.has_early()
+
+
+@pytest.mark.parametrize(
+    "answer", [completed(("lsinitrd",), status=1, stderr="no such image"), completed(("lsinitrd",))]
+)
+def test_an_image_that_cannot_be_listed_is_said_even_where_lsinitrd_succeeds(answer: object) -> None:
+    facts = DRACUT.read(MemoryHost(dict(BASE), answers={"lsinitrd": answer}), "6.1", look=True)  # type: ignore[dict-item]
+    assert facts.names is None and "lsinitrd /boot/initramfs-6.1.img ended with status" in facts.trouble
