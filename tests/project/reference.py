@@ -13,6 +13,7 @@ from engine.config.commented import table_kind, toml
 from engine.config.decode import encode_value, hints, required, table_name, without_none
 from engine.config.keys import KEYS
 from journal.errors import Exit
+from tests.project.support_table import support_table
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -98,7 +99,7 @@ def exit_reference() -> Iterator[str]:
     yield "| 130, 143, 129 | ended by Ctrl-C, SIGTERM, SIGHUP: between two actions, never within one |"
 
 
-PARTS = {"commands": command_reference, "keys": key_reference, "exits": exit_reference}
+PARTS = {"support": support_table, "commands": command_reference, "keys": key_reference, "exits": exit_reference}
 
 
 def with_reference(text: str) -> str:

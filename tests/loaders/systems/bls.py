@@ -35,4 +35,4 @@ def _edit(content: bytes) -> bytes:
     return content.replace(b" rhgb", b" mitigations=off rhgb").rstrip(b"\n") + b" loglevel=3\n"
 
 
-SYSTEMS = (System("GRUB with boot entries on Fedora", fedora, "etc/kernel/cmdline", _edit),)
+SYSTEMS = (System("GRUB on Fedora and RHEL 9, with boot entries (BLS)", fedora, "etc/kernel/cmdline", _edit),)

@@ -14,4 +14,4 @@ def _edit(content: bytes) -> bytes:
     return content.replace(b"GRUB_TIMEOUT=5", b"GRUB_TIMEOUT=9") + b"# mine\n"
 
 
-SYSTEMS = (System("grub on Debian", _nothing, "etc/default/grub", _edit),)
+SYSTEMS = (System("GRUB on Debian and Ubuntu", _nothing, "etc/default/grub", _edit),)

@@ -56,6 +56,6 @@ def _edit(content: bytes) -> bytes:
 
 
 SYSTEMS = (
-    System("grub2 on openSUSE", _opensuse, "etc/default/grub", _edit),
-    System("grub on Arch", _arch, "etc/default/grub", _edit, recovery=False),
+    System("GRUB on openSUSE, without boot entries of its own (grub2)", _opensuse, "etc/default/grub", _edit),
+    System("GRUB on Arch and Gentoo", _arch, "etc/default/grub", _edit, recovery=False),
 )

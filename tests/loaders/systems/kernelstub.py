@@ -21,4 +21,4 @@ def _edit(content: bytes) -> bytes:
     return content.replace(b'"splash"', b'"splash",\n      "mitigations=off"', 2)
 
 
-SYSTEMS = (System("kernelstub on Pop!_OS", pop, "etc/kernelstub/configuration", _edit, trial=False),)
+SYSTEMS = (System("systemd-boot on Pop!_OS, by kernelstub", pop, "etc/kernelstub/configuration", _edit, trial=False),)

@@ -27,5 +27,14 @@ def _edit(content: bytes) -> bytes:
 
 
 SYSTEMS = (
-    System("ostree", atomic, "ostree/loader/0.conf", _edit, trial=False, recovery=True, spoilt=None, former=True),
+    System(
+        "ostree: Fedora's atomic desktops, by rpm-ostree",
+        atomic,
+        "ostree/loader/0.conf",
+        _edit,
+        trial=False,
+        recovery=True,
+        spoilt=None,
+        former=True,
+    ),
 )

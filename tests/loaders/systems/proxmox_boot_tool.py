@@ -45,7 +45,12 @@ def _of_grub(content: bytes) -> bytes:
 
 SYSTEMS = (
     System(
-        "systemd-boot by proxmox-boot-tool", _systemd_boot, "etc/kernel/cmdline", _of_line, trial=False, recovery=False
+        "systemd-boot on Proxmox VE, by proxmox-boot-tool",
+        _systemd_boot,
+        "etc/kernel/cmdline",
+        _of_line,
+        trial=False,
+        recovery=False,
     ),
-    System("GRUB by proxmox-boot-tool", _grub, "etc/default/grub", _of_grub, trial=False),
+    System("GRUB on Proxmox VE, by proxmox-boot-tool", _grub, "etc/default/grub", _of_grub, trial=False),
 )

@@ -36,6 +36,6 @@ def _edit(content: bytes) -> bytes:
 
 
 SYSTEMS = (
-    System("systemd-boot on Debian", type1, "etc/kernel/cmdline", _edit, recovery=False),
-    System("systemd-boot with unified images", uki, "etc/kernel/cmdline", _edit, recovery=False),
+    System("systemd-boot on Debian, entries (type 1)", type1, "etc/kernel/cmdline", _edit, recovery=False),
+    System("systemd-boot, unified kernel images", uki, "etc/kernel/cmdline", _edit, recovery=False),
 )
