@@ -1,8 +1,7 @@
 """/etc/kernel/cmdline: the kernel command line as one line of a file that tools make effective.
 
 It is no shell script and knows no comments. kernel-install(8) takes all of it with white space squeezed (systemd,
-90-loaderentry.install), proxmox-boot-tool its first line (proxmox-kernel-helper, `get_first_line`), sdbootutil puts all
-of it into a replacement of sed's (`update_entry_conf`). So the first line counts, and a tool may object to more.
+90-loaderentry.install), proxmox-boot-tool its first line (proxmox-kernel-helper, `get_first_line`): that line counts.
 """
 
 from __future__ import annotations
@@ -29,9 +28,8 @@ class Line:
     findings: tuple[Finding, ...] = ()
 
 
-def read(host: Host, setup: str, *, command: str, only: bool = False, forbidden: bytes = b"") -> Line:
-    """The line that `command` makes effective. `only`: the tool cannot bear a second line; `forbidden` are bytes that
-    it trips over."""
+def read(host: Host, setup: str, *, command: str) -> Line:
+    """The line that `command` makes effective."""
     path = host.resolve(PATH)
     found = host.lstat(path)
     if found is None:
@@ -48,16 +46,14 @@ def read(host: Host, setup: str, *, command: str, only: bool = False, forbidden:
         return Line(path, findings=(_binary(path, content),))
     first = content.partition(b"\n")[0]
     words = cmdline.split(first)
-    findings = tuple(_complaints(path, content, words, command, only, forbidden))
+    findings = tuple(_complaints(path, content, words, command))
     ours = f"{cmdline.SETUP}={setup}" in words
     site = None if findings or ours else Site(path, len(first.rstrip()), b" ", b"")
     return Line(path, words, site, content, findings)
 
 
-def _complaints(
-    path: str, content: bytes, words: tuple[str, ...], command: str, only: bool, forbidden: bytes
-) -> Iterator[Finding]:
-    first, _, rest = content.partition(b"\n")
+def _complaints(path: str, content: bytes, words: tuple[str, ...], command: str) -> Iterator[Finding]:
+    first = content.partition(b"\n")[0]
     shown = cmdline.shown((cmdline.text(first),))
     if not words:
         hint = f"Put the command line there, as one line (`cat /proc/cmdline` shows the present one); {_then(command)}"
@@ -71,16 +67,6 @@ def _complaints(
         yield _refusal(
             "kernel-cmdline-quote", f"A quote in {path} is not closed: words put behind it are one.", (shown,), hint
         )
-    if only and rest:
-        message = f"{path} has more than one line, which `{command}` cannot put into a boot entry."
-        evidence = (f"after the first line: {cmdline.shown((cmdline.text(rest),))!r}",)
-        hint = f"Make one line of it; {_then(command)}"
-        yield _refusal("kernel-cmdline-several-lines", message, evidence, hint)
-    tripped = sorted({chr(byte) for byte in first if byte in forbidden})
-    if tripped:
-        message = f"{path} holds {' and '.join(map(repr, tripped))}, over which `{command}` trips."
-        hint = f"Write that word without, or do without it; {_then(command)}"
-        yield _refusal("kernel-cmdline-unsafe", message, (shown,), hint)
 
 
 def _then(command: str) -> str:
