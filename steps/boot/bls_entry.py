@@ -12,6 +12,7 @@ from functools import total_ordering
 
 from steps import cmdline
 from steps.base import Host
+from steps.boot.entry_file import fields
 from steps.boot.grub_sites import Site
 
 _KERNEL = re.compile(r"(?:vmlinuz|vmlinux|kernel|linux)-(.+?)(?:\.efi)?")
@@ -50,42 +51,32 @@ class EntryFile:
 
 def parse(path: str, content: bytes) -> EntryFile:
     """An entry's file. A key may occur several times: the last title counts, options and initrds add up."""
-    found: dict[str, list[str]] = {}
-    for line in content.splitlines():
-        match = re.fullmatch(rb"[ \t]*([a-z-]+)[ \t]+(.*?)[ \t\r]*", line)
-        if match:
-            found.setdefault(match[1].decode(), []).append(cmdline.text(match[2]))
-    last = {key: values[-1] for key, values in found.items()}
-    words = tuple(word for line in found.get("options", []) for word in cmdline.split(line.encode(*_BACK)))
+    found = fields(content)
+    last = {each.key: cmdline.text(each.value) for each in found}
     return EntryFile(
         path,
         content,
         last.get("title", ""),
         last.get("version", ""),
         last.get("linux", ""),
-        " ".join(found.get("initrd", [])),
-        words,
+        cmdline.text(b" ".join(each.value for each in found if each.key == "initrd")),
+        cmdline.split(b" ".join(each.value for each in found if each.key == "options")),
     )
-
-
-_BACK = ("utf-8", "surrogateescape")
 
 
 def site(entry: EntryFile) -> Site:
     """The end of its last `options` line; a line of its own at the end of the file where it has none."""
-    lines = list(re.finditer(rb"^[ \t]*options(?=[ \t\r]|$)[^\n]*", entry.content, re.MULTILINE))
-    if not lines:
+    options = [each for each in fields(entry.content) if each.key == "options"]
+    if not options:
         newline = b"" if not entry.content or entry.content.endswith(b"\n") else b"\n"
         return Site(entry.path, len(entry.content), newline + b"options ", b"\n")
-    return end_of_line(entry.path, entry.content, lines[-1].start(), lines[-1].end())
+    return end_of_line(entry.path, entry.content, options[-1].line_end)
 
 
-def end_of_line(path: str, content: bytes, start: int, end: int) -> Site:
-    """The place behind the last word of a line, before the carriage return of a CRLF file."""
-    while end > start and content[end - 1 : end] == b"\r":
-        end -= 1
-    spaced = end == start or content[end - 1 : end] in (b" ", b"\t")
-    return Site(path, end, b"" if spaced else b" ", b"")
+def end_of_line(path: str, content: bytes, end: int) -> Site:
+    """The place behind the last word of the line that ends there, before its line break."""
+    apart = end == 0 or content[end - 1 : end] in (b" ", b"\t")
+    return Site(path, end, b"" if apart else b" ", b"")
 
 
 def listed(host: Host, folder: str) -> tuple[EntryFile, ...]:
@@ -97,7 +88,10 @@ def listed(host: Host, folder: str) -> tuple[EntryFile, ...]:
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version as RPM compares it: runs of digits and of letters, digits newer, `~` older than nothing at all."""
+    """A version as RPM compares it: runs of digits and of letters, digits newer, `~` older than nothing at all.
+
+    What is between the runs is passed over, unlike systemd's order (`systemd_boot_order.compare_versions`).
+    """
 
     text: str
 

@@ -93,10 +93,8 @@ def _template(host: Host) -> tuple[Place, ...]:
     if content is None:
         return ()
     end = len(content.rstrip(b" \t\r\n"))
-    start = content.rfind(b"\n", 0, end) + 1
-    line_end = content.find(b"\n", end)
-    end = line_end if line_end >= 0 else len(content)
-    site = bls_entry.end_of_line(host.resolve(CMDLINE), content, start, end)
+    end += len(content[end:]) - len(content[end:].lstrip(b" \t"))
+    site = bls_entry.end_of_line(host.resolve(CMDLINE), content, end)
     return (Place(site, content, "the words of kernels to come"),)
 
 

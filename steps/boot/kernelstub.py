@@ -21,6 +21,7 @@ from steps.boot.base import BootFacts, BootLoader, Entry, Trial
 from steps.boot.bls_entry import EntryFile, Version
 from steps.boot.kernelstub_json import Configuration, ConfigurationError, read
 from steps.boot.recognised import Trace
+from steps.boot.systemd_boot_order import loader_conf
 from steps.insertion import sha256
 
 PATH = "/etc/kernelstub/configuration"
@@ -150,11 +151,10 @@ def _releases(host: Host) -> tuple[str | None, str | None]:
 def _default(host: Host, esp: str, files: Sequence[EntryFile]) -> str:
     """The entry that systemd-boot takes: by `default` in loader.conf (loader.conf(5)), the greatest name otherwise."""
     try:
-        lines = [line.split() for line in host.read(f"{esp}/loader/loader.conf").decode(errors="replace").splitlines()]
+        named = loader_conf(host.read(f"{esp}/loader/loader.conf")).get("default")
     except OSError:
-        lines = []
-    named = [line[1].removesuffix(".conf") for line in lines if line[:1] == ["default"] and len(line) > 1]
-    return named[-1] if named else max((each.id for each in files), default="")
+        named = None
+    return named.removesuffix(".conf") if named else max((each.id for each in files), default="")
 
 
 def _products(configuration: Configuration, current: EntryFile | None, folder: str) -> tuple[str, ...]:

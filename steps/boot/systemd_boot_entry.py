@@ -7,17 +7,18 @@ config_entry_add_type1, config_entry_add_unified and line_get_key_value in src/b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from steps import cmdline
+from steps.boot import entry_file
+from steps.boot.entry_file import Field
 from steps.boot.pe import Unified
 
 ENTRIES = "loader/entries"
 IMAGES = "EFI/Linux"
 # `+LEFT-DONE` before the suffix is the boot counter (systemd.io/AUTOMATIC_BOOT_ASSESSMENT).
 _COUNTED = re.compile(r"(.+)\+(\d+)(?:-\d+)?(\.conf|\.efi)", re.IGNORECASE)
-_LINE = re.compile(rb"[^\n\r]+")
 _WAY_OUT = re.compile(r"fallback|recovery|rescue", re.IGNORECASE)
 
 
@@ -60,37 +61,25 @@ def names(name: str) -> tuple[str, int | None]:
     return (f"{match[1]}{match[3]}".lower(), int(match[2])) if match else (name.lower(), None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """A key with its value, and where the value ends in the file (before a closing quote)."""
-
-    key: str
-    value: bytes
-    end: int
+def fields(content: bytes) -> tuple[Field, ...]:
+    """The keys of a file as systemd-boot takes them: quotes around a whole value are no part of it; `end` is before."""
+    return tuple(_unquoted(each) for each in entry_file.fields(content))
 
 
-def _fields(content: bytes) -> Iterator[_Field]:
-    for match in _LINE.finditer(content):
-        line = match[0].strip(b" \t")
-        if not line or line.startswith(b"#"):
-            continue
-        parts = re.split(rb"[ \t]+", line, maxsplit=1)
-        value = parts[1] if len(parts) == 2 else b""
-        end = match.start() + len(match[0].rstrip(b" \t"))
-        if len(value) > 1 and value[:1] == value[-1:] == b'"':
-            value, end = value[1:-1], end - 1
-        yield _Field(parts[0].decode("utf-8", "replace"), value, end)
+def _unquoted(field: Field) -> Field:
+    quoted = len(field.value) > 1 and field.value[:1] == field.value[-1:] == b'"'
+    return replace(field, value=field.value[1:-1], end=field.end - 1) if quoted else field
 
 
 def type1(root: str, name: str, content: bytes) -> MenuEntry | None:
     """An entry by its file. None where it starts nothing: the loader passes over such a file."""
     ident, left = names(name)
-    fields = list(_fields(content))
-    last = {each.key: cmdline.text(each.value) for each in fields}
-    loader = next((each for each in reversed(fields) if each.key in ("linux", "efi", "uki")), None)
+    found = fields(content)
+    last = {each.key: cmdline.text(each.value) for each in found}
+    loader = next((each for each in reversed(found) if each.key in ("linux", "efi", "uki")), None)
     if loader is None or not loader.value:
         return None
-    options = [each for each in fields if each.key == "options"]
+    options = [each for each in found if each.key == "options"]
     return MenuEntry(
         id=ident,
         path=f"{root}/{ENTRIES}/{name}",
@@ -101,7 +90,7 @@ def type1(root: str, name: str, content: bytes) -> MenuEntry | None:
         version=last.get("version") or None,
         loader=cmdline.text(loader.value).replace("\\", "/"),
         words=cmdline.split(b" ".join(each.value for each in options)),
-        initrds=tuple(cmdline.text(each.value).replace("\\", "/") for each in fields if each.key == "initrd"),
+        initrds=tuple(cmdline.text(each.value).replace("\\", "/") for each in found if each.key == "initrd"),
         release=_release(last, cmdline.text(loader.value)),
         tries_left=left,
         lines=tuple(cmdline.text(content).splitlines()),

@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 
-from steps.boot.systemd_boot_entry import MenuEntry
+from steps.boot.systemd_boot_entry import MenuEntry, fields
 
 _INVALID = re.compile(r"[^A-Za-z0-9~.^-]+")
 _DIGITS, _LETTERS = re.compile(r"[0-9]*"), re.compile(r"[A-Za-z]*")
@@ -20,7 +20,10 @@ SAVED = "@saved"
 
 
 def compare_versions(left: str, right: str) -> int:
-    """-1, 0 or 1: which version is the newer one, as systemd sees it (`systemd-analyze compare-versions`)."""
+    """-1, 0 or 1: which version is the newer one, as systemd sees it (`systemd-analyze compare-versions`).
+
+    Not as RPM and GRUB see it (`bls_entry.Version`): to systemd `-`, `^` and `.` have a rank, there they only part.
+    """
     while True:
         left, right = _valid(left), _valid(right)
         if "~" in (left[:1], right[:1]):
@@ -83,10 +86,8 @@ def ordered(entries: Sequence[MenuEntry]) -> tuple[MenuEntry, ...]:
 
 
 def loader_conf(content: bytes) -> dict[str, str]:
-    """The settings of loader.conf; the last of a name counts, a comment begins with `#`."""
-    lines = (line.strip() for line in content.decode("utf-8", "replace").splitlines())
-    pairs = (line.split(None, 1) for line in lines if line and not line.startswith("#"))
-    return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
+    """The settings of loader.conf; the last of a name counts."""
+    return {each.key: each.value.decode("utf-8", "replace") for each in fields(content) if each.value}
 
 
 def default(

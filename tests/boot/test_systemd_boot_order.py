@@ -90,6 +90,18 @@ def test_an_entry_without_tries_left_comes_last_of_all() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["p-6.10.1-2", "p-6.8.12-11", "p-6.8.12-9", "p-6.8.12-9~rc1", "p-5.15"],
+        ["p-6.8", "p-6.8~rc2", "p-6.8~rc1"],
+        ["system-a", "snapper-b"],
+    ],
+)
+def test_without_a_sort_key_the_newest_name_comes_first(names: list[str]) -> None:
+    assert listed(*(entry(f"{name}.conf") for name in sorted(names))) == [f"{name}.conf" for name in names]
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.from_regex(r"[b-z0-9][a-z0-9._-]{0,8}\.conf", fullmatch=True), st.booleans()), min_size=1))
 def test_ours_is_last_whatever_else_is_there(others: list[tuple[str, bool]]) -> None:
@@ -116,6 +128,13 @@ def test_a_default_is_a_pattern_and_the_first_that_it_matches_is_taken() -> None
     assert taken("timeout 3\n#default mine.conf\ndefault\td-*\n") == "d-6.2.conf"
     assert taken("default arch-*\n") == "d-6.2.conf"
     assert taken("default d-6.1.conf\ndefault mine*\n") == "mine.conf"
+    assert taken("default MINE.conf\n") == "mine.conf"
+    assert taken('default "mine.conf"\n') == "mine.conf"
+    assert taken("default mine\n") == "d-6.2.conf"
+
+
+def test_of_no_entries_none_is_taken() -> None:
+    assert default((), loader_conf(b"default d-*\n"), {}) is None
 
 
 def test_the_entry_that_was_saved_is_taken_where_that_is_asked_for() -> None:
@@ -156,6 +175,11 @@ def test_the_lines_of_an_entry_are_read_as_the_loader_reads_them() -> None:
     assert found.end is not None
     longer = type1("/boot", "arch.conf", content[: found.end] + b" ours" + content[found.end :])
     assert longer is not None and longer.words == (*found.words, "ours")
+
+
+def test_bytes_that_are_no_text_stay_in_the_words() -> None:
+    found = type1("/boot", "x.conf", b"linux /l\r\noptions root=ZFS=x  quiet\r\noptions a=\xff\r\n")
+    assert found is not None and found.words == ("root=ZFS=x", "quiet", "a=\udcff")
 
 
 def test_a_file_that_starts_nothing_is_no_entry() -> None:

@@ -14,6 +14,7 @@ from engine.hosts.simulated.machine import Machine, kernels_in_boot
 from engine.hosts.simulated.parts import TextFile
 from steps.base import Completed
 from steps.boot import bls_entry
+from steps.boot.systemd_boot_order import loader_conf
 
 CONFIGURATION = "/etc/kernelstub/configuration"
 ESP = "/boot/efi"
@@ -112,8 +113,8 @@ class Kernelstub:
 
     def next(self, machine: Machine) -> Item | None:
         """The default of loader.conf."""
-        default = machine.text(f"{LOADER_DIRECTORY}/loader.conf").split()
-        path = f"{LOADER_DIRECTORY}/entries/{default[1] if len(default) > 1 else ''}.conf"
+        default = loader_conf(machine.text(f"{LOADER_DIRECTORY}/loader.conf").encode()).get("default", "")
+        path = f"{LOADER_DIRECTORY}/entries/{default}.conf"
         return _item(machine, path) if machine.exists(path) else None
 
     def taken(self, machine: Machine) -> None:
