@@ -15,11 +15,12 @@ from enum import StrEnum
 from steps import cmdline
 from steps.actions import Action, Regenerate, RunCommand
 from steps.base import Finding, Host, Severity
-from steps.boot import grub_cfg, grub_default, grub_menu, kernel_cmdline, type1
+from steps.boot import grub_cfg, grub_default, grub_menu, kernel_cmdline, systemd_boot_order
 from steps.boot.base import BootFacts, BootLoader, Entry, Trial
 from steps.boot.esp_image import COMMAND, EspImage, EspUnreadable
 from steps.boot.grub import insertion
 from steps.boot.grub_names import GRUB
+from steps.boot.systemd_boot_entry import ENTRIES, MenuEntry, type1
 
 ESP_LIST = "/etc/kernel/proxmox-boot-uuids"
 REFRESH = ("proxmox-boot-tool", "refresh")
@@ -180,18 +181,19 @@ def _by_systemd_boot(host: Host, image: EspImage) -> Partition:
     conf = image.read("/loader/loader.conf")
     if conf is None:
         raise EspUnreadable("it holds no loader/loader.conf")
-    names = [name for name in image.names("/loader/entries") if name.endswith(".conf")]
-    listed = type1.ordered(type1.parse(name, image.read(f"/loader/entries/{name}") or b"") for name in names)
-    default = type1.chosen(listed, type1.parse("loader.conf", conf).value("default"))
-    entries = {id(each): _entry(each) for each in listed}
-    return Partition(
-        image.device, Kind.SYSTEMD_BOOT, tuple(entries.values()), entries[id(default)] if default is not None else None
-    )
+    names = [name for name in image.names(f"/{ENTRIES}") if name.endswith(".conf")]
+    read = (type1(image.device, name, image.read(f"/{ENTRIES}/{name}") or b"") for name in names)
+    listed = systemd_boot_order.ordered([each for each in read if each is not None])
+    default = systemd_boot_order.default(listed, systemd_boot_order.loader_conf(conf), {})
+    chosen = _entry(default) if isinstance(default, MenuEntry) else None
+    return Partition(image.device, Kind.SYSTEMD_BOOT, tuple(map(_entry, listed)), chosen)
 
 
-def _entry(entry: type1.Type1) -> Entry:
-    ours = entry.id.startswith("proxmox-") and entry.value("linux") is not None
-    return Entry(entry.title, entry.value("version"), entry.options, cmdline.says_recovery(entry.options), ours)
+def _entry(entry: MenuEntry) -> Entry:
+    # All that the tool writes have the same title.
+    title = f"{entry.title} ({entry.version})" if entry.version else entry.title
+    ours = entry.id.startswith("proxmox-")
+    return Entry(title, entry.release, entry.words, cmdline.says_recovery(entry.words), ours)
 
 
 def _named(entry: Entry, device: str) -> Entry:

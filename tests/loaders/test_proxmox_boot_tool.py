@@ -78,6 +78,18 @@ def test_all_entries_of_all_partitions_count_and_the_newest_of_the_first_is_the_
     assert facts.trial.obstacles
 
 
+def test_an_entry_of_the_users_is_not_ours_and_a_file_that_starts_nothing_is_no_entry() -> None:
+    files = {"AAAA-0001": esp("6.8.12-9-pve")}
+    files["AAAA-0001"]["/loader/entries/Memtest.conf"] = b"title Memtest\nefi /memtest.efi\n"
+    files["AAAA-0001"]["/loader/entries/proxmox-9.conf"] = b"title Proxmox\nversion 9\n"
+    facts = read(host(files))
+    assert facts.entries is not None
+    assert [(each.title, each.ours) for each in facts.entries] == [
+        ("Proxmox (6.8.12-9-pve)", True),
+        ("Memtest", False),
+    ]
+
+
 def test_a_pinned_kernel_is_the_default() -> None:
     files = esp("6.8.12-9-pve", "6.8.12-11-pve")
     files["/loader/loader.conf"] = b"default proxmox-6.8.12-9-pve.conf\n"

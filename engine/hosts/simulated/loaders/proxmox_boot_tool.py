@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.generators import initramfs_tools
 from engine.hosts.simulated.grub_mkconfig import SettingsError, configuration
-from engine.hosts.simulated.loaders import Item, Loader
+from engine.hosts.simulated.loaders import Item, Loader, systemd_boot
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
 from engine.hosts.simulated.parts import TextFile
 from steps.base import Completed
-from steps.boot import grub_cfg, type1
+from steps.boot import grub_cfg, systemd_boot_order
+from steps.boot.systemd_boot_entry import ENTRIES, MenuEntry, type1
 
 ESP_LIST = "/etc/kernel/proxmox-boot-uuids"
 CMDLINE = "/etc/kernel/cmdline"
@@ -79,17 +80,17 @@ def _write_entries(machine: Machine, esp: str, line: str) -> None:
         folder = f"/EFI/proxmox/{release}"
         _copy(machine, release, f"{esp}{folder}")
         machine.put(
-            f"{esp}/loader/entries/proxmox-{release}.conf",
+            f"{esp}/{ENTRIES}/proxmox-{release}.conf",
             f"title    Proxmox Virtual Environment\nversion  {release}\noptions  {line}\n"
             f"linux    {folder}/vmlinuz-{release}\ninitrd   {folder}/initrd.img-{release}\n",
         )
     pin = _pinned(machine)
     machine.put(f"{esp}/{LOADER_CONF}", f"timeout 3\ndefault proxmox-{f'{pin}.conf' if pin else '*'}\n")
-    for name in machine.names(f"{esp}/loader/entries"):
+    for name in machine.names(f"{esp}/{ENTRIES}"):
         release = name.removeprefix("proxmox-").removesuffix(".conf")
         if name.startswith("proxmox-") and release not in selected(machine):
             machine.remove_tree(f"{esp}/EFI/proxmox/{release}")
-            machine.unlink(f"{esp}/loader/entries/{name}")
+            machine.unlink(f"{esp}/{ENTRIES}/{name}")
 
 
 def _write_grub(machine: Machine, esp: str, line: str) -> None:
@@ -227,34 +228,27 @@ class ProxmoxBootTool:
             text = machine.text(f"{esp}/grub/grub.cfg").encode()
             found = grub_cfg.default_entry(text, {}, grub_cfg.entries(text))
             return items[repr(found.path)] if found is not None else None
-        conf = type1.parse("loader.conf", machine.text(f"{esp}/{LOADER_CONF}").encode())
-        chosen = type1.chosen(_type1(machine, esp), conf.value("default"))
-        return items[chosen.id] if chosen is not None else None
+        conf = systemd_boot_order.loader_conf(machine.text(f"{esp}/{LOADER_CONF}").encode())
+        chosen = systemd_boot_order.default(_listed(machine, esp), conf, {})
+        return items[chosen.id] if isinstance(chosen, MenuEntry) else None
 
     def taken(self, machine: Machine) -> None:
         """Nothing is made for one boot only: a kernel's pin is taken away by a service after it."""
 
 
-def _type1(machine: Machine, esp: str) -> tuple[type1.Type1, ...]:
-    names = machine.names(f"{esp}/loader/entries")
-    read = (type1.parse(name, machine.text(f"{esp}/loader/entries/{name}").encode()) for name in names)
-    return type1.ordered(read)
+def _listed(machine: Machine, esp: str) -> tuple[MenuEntry, ...]:
+    """The entries of systemd-boot, in the menu's order."""
+    names = machine.names(f"{esp}/{ENTRIES}")
+    read = (type1(esp, name, machine.text(f"{esp}/{ENTRIES}/{name}").encode()) for name in names)
+    return systemd_boot_order.ordered([each for each in read if each is not None])
 
 
 def _items(machine: Machine, esp: str) -> dict[str, Item]:
     """The entries of a partition, by their place in GRUB's menu or their id."""
     if not by_grub(machine, esp):
-        return {each.id: _by_entry(esp, each) for each in _type1(machine, esp)}
+        return {each.id: systemd_boot.item(machine, each) for each in _listed(machine, esp)}
     listed = grub_cfg.entries(machine.text(f"{esp}/grub/grub.cfg").encode())
     return {repr(each.path): _by_menu(esp, each) for each in listed}
-
-
-def _by_entry(esp: str, entry: type1.Type1) -> Item:
-    linux, initrd = entry.value("linux"), entry.value("initrd") or ""
-    # systemd-boot hands the initramfs to the kernel's EFI stub as a word of the command line.
-    added = (f"initrd={initrd.replace('/', chr(92))}",) if initrd else ()
-    release = entry.value("version") or ""
-    return Item(entry.title, f"{esp}{linux}" if linux else None, release, entry.options, f"{esp}{initrd}", added=added)
 
 
 def _by_menu(esp: str, entry: grub_cfg.MenuEntry) -> Item:

@@ -171,12 +171,12 @@ class SystemdBoot:
 
     def menu(self, machine: Machine) -> tuple[Item, ...]:
         """Every entry, in the menu's order."""
-        return tuple(_item(machine, one) for one in listed(machine))
+        return tuple(item(machine, one) for one in listed(machine))
 
     def next(self, machine: Machine) -> Item | None:
         """By LoaderEntryOneShot, LoaderEntryDefault, loader.conf, or the first."""
         found = taken(machine, listed(machine))
-        return _item(machine, found) if found is not None else None
+        return item(machine, found) if found is not None else None
 
     def taken(self, machine: Machine) -> None:
         """The choice for one boot is deleted as soon as it has been read; the loader says who it is."""
@@ -189,7 +189,8 @@ class SystemdBoot:
             firmware.set_text(machine, "LoaderEntrySelected", found.id, volatile=True)
 
 
-def _item(machine: Machine, entry: MenuEntry) -> Item:
+def item(machine: Machine, entry: MenuEntry) -> Item:
+    """What an entry starts, with the initramfs as a word of the command line for the kernel's EFI stub."""
     kernel = f"{entry.root}{entry.loader}"
     if entry.unified or entry.loader.lower().endswith(".efi"):
         return _unified(machine, entry, kernel)
