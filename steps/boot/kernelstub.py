@@ -22,6 +22,7 @@ from steps.boot.bls_entry import EntryFile, Version
 from steps.boot.kernelstub_json import Configuration, ConfigurationError, read
 from steps.boot.recognised import Trace
 from steps.boot.systemd_boot_order import loader_conf
+from steps.boot.untried import Untried
 from steps.insertion import sha256
 
 PATH = "/etc/kernelstub/configuration"
@@ -40,7 +41,7 @@ class KernelstubFacts(BootFacts):
 
 
 @dataclass(frozen=True, slots=True)
-class Kernelstub:
+class Kernelstub(Untried):
     """systemd-boot with kernelstub before it."""
 
     name: str = "kernelstub"
@@ -86,18 +87,6 @@ class Kernelstub:
             configuration=configuration,
             products=_products(configuration, current, folder),
         )
-
-    def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
-        """No change: there is no trial."""
-        return ()
-
-    def choose(self, facts: BootFacts) -> tuple[Action, ...]:
-        """No change: there is no trial."""
-        return ()
-
-    def unstage(self, facts: BootFacts) -> tuple[Action, ...]:
-        """No change: there is no trial."""
-        return ()
 
     def edits(self, facts: BootFacts, tokens: Sequence[str]) -> tuple[Action, ...]:
         """The configuration with these words, and kernelstub, whose files are as they were until now.

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steps import cmdline
-from steps.actions import Action
 from steps.base import Finding, Host, Severity
 from steps.boot.base import BootFacts, BootLoader, Entry, Trial
 from steps.boot.declaration import Declaration
 from steps.boot.recognised import Trace
+from steps.boot.untried import Unchanged
 
 PROFILES = "/nix/var/nix/profiles"
 SYSTEM = f"{PROFILES}/system"
@@ -33,7 +32,7 @@ _TRIAL = Trial(("what boots is the user's to choose on NixOS: `nixos-rebuild tes
 
 
 @dataclass(frozen=True, slots=True)
-class NixOs:
+class NixOs(Unchanged):
     """A system that is built from its configuration."""
 
     name: str = "nixos"
@@ -68,26 +67,6 @@ class NixOs:
             defaulting="`nixos-rebuild boot` builds one",
             declared=CONFIGURATION,
         )
-
-    def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
-        """No change: the user writes it."""
-        return ()
-
-    def choose(self, facts: BootFacts) -> tuple[Action, ...]:
-        """No change: the user writes it."""
-        return ()
-
-    def unstage(self, facts: BootFacts) -> tuple[Action, ...]:
-        """No change: the user writes it."""
-        return ()
-
-    def edits(self, facts: BootFacts, tokens: Sequence[str]) -> tuple[Action, ...]:
-        """No change: the user writes it."""
-        return ()
-
-    def commit(self, facts: BootFacts) -> tuple[Action, ...]:
-        """No change: the user builds it."""
-        return ()
 
 
 LOADERS: tuple[BootLoader, ...] = (NixOs(),)

@@ -18,6 +18,7 @@ from steps.actions import Action, Inverse, RunCommand
 from steps.base import Finding, Host, Severity
 from steps.boot.base import BootFacts, BootLoader, Entry, Trial
 from steps.boot.recognised import Trace
+from steps.boot.untried import Untried
 
 DEPLOYMENTS = "the deployments (`rpm-ostree status`)"
 _TRIAL = Trial(("rpm-ostree makes a new deployment the default at once, and has none that is only tried",))
@@ -34,7 +35,7 @@ class OstreeUnreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ostree:
+class Ostree(Untried):
     """A system of deployments, through rpm-ostree."""
 
     name: str = "ostree"
@@ -65,18 +66,6 @@ class Ostree:
             besides="an update or a rebase in between",
             defaulting="`rpm-ostree rollback` puts the other deployment first",
         )
-
-    def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
-        """No change: there is no trial."""
-        return ()
-
-    def choose(self, facts: BootFacts) -> tuple[Action, ...]:
-        """No change: there is no trial."""
-        return ()
-
-    def unstage(self, facts: BootFacts) -> tuple[Action, ...]:
-        """No change: there is no trial."""
-        return ()
 
     def edits(self, facts: BootFacts, tokens: Sequence[str]) -> tuple[Action, ...]:
         """A new deployment with these words too.

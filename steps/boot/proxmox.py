@@ -21,6 +21,7 @@ from steps.boot.esp_image import COMMAND, EspImage, EspUnreadable
 from steps.boot.grub import insertion
 from steps.boot.grub_names import GRUB
 from steps.boot.systemd_boot_entry import ENTRIES, MenuEntry, type1
+from steps.boot.untried import Untried
 
 ESP_LIST = "/etc/kernel/proxmox-boot-uuids"
 REFRESH = ("proxmox-boot-tool", "refresh")
@@ -51,7 +52,7 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class ProxmoxBootTool:
+class ProxmoxBootTool(Untried):
     """The boot loaders that proxmox-boot-tool takes care of."""
 
     name: str = "proxmox-boot-tool"
@@ -97,18 +98,6 @@ class ProxmoxBootTool:
             besides="scripts in /etc/grub.d, GRUB_DEFAULT" if grub else "`proxmox-boot-tool status`",
             defaulting="`proxmox-boot-tool kernel pin RELEASE` chooses one",
         )
-
-    def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
-        """Nothing: there is no trial."""
-        return ()
-
-    def choose(self, facts: BootFacts) -> tuple[Action, ...]:
-        """Nothing: there is no trial."""
-        return ()
-
-    def unstage(self, facts: BootFacts) -> tuple[Action, ...]:
-        """Nothing: there is no trial."""
-        return ()
 
     def edits(self, facts: BootFacts, tokens: Sequence[str]) -> tuple[Action, ...]:
         """One insertion of all tokens. Raises ValueError for a token that needs quoting."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steps.actions import Action
 from steps.base import Host
 from steps.boot.base import BootFacts, BootLoader
 from steps.boot.paths import content_of, matching
+from steps.boot.untried import Unchanged
 
 ESP = ("/boot", "/boot/efi", "/efi")
 # Where a loader that follows the Boot Loader Interface says its name: systemd.io/BOOT_LOADER_INTERFACE.
@@ -43,8 +43,15 @@ class Trace:
         return None
 
 
+def evidence(host: Host, traces: Sequence[Trace], unless: Sequence[Trace]) -> tuple[str, ...] | None:
+    """What was seen of a boot set-up; None where there is nothing, or any sign of what it must not be."""
+    if any(trace.seen(host) for trace in unless):
+        return None
+    return tuple(seen for trace in traces if (seen := trace.seen(host)) is not None) or None
+
+
 @dataclass(frozen=True, slots=True)
-class Recognised:
+class Recognised(Unchanged):
     """A boot set-up known by traces: any one of `traces`, and none of `unless`."""
 
     name: str
@@ -56,34 +63,11 @@ class Recognised:
 
     def detect(self, host: Host) -> tuple[str, ...] | None:
         """What was seen of it."""
-        if any(trace.seen(host) for trace in self.unless):
-            return None
-        found = tuple(seen for trace in self.traces if (seen := trace.seen(host)) is not None)
-        return found or None
+        return evidence(host, self.traces, self.unless)
 
     def read(self, host: Host, setup: str) -> BootFacts:
         """Nothing but its name: it is refused before anything is planned."""
         return BootFacts(self.name, self.name)
-
-    def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
-        """No change: it is refused."""
-        return ()
-
-    def choose(self, facts: BootFacts) -> tuple[Action, ...]:
-        """No change: it is refused."""
-        return ()
-
-    def unstage(self, facts: BootFacts) -> tuple[Action, ...]:
-        """No change: it is refused."""
-        return ()
-
-    def edits(self, facts: BootFacts, tokens: Sequence[str]) -> tuple[Action, ...]:
-        """No change: it is refused."""
-        return ()
-
-    def commit(self, facts: BootFacts) -> tuple[Action, ...]:
-        """No change: it is refused."""
-        return ()
 
 
 def utf16(text: str) -> bytes:

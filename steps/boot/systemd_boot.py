@@ -18,7 +18,7 @@ from steps.boot import kernel_install, mkinitcpio_images, systemd_boot_checks, s
 from steps.boot.base import BootFacts, BootLoader, Entry
 from steps.boot.grub_sites import Site
 from steps.boot.kernel_install import Made, Source
-from steps.boot.recognised import ESP, GRUB_CONFIGURED, GRUB_SPOKE, LOADER_INFO, Trace, utf16
+from steps.boot.recognised import ESP, GRUB_CONFIGURED, GRUB_SPOKE, LOADER_INFO, Trace, evidence, utf16
 from steps.boot.systemd_boot_entry import ENTRIES, IMAGES, MenuEntry
 from steps.boot.systemd_boot_menu import Menu
 
@@ -50,10 +50,7 @@ class SystemdBoot:
 
     def detect(self, host: Host) -> tuple[str, ...] | None:
         """What was seen of it."""
-        if any(trace.seen(host) for trace in self.unless):
-            return None
-        found = tuple(seen for trace in self.traces if (seen := trace.seen(host)) is not None)
-        return found or None
+        return evidence(host, self.traces, self.unless)
 
     def read(self, host: Host, setup: str) -> BootFacts:
         """The entries of this system, how each is made, and where our words go."""

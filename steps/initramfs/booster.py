@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from steps.actions import Action, Regenerate, RunCommand
 from steps.base import Finding, Host, Severity
 from steps.initramfs.base import Generator, InitramfsFacts
-from steps.insertion import Insertion, appended, new_file
+from steps.initramfs.block import added
+from steps.insertion import Insertion
 from steps.reading import names_in, text_of
 
 CONFIG = "/etc/booster.yaml"
@@ -73,12 +74,9 @@ class Booster:
         if not missing:
             return ()
         why = f"load {', '.join(missing)} first of all in the initramfs"
-        lines = f"# vfiostate {setup}: the stub driver\n{KEY}: {','.join(missing)}\n# vfiostate {setup}: end\n".encode()
-        if facts.content is None:
-            return (new_file(facts.path, lines, why),)
-        found = _VALUE.search(facts.content)
-        if found is None:
-            return (appended(facts.path, facts.content, lines).action(facts.content, why),)
+        found = _VALUE.search(facts.content) if facts.content is not None else None
+        if facts.content is None or found is None:
+            return (added(facts, (f"{KEY}: {','.join(missing)}",), setup, why),)
         there = _words(facts.content)
         run = ",".join(missing) + ("," if there else "")
         lead = "" if found.group(1) is not None else " "

@@ -19,7 +19,7 @@ from steps.boot.shell_value import Broken, Script
 from steps.early_script import CALL
 from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, early_edits, read_early
 from steps.initramfs.bash_value import evaluate
-from steps.insertion import appended, new_file
+from steps.initramfs.block import added
 from steps.reading import names_in, text_of
 from steps.softdeps import CONF
 
@@ -95,12 +95,8 @@ class Dracut:
         early = early_edits(facts, _early(script, setup)) if script else ()
         if not lines:
             return early
-        lines = [f"# vfiostate {setup}: the stub driver", *lines, f"# vfiostate {setup}: end"]
-        block = "".join(f"{line}\n" for line in lines).encode()
         why = f"take {', '.join(missing) or CONF} into the initramfs, ahead of udev"
-        if facts.content is None:
-            return (new_file(facts.path, block, why), *early)
-        return (appended(facts.path, facts.content, block).action(facts.content, why), *early)
+        return (added(facts, lines, setup, why), *early)
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
         """Rebuild the images of all kernels, so that booting another one is no surprise."""

@@ -12,7 +12,7 @@ from steps.actions import Action, Regenerate, RunCommand
 from steps.base import Finding, Host, Severity
 from steps.early_script import CALL
 from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, early_edits, read_early
-from steps.insertion import appended, new_file
+from steps.initramfs.block import added
 
 FOLDER = "/etc/initramfs-tools"
 MODULES = f"{FOLDER}/modules"
@@ -71,12 +71,7 @@ class InitramfsTools:
         early = early_edits(facts, [EarlyFile(EARLY, _early(script), 0o755)]) if script else ()
         if not missing:
             return early
-        lines = [f"# vfiostate {setup}: the stub driver", *missing, f"# vfiostate {setup}: end"]
-        block = "".join(f"{line}\n" for line in lines).encode()
-        why = f"take {', '.join(missing)} into the initramfs"
-        if facts.content is None:
-            return (new_file(facts.path, block, why), *early)
-        return (appended(facts.path, facts.content, block).action(facts.content, why), *early)
+        return (added(facts, missing, setup, f"take {', '.join(missing)} into the initramfs"), *early)
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
         """Rebuild the images of all kernels, so that booting another one is no surprise."""

@@ -20,8 +20,8 @@ from steps.boot.shell_value import Broken, Script
 from steps.early_script import CALL
 from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, early_edits, read_early
 from steps.initramfs.bash_value import evaluate
+from steps.initramfs.block import added
 from steps.initramfs.presets import PRESETS, Presets, read_presets
-from steps.insertion import appended, new_file
 from steps.reading import names_in
 from steps.softdeps import CONF
 
@@ -90,12 +90,8 @@ class Mkinitcpio:
         early = early_edits(facts, _early(script, setup)) if script else ()
         if not lines:
             return early
-        lines = [f"# vfiostate {setup}: the stub driver", *lines, f"# vfiostate {setup}: end"]
-        block = "".join(f"{line}\n" for line in lines).encode()
         why = f"take {', '.join(missing) or CONF} into the initramfs, ahead of udev"
-        if facts.content is None:
-            return (new_file(facts.path, block, why), *early)
-        return (appended(facts.path, facts.content, block).action(facts.content, why), *early)
+        return (added(facts, lines, setup, why), *early)
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
         """Make the images of all presets anew, so that booting another kernel is no surprise."""
