@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -61,6 +62,10 @@ def embedded() -> Iterator[str]:
     The directory's name is short: sockets lie below it, and an address holds 107 bytes.
     """
     with tempfile.TemporaryDirectory(prefix="v", dir="/tmp") as directory:
+        # QEMU is asked what it can do as libvirt's own account, which may not come in here.
+        settings = Path(directory) / "etc/qemu.conf"
+        settings.parent.mkdir()
+        settings.write_text('user = "root"\ngroup = "root"\n')
         address = f"qemu:///embed?root={directory}"
         done = run("virsh", "-c", address, "version")
         if done.returncode != 0:
@@ -83,8 +88,13 @@ def test_libvirts_qemu_driver_puts_the_devices_where_we_do(name: str, embedded: 
 
 def places_of_json(line: str) -> dict[str, str]:
     """The same of libvirt's command line, whose devices are in JSON."""
-    words = [
-        re.sub(r'"(\w[\w-]*)":"?([^",}]*)"?', r"\1=\2", one).replace("driver=", "")
-        for one in re.findall(r"'\{(.*?)\}'", line)
-    ]
-    return places(tuple(words))
+    found = [json.loads(one) for one in re.findall(r"-device '(\{.*?\})'", line)]
+    return places(tuple(_word(one) for one in found))
+
+
+def _word(device: dict[str, object]) -> str:
+    slot, _, function = str(device.get("addr", "0")).partition(".")
+    place = f"bus={device.get('bus')},addr={int(slot, 16):x}.{int(function or '0', 16):x}"
+    head = f"{device['driver']},host={device['host']}" if "host" in device else str(device["driver"])
+    several = ",multifunction=on" if device.get("multifunction") else ""
+    return f"{head},id={device.get('id')},{place}{several}"
