@@ -50,11 +50,13 @@ COMMANDS = [
     "mkinitcpio",
     "mkinitramfs",
     "modinfo",
+    "mkdir",
     "modprobe",
     "mokutil",
     "proxmox-boot-tool",
     "qemu-system-x86_64",
     "reboot",
+    "rm",
     "rpm-ostree",
     "sdbootutil",
     "systemctl",
@@ -62,6 +64,7 @@ COMMANDS = [
     "uname",
     "update-grub",
     "update-initramfs",
+    "virsh",
 ]
 # Directories are taken with the files in them that end so. /etc/grub.d stays out: it may hold password hashes.
 FILES = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def products(view: View, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
     """A command that makes files of other files, such as an initramfs: put back, or made anew."""
-    if not deed.before:
+    if undo.unseen:
         return again(view.session, deed, "what it makes lies where only it can look")
     now, before = view.prints(deed), was(deed)
     kin = _came_since(view.session, deed, undo)

@@ -155,6 +155,6 @@ def lacking(session: Session) -> list[str]:
 
 def _unseen(action: Action) -> tuple[str, ...]:
     """The command that makes anew what an action makes elsewhere than in files that are kept."""
-    if isinstance(action, RunCommand) and isinstance(action.undo, Regenerate) and not action.produces:
+    if isinstance(action, RunCommand) and isinstance(action.undo, Regenerate) and action.undo.unseen:
         return action.undo.argv
     return ()

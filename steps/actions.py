@@ -40,14 +40,15 @@ class Regenerate:
 
     `kin` is a pattern of file names (fnmatch): what matches and was not there then was made since of our files, such as
     the initramfs of a kernel that was installed meanwhile, and is made anew too; `there` are those that were there then
-    and are no products. A command without products makes what cannot be seen, such as files of a partition that is not
-    mounted: it is run again whatever was changed since.
+    and are no products. `unseen` is for what is made where only the command can look, such as files of a partition that
+    is not mounted: the way back runs it again, whatever was changed since.
     """
 
     argv: tuple[str, ...]
     timeout: float = 3600.0
     kin: str = ""
     there: tuple[str, ...] = ()
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

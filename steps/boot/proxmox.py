@@ -106,7 +106,7 @@ class ProxmoxBootTool(Untried):
     def commit(self, facts: BootFacts) -> tuple[Action, ...]:
         """Write the entries of all partitions anew. None of them can be seen here: the way back writes them again."""
         why = "write the boot entries of all EFI system partitions with the new kernel command line"
-        return (RunCommand(REFRESH, why, Regenerate(REFRESH), timeout=900.0),)
+        return (RunCommand(REFRESH, why, Regenerate(REFRESH, unseen=True), timeout=900.0),)
 
 
 LOADERS: tuple[BootLoader, ...] = (ProxmoxBootTool(),)

@@ -25,7 +25,7 @@ from tests.guest.libvirt_machine import (
 )
 from tests.guest.support import DEVICES
 
-SILENT: dict[str, Json] = {
+SILENT: Json = {
     "status": 1,
     "stderr": "error: failed to connect to the hypervisor\n"
     "error: Failed to connect socket to '/var/run/libvirt/libvirt-sock': No such file or directory\n",
