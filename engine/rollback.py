@@ -74,7 +74,7 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
             evidence=tuple(f"{deed.action['type']} (event {deed.seq}): {deed.undone}" for deed in left),
             hint="see `vfiostate journal show`, mend what it names, then roll back again",
         )
-    said: list[str] = []
+    said: list[str] = [] if decisions or start is not to else [f"nothing lies beyond `{to.value}`"]
     if start is not to or to is State.NEW:
         fire(session, Move(f"roll_back_to_{to.value}", start, to), {})
     if to is not State.NEW:

@@ -198,6 +198,7 @@ def _outcome(setup: Setup, event: Event) -> None:
     if undoes is not None:
         setup.undoing.pop(data["intent"] or 0, None)
         setup.deeds[undoes].undone, setup.deeds[undoes].undone_in = data["result"], event.boot
+        _no_way_to_go(setup)
         return
     deed = setup.deeds[data["intent"]]
     deed.result, deed.after = data["result"], data["after"]
@@ -227,6 +228,14 @@ def _transition(setup: Setup, event: Event) -> None:
 def _rollback_started(setup: Setup, event: Event) -> None:
     data: Mapping[str, Any] = event.data
     setup.rolling_back_to, setup.attempt, setup.resume = State(data["to"]), None, None
+    _no_way_to_go(setup)
+
+
+def _no_way_to_go(setup: Setup) -> None:
+    """A rollback to the state one is in ends with no transition: it is done when nothing stands beyond that state."""
+    to = setup.rolling_back_to
+    if to is setup.state and to is not State.NEW and not setup.standing(to):
+        setup.rolling_back_to = None
 
 
 def _rollback_stopped(setup: Setup, event: Event) -> None:

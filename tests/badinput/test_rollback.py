@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import stat
@@ -235,6 +236,17 @@ def test_the_way_back_twice_is_once(at: At) -> None:
     assert manifest(machine) == before
     run(machine, "advance").is_(0)
     assert state(machine) == "checked"
+
+
+@pytest.mark.parametrize("there", ["checked", "modules_loaded", "bound"])
+def test_a_rollback_to_the_state_one_is_in_is_over_at_once_and_the_way_goes_on(at: At, there: str) -> None:
+    machine = at(there)
+    with unchanged(machine):
+        run(machine, "rollback", "--to", there).is_(0, f"nothing lies beyond `{there}`")
+    assert json.loads(run(machine, "status", "--json").out)["unfinished"] is None
+    assert state(machine) == there
+    run(machine, "advance", *(("--until", "bound") if there == "bound" else ())).is_(0)
+    run(machine, "journal", "verify").is_(0)
 
 
 def test_without_a_setup_there_is_nothing_to_take_back(new: Path) -> None:
