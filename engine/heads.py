@@ -29,7 +29,8 @@ def remembered(host: ChangeableHost, setups: Iterable[str]) -> Announced:
     """The heads that the system's log has of these setups, and what it has of others that came after them.
 
     A setup that the journal does not know and the log tells of later than of all that it knows was written to another
-    copy of the journal. One that came before belonged to a journal that was moved away, as our own hints advise.
+    copy of the journal. One that came before belonged to a journal that was moved away, as our own hints advise. A
+    journal that tells of no setup at all is one whose every event is gone, where the log tells of any.
     """
     ours = frozenset(setups)
     heads: set[Head] = set()
@@ -42,9 +43,9 @@ def remembered(host: ChangeableHost, setups: Iterable[str]) -> Announced:
         found = [(setup, Head(int(seq), digest)) for setup, seq, digest in LINE.findall(text)]
         known = [place for place, (setup, _) in enumerate(found) if setup in ours]
         heads.update(found[place][1] for place in known)
-        later = found[known[-1] + 1 :] if known else []
+        later = found[known[-1] + 1 :] if known else [] if ours else found
         strange.update(f"{name} tells of setup {setup}, event {head.seq}, which is not there" for setup, head in later)
-        if not known:
+        if not known and not later:
             why.append(f"{name}: none of this journal")
     return Announced(tuple(sorted(heads)), tuple(sorted(strange)), "; ".join(why))
 

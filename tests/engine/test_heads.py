@@ -20,18 +20,23 @@ def advanced(tmp_path: Path, *argv: str) -> Path:
     return machine
 
 
-def test_a_cut_tail_shows_by_the_system_log(tmp_path: Path) -> None:
-    machine = advanced(tmp_path, "--until", "modules_loaded")
-    assert run(machine, "journal", "verify").code == 0
+def cut(machine: Path, tail: str) -> None:
+    """What somebody with root and sqlite3 can do: the events of `tail` go, and the triggers are as they were."""
     database = sqlite3.connect(machine / JOURNAL)
     triggers = database.execute("select name, sql from sqlite_master where type = 'trigger'").fetchall()
     for name, _ in triggers:
         database.execute(f"drop trigger {name}")
-    database.execute("delete from events where seq >= (select max(seq) from events)")
+    database.execute(f"delete from events where {tail}")
     for _, sql in triggers:
         database.execute(sql)
     database.commit()
     database.close()
+
+
+def test_a_cut_tail_shows_by_the_system_log(tmp_path: Path) -> None:
+    machine = advanced(tmp_path, "--until", "modules_loaded")
+    assert run(machine, "journal", "verify").code == 0
+    cut(machine, "seq >= (select max(seq) from events)")
     found = run(machine, "journal", "verify")
     assert found.code == Exit.DAMAGED, found.output
     assert "DAMAGED  head" in found.output and "not there" in found.output
@@ -40,6 +45,14 @@ def test_a_cut_tail_shows_by_the_system_log(tmp_path: Path) -> None:
     found = run(machine, "journal", "verify")
     assert found.code == Exit.DONE, found.output
     assert "--  head: not checked whether the end was cut off or an older copy put back" in found.output
+
+
+def test_a_journal_whose_every_event_is_gone_shows_by_the_system_log(tmp_path: Path) -> None:
+    machine = advanced(tmp_path)
+    cut(machine, "true")
+    found = run(machine, "journal", "verify")
+    assert found.code == Exit.DAMAGED, found.output
+    assert "tells of setup" in found.output
 
 
 def test_an_old_copy_put_back_shows_by_the_system_log(tmp_path: Path) -> None:
