@@ -39,7 +39,9 @@ def products(view: View, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
     if lost:
         why = f"the before-image of {', '.join(sorted(lost))} is damaged"
     run = RunCommand(undo.argv, why, undo, tuple(deed.before), undo.timeout)
-    restore = tuple(path for path, found in now.items() if exact and found == deed.after.get(path) and path not in lost)
+    # What is back already, too: the command that runs anew would write over it.
+    ours_now = (path for path, found in now.items() if found in (before[path], deed.after.get(path)))
+    restore = tuple(path for path in ours_now if exact and path not in lost)
     return Decision(deed, Way.REGENERATE, why, action=run, restore=restore)
 
 

@@ -141,7 +141,7 @@ def test_05_when_regeneration_fails_no_edit_stays(at: At) -> None:
 @pytest.mark.parametrize(
     ("trace", "loader", "way"),
     [
-        ("etc/kernel/proxmox-boot-uuids", "proxmox-boot-tool", "proxmox-boot-tool refresh"),
+        ("boot/efi/EFI/x/installed_by_sdbootutil", "sdbootutil", "sdbootutil update-all-entries"),
     ],
 )
 def test_06_where_another_boot_loader_rules_grub_is_not_edited(at: At, trace: str, loader: str, way: str) -> None:

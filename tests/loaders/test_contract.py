@@ -195,6 +195,7 @@ def test_killed_anywhere_it_goes_on_and_back_byte_for_byte(
             crash.run(machine, *command, kill_at=point)
             run(machine, "journal", "verify").is_(0)
             if command[0] == "advance":
-                run(machine, "advance", *trial).is_(0)
+                # Killed after its last word it is there already, and the next step wants the reboot first.
+                assert run(machine, "advance", *trial).code in (0, 3)
             roll_back(machine)
             assert manifest(machine) == manifest(places["new"]), (place, point, whole.points[point])
