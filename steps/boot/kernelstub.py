@@ -107,7 +107,9 @@ class Kernelstub(Untried):
 
     def commit(self, facts: BootFacts) -> tuple[Action, ...]:
         """kernelstub once more: it copies the initramfs that was made meanwhile."""
-        return (RunCommand(_COMMAND, "copy kernel and initramfs to where they are booted from", Regenerate(_COMMAND)),)
+        assert isinstance(facts, KernelstubFacts)
+        why = "copy kernel and initramfs to where they are booted from"
+        return (RunCommand(_COMMAND, why, Regenerate(_COMMAND), produces=facts.products),)
 
 
 LOADERS: tuple[BootLoader, ...] = (Kernelstub(),)
