@@ -11,12 +11,15 @@ import fnmatch
 import functools
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from steps.boot.systemd_boot_entry import MenuEntry, fields
 
 _INVALID = re.compile(r"[^A-Za-z0-9~.^-]+")
 _DIGITS, _LETTERS = re.compile(r"[0-9]*"), re.compile(r"[A-Za-z]*")
 SAVED = "@saved"
+
+T = TypeVar("T", str, int)
 
 
 def compare_versions(left: str, right: str) -> int:
@@ -38,10 +41,15 @@ def compare_versions(left: str, right: str) -> int:
                     return -1 if left[:1] == mark else 1
                 left, right = left[1:], right[1:]
         kind = _DIGITS if left[:1].isdigit() or right[:1].isdigit() else _LETTERS
-        one, other = (kind.match(each)[0] for each in (left, right))  # type: ignore[index]
+        one, other = (_run(kind, each) for each in (left, right))
         if found := _segment(one, other, digits=kind is _DIGITS):
             return found
         left, right = left[len(one) :], right[len(other) :]
+
+
+def _run(kind: re.Pattern[str], text: str) -> str:
+    match = kind.match(text)
+    return match[0] if match else ""
 
 
 def _valid(text: str) -> str:
@@ -59,8 +67,8 @@ def _segment(left: str, right: str, *, digits: bool) -> int:
     return _sign(len(one), len(other)) or _sign(one, other)
 
 
-def _sign(left: str | int | bool, right: str | int | bool) -> int:
-    return (left > right) - (left < right)  # type: ignore[operator]
+def _sign(left: T, right: T) -> int:
+    return (left > right) - (left < right)
 
 
 def compare(left: MenuEntry, right: MenuEntry) -> int:
