@@ -107,9 +107,7 @@ class Kernelstub(Untried):
 
     def commit(self, facts: BootFacts) -> tuple[Action, ...]:
         """kernelstub once more: it copies the initramfs that was made meanwhile."""
-        assert isinstance(facts, KernelstubFacts)
-        why = "copy kernel and initramfs to where they are booted from"
-        return (RunCommand(_COMMAND, why, Regenerate(_COMMAND), produces=facts.products),)
+        return (RunCommand(_COMMAND, "copy kernel and initramfs to where they are booted from", Regenerate(_COMMAND)),)
 
 
 LOADERS: tuple[BootLoader, ...] = (Kernelstub(),)
