@@ -25,7 +25,7 @@ SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 
 @dataclass(slots=True)
 class Kernel:
-    """sysfs below a directory. `log` is every write; a driver in `deaf` never answers an unbind."""
+    """sysfs below a directory. `log` is every write, in order; a driver in `deaf` never answers an unbind."""
 
     root: Path
     modern: bool = True
@@ -81,9 +81,7 @@ class Kernel:
             import select
 
             while not stop.is_set():
-                # On a busy machine several wait: in the order in which they were written.
-                waiting = select.select(list(pipes), [], [], 0.02)[0]
-                for ready in sorted(waiting, key=lambda descriptor: os.fstat(descriptor).st_mtime_ns):
+                for ready in select.select(list(pipes), [], [], 0.02)[0]:
                     for line in os.read(ready, 4096).decode().splitlines():
                         self.wrote(pipes[ready], line)
 
@@ -110,7 +108,9 @@ class Kernel:
 def run(kernel: Kernel, shell: str, patience: float = 5.0, devices: Sequence[Device] = DEVICES) -> str:
     """Run the script; what it says. It must end well whatever happens."""
     path = kernel.root.parent / "vfiostate-bind"
-    path.write_bytes(script(SETUP, devices, patience))
+    diary = kernel.root.parent / "diary"
+    text = script(SETUP, devices, patience)
+    path.write_bytes(text.replace(b"\nput() {\n", f'\nput() {{\n    echo "$2=$1" >>{diary}\n'.encode()))
     argv = ["busybox", "sh"] if shell == "busybox" else [shell]
     with kernel.running():
         ran = subprocess.run(
@@ -118,6 +118,10 @@ def run(kernel: Kernel, shell: str, patience: float = 5.0, devices: Sequence[Dev
         )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == ""
+    # On a busy machine several writes wait in their pipes at once; the diary has them as the script came to them.
+    asked = [line.split("=", 1) for line in diary.read_text().splitlines()] if diary.exists() else []
+    order = [(str(Path(file).relative_to(kernel.pci)), value) for file, value in asked]
+    kernel.log.sort(key=order.index)
     return ran.stderr
 
 
