@@ -28,8 +28,14 @@ from .scenario import LEFT_BEHIND, REBOOT_FIRST, STATES, told, told_state
 REFUSED = 5
 TURNED_BACK = 0.08  # of the cuts on the way there, how many are followed by `rollback`
 CUTS_IN_A_ROW = 3
+STARTING_UP = 0.15  # of the cuts, how many may fall before the program holds its lock
 # Each line that vfiostate says goes to the console at once: what is seen there was told, and must not be lost.
-STREAM = 'set -o pipefail; vfiostate "$@" 2>&1 | sed -u "s/^/TOLD:/" >/dev/ttyS0'
+# That it holds its lock, after some seconds of starting up under emulation, goes there as well.
+STREAM = """set -o pipefail
+held() { grep -q "FLOCK .*:$(stat -c %i /run/lock/vfiostate.lock || echo none) 0 EOF" /proc/locks; }
+(until held 2>/dev/null; do sleep 0.3; done; echo BEGUN >/dev/ttyS0) &
+vfiostate "$@" 2>&1 | sed -u "s/^/TOLD:/" >/dev/ttyS0
+kill %1"""
 EXAMINE = f"""vfiostate journal verify >/run/verify 2>&1; echo $? >/run/verify.rc
 python3 {observe.PROGRAMS}/events.py "$1" """
 
@@ -232,13 +238,23 @@ class Lives:
         cut = self.quota.record(label, self.number, self.life, round(moment, 2))
         cut.head = self.head[0]
         running.start()
-        running.join(moment)
+        self.wait_for(moment, cut.nominal, running, console)
         self.machine.cut_power()
         said = console.said()
         running.join(10)
         self.pending.append(cut)
         self.boot_after_cut()
         self.examine(cut, said)
+
+    def wait_for(self, moment: float, nominal: float, running: threading.Thread, console: Console) -> None:
+        """Waits for the moment: so far in the whole command, or mostly in what it does after it has taken its lock."""
+        started = time.monotonic()
+        if self.rng.random() >= STARTING_UP:
+            while running.is_alive() and "BEGUN" not in console.said() and time.monotonic() < started + nominal * 5:
+                time.sleep(0.1)
+            begun = time.monotonic() - started
+            moment *= max(0.3, 1 - begun / nominal)
+        running.join(moment)
 
     def boot_after_cut(self) -> None:
         """Boots; now and then the boot is cut too."""
