@@ -32,10 +32,13 @@ HOST_COMMANDS = {
     "qemu-img": "qemu-utils",
     "mke2fs": "e2fsprogs",
     "sfdisk": "fdisk",
+    "mkfs.vfat": "dosfstools",
 }
 
 # What these commands need besides, and a package manager may have left out as only recommended.
+OVMF = Path("/usr/share/OVMF")
 FILES_OF = {
+    "ovmf": {f"{OVMF}/OVMF_CODE_4M.fd": "ovmf"},
     "mmdebstrap": {"/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring"},
     "pip": {f"{sysconfig.get_path('stdlib')}/ensurepip/__init__.py": "python3-venv"},
 }

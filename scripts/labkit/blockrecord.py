@@ -104,7 +104,7 @@ def record(recordings: dict[Recording, tuple[str, ...]]) -> None:
         tar = bundle.make(work)
         # What is recorded needs no IOMMU; with one, a busy host may have the kernel find that its timer does not work.
         shape = Shape(iommu="none", processors=1)
-        machine = RecordedMachine(work, overlay(base, work / "disk.qcow2"), shape, recorded=tuple(extra))
+        machine = RecordedMachine(work, overlay(base.disk, work / "disk.qcow2"), shape, recorded=tuple(extra))
         with machine:
             say("starting a machine with recorded disks")
             machine.start("first boot")

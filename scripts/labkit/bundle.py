@@ -13,19 +13,19 @@ from pathlib import Path
 
 from .base import REPOSITORY, LabError, cache_directory, limit, run, say
 from .channel import Agent
+from .recipe import BASE
 
-PYTHON = "3.11"  # Debian 12's, in the lab's image
 INSTALLED = "/opt/vfiostate"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
 
 
-def make(scratch: Path) -> Path:
-    """Builds the wheel of this checkout, with what is not committed yet, and returns the tar."""
+def make(scratch: Path, python: str = BASE.python) -> Path:
+    """Builds the wheel of this checkout, with what is not committed yet, and returns the tar; for this Python."""
     wheels = scratch / "wheels"
     wheels.mkdir(parents=True)
     source = copy_checkout(scratch / "source")
     pip("wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, source)
-    for wheel in wheelhouse().glob("*.whl"):
+    for wheel in wheelhouse(python).glob("*.whl"):
         shutil.copy(wheel, wheels)
     target = scratch / "bundle.tar"
     with tarfile.open(target, "w") as tar:
@@ -63,17 +63,17 @@ def requirements() -> list[str]:
         return [str(word) for word in tomllib.load(file)["project"]["dependencies"]]
 
 
-def wheelhouse() -> Path:
-    """Wheels of everything that vfiostate needs, for the lab's Python; cached as long as the requirements stay."""
+def wheelhouse(python: str) -> Path:
+    """Wheels of everything that vfiostate needs, for this Python; cached as long as the requirements stay."""
     needed = requirements()
-    key = hashlib.sha256("\n".join(needed).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\n".join([python, *needed]).encode()).hexdigest()[:16]
     directory = cache_directory() / f"wheels-{key}"
     if directory.exists():
         return directory
     say("downloading what vfiostate needs")
     work = directory.with_suffix(f".{os.getpid()}")
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-    pip("download", "--quiet", "--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON, *platforms,
+    pip("download", "--quiet", "--only-binary=:all:", "--implementation", "cp", "--python-version", python, *platforms,
         "--dest", work, *needed)  # fmt: skip
     os.replace(work, directory)
     return directory

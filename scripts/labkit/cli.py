@@ -10,13 +10,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import blocks, bundle, cuts, drift, image, rescue, resume, scenario, trial
-from .base import LabError, cache_directory, limit, need_commands, say
+from . import blocks, bundle, cuts, drift, held, image, matrix, rescue, resume, rows, scenario, trial
+from .base import REPOSITORY, LabError, cache_directory, limit, need_commands, say
 from .machine import Machine, Shape, overlay
 
 EPILOG = """examples:
   scripts/lab build                       the image, from the cache when nothing changed
-  scripts/lab run --stub vfio-pci         the main job: new, reboot, running, rollback, as before?
+  scripts/lab list                        the rows of the matrix, the images and the machines
+  scripts/lab run debian12-grub           one row: new, reboot, running, rollback, as before?
+  scripts/lab held debian12-grub          the simulated machine held against what the row found
+  scripts/lab matrix                      every row, one after another, with a table
   scripts/lab rescue                      the way back for a machine that does not boot any more
   scripts/lab cuts 100 --machines 2       a hundred power cuts at random moments of every step
   scripts/lab trial                       trial boots: a good one, one that panics, one that hangs
@@ -47,16 +50,28 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    build = commands.add_parser("build", help="build the image, or find it in the cache")
+    build = commands.add_parser("build", help="build a row's image, or find it in the cache")
+    build.add_argument("row", nargs="?", default=FIRST, metavar="ROW", help="whose (default: %(default)s)")
     build.add_argument("--rebuild", action="store_true", help="build it even if it is there")
     build.set_defaults(function=cmd_build)
 
-    run = commands.add_parser("run", help="the main job on a real kernel, with a table of what was checked")
-    run.add_argument("--stub", choices=("vfio-pci", "pci-stub"), default="vfio-pci")
-    run.add_argument("--output", type=Path, help="directory for logs and transcripts (default: build/lab/NAME)")
-    run.add_argument("--keep", action="store_true", help="leave the machine running at the end")
-    add_shape(run)
+    run = commands.add_parser("run", help="one row of the matrix, with a table of what was checked")
+    run.add_argument("row", nargs="?", default=FIRST, metavar="ROW", help="which (default: %(default)s)")
+    add_output(run)
     run.set_defaults(function=cmd_run)
+
+    every = commands.add_parser("matrix", help="every row, or these, one after another; a table")
+    every.add_argument("rows", nargs="*", metavar="ROW", help="which (default: all)")
+    add_output(every)
+    every.set_defaults(function=cmd_matrix)
+
+    against = commands.add_parser(
+        "held", help="the simulated machine held against what rows found, with every difference"
+    )
+    against.add_argument(
+        "rows", nargs="+", metavar="ROW", help="rows that were played, by name or by their directories"
+    )
+    against.set_defaults(function=cmd_held)
 
     power = commands.add_parser("cuts", help="power cuts at random moments of every step, with a table")
     power.add_argument("wanted", type=int, metavar="N", help="how many")
@@ -122,8 +137,13 @@ def parser() -> argparse.ArgumentParser:
     down.add_argument("--remove", action="store_true", help="and remove its disk")
     down.set_defaults(function=cmd_down)
 
-    commands.add_parser("list", help="images and machines").set_defaults(function=cmd_list)
+    commands.add_parser("list", help="the rows of the matrix, the images and the machines").set_defaults(
+        function=cmd_list
+    )
     return top
+
+
+FIRST = "debian12-grub"
 
 
 def add_name(command: argparse.ArgumentParser) -> None:
@@ -173,7 +193,7 @@ def start(machine: Machine, *, fresh: bool = False) -> None:
         shutil.rmtree(machine.directory, ignore_errors=True)
     machine.directory.mkdir(parents=True, exist_ok=True)
     if not machine.disk.exists():
-        overlay(base, machine.disk)
+        overlay(base.disk, machine.disk)
     cards = "twin" if machine.shape.twin else "single"
     shape_path(machine.directory.name).write_text(f"{machine.shape.iommu} {cards}\n")
     say(f"starting machine {machine.directory.name}")
@@ -181,12 +201,25 @@ def start(machine: Machine, *, fresh: bool = False) -> None:
 
 
 def cmd_build(options: argparse.Namespace) -> int:
-    print(image.ensure_image(rebuild=options.rebuild))
+    [row] = rows.named([options.row])
+    print(image.ensure_image(row.recipe, rebuild=options.rebuild).disk)
     return 0
 
 
 def cmd_run(options: argparse.Namespace) -> int:
-    return scenario.main_job(options.stub, Shape(options.iommu, options.twin), output=options.output, keep=options.keep)
+    [row] = rows.named([options.row])
+    report = scenario.play(row, output=options.output, keep=options.keep)
+    print(report.table())
+    return 0 if report.passed else 1
+
+
+def cmd_matrix(options: argparse.Namespace) -> int:
+    return matrix.main_job(rows.named(options.rows), output=options.output, keep=options.keep)
+
+
+def cmd_held(options: argparse.Namespace) -> int:
+    places = [Path(row) if Path(row).is_dir() else REPOSITORY / "build" / "lab" / row for row in options.rows]
+    return held.main_job(places)
 
 
 def cmd_cuts(options: argparse.Namespace) -> int:
@@ -280,11 +313,11 @@ def cmd_down(options: argparse.Namespace) -> int:
 
 
 def cmd_list(_options: argparse.Namespace) -> int:
-    current = image.image_path()
+    for row in rows.ROWS.values():
+        print(f"row      {row.name:<30} {row.shows}")
+    current = {image.image_path(row.recipe) for row in rows.ROWS.values()}
     for path in image.built_images():
-        print(f"image    {path}  {path.stat().st_size // 2**20} MiB{'  (this recipe)' if path == current else ''}")
-    if not current.exists():
-        print("image    none of this recipe yet: scripts/lab build")
+        print(f"image    {path}  {path.stat().st_size // 2**20} MiB{'' if path in current else '  (of no row)'}")
     for directory in sorted(machines_directory().glob("*")) if machines_directory().exists() else []:
         pid = named_machine(directory.name).pid()
         size = sum(file.stat().st_blocks * 512 for file in directory.glob("*.qcow2")) // 2**20

@@ -275,7 +275,7 @@ def changed_hardware(report: Report, machine: Machine, rows: Rows, only: Sequenc
             continue
         with report.phase(drift.name):
             machine.power_off()
-            machine.shape = replace(shape, **other)  # type: ignore[arg-type]  # the names are those of Shape
+            machine.shape = replace(shape, **other)
             machine.start()
             named(report, machine, rows, drift)
             refused = vfiostate(machine, "advance")

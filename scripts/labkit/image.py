@@ -14,101 +14,43 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import mirror
 from .base import GUEST_PROGRAMS, LabError, cache_directory, limit, need_commands, run, say
-from .machine import Machine, Shape
+from .channel import Ran
+from .disk import DISK_MIB, make_disk
+from .machine import FIRMWARE_VARIABLES, Machine, Shape, firmware, overlay
+from .recipe import BASE, MASKED, ROOT, Recipe
 
-SUITE = "bookworm"
-REVISION = 1  # one more whenever the functions below make another image of the same data
-PACKAGES = [
-    "linux-image-amd64",
-    "grub-pc",
-    "initramfs-tools",
-    "zstd",
-    "pciutils",
-    "kmod",
-    "python3",
-    "python3-venv",
-    "qemu-system-x86",
-    "seabios",
-    "ipxe-qemu",
-    "iproute2",
-    "systemd-sysv",
-    "udev",
-    "dbus",
-    "sudo",
-    "busybox",
-    "procps",
-    "strace",
-]
-DISK_MIB = 6144
+REVISION = 1  # one more whenever the functions below make another image of the same recipe
 SPACE_NEEDED = 5 << 30  # bytes, while it is built; the finished image has 300 MiB
-PARTITION_OFFSET = 1024 * 1024
-DISK_ID = "0x76667374"
-FILE_SYSTEM = "6c616200-7666-4973-8000-76666c616273"
-
-# Configuration of the lab's image, in place before vfiostate ever sees it. MODULES=dep and a low compression level are
-# why an initramfs takes 70 s under emulation and not 600; the serial console is where a boot that fails is read.
-FILES = {
-    "/etc/hostname": "lab\n",
-    "/etc/hosts": "127.0.0.1 localhost\n127.0.1.1 lab\n",
-    "/etc/fstab": f"UUID={FILE_SYSTEM} / ext4 errors=remount-ro 0 1\n",
-    "/etc/default/grub": (
-        "# If you change this file, run 'update-grub' afterwards to update\n"
-        "# /boot/grub/grub.cfg.\n\n"
-        "GRUB_DEFAULT=0\n"
-        "GRUB_TIMEOUT=1\n"
-        "GRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo Debian`\n"
-        'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n'
-        'GRUB_CMDLINE_LINUX="console=ttyS0,115200 ignore_loglevel"\n\n'
-        "GRUB_TERMINAL=serial\n"
-        'GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"\n'
-    ),
-    "/etc/sudoers.d/lab": "lab ALL=(ALL) NOPASSWD: ALL\n",
-    "/etc/systemd/system/lab-agent.service": (
-        "[Unit]\nDescription=The lab's agent\nDefaultDependencies=no\nAfter=systemd-udevd.service local-fs.target\n"
-        "Conflicts=shutdown.target\nBefore=shutdown.target\n\n"
-        "[Service]\nExecStart=/usr/bin/python3 /usr/local/lib/lab/agent.py\nRestart=always\nRestartSec=1\n"
-        "Environment=LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root\n"
-        "LimitCORE=0\nTimeoutStopSec=5\n\n"
-        "[Install]\nWantedBy=multi-user.target\n"
-    ),
-}
-MASKED_UNITS = [
-    "apt-daily.timer",
-    "apt-daily-upgrade.timer",
-    "dpkg-db-backup.timer",
-    "e2scrub_all.timer",
-    "e2scrub_reap.service",
-    "fstrim.timer",
-    "man-db.timer",
-    "logrotate.timer",
-    "getty@tty1.service",
-    "systemd-pcrphase.service",
-]
-FIRST_BOOT = (
-    ["sed", "-i", "s/^MODULES=.*/MODULES=dep/; s/^COMPRESS=.*/COMPRESS=zstd/; s/^# *COMPRESSLEVEL=.*/COMPRESSLEVEL=1/",
-     "/etc/initramfs-tools/initramfs.conf"],
-    ["update-initramfs", "-u", "-k", "all"],
-    ["grub-install", "--target=i386-pc", "/dev/vda"],
-    ["update-grub"],
-    ["sh", "-c", "test -f /boot/grub/i386-pc/core.img && test -f /boot/grub/grub.cfg"],
-    ["sync"],
-)  # fmt: skip
 
 
-def recipe_key() -> str:
-    """Changes whenever anything changes that the image is made of; not with the layout of the source."""
+@dataclass(frozen=True)
+class Image:
+    """A finished image, never to be written to: a disk and, with UEFI, what the firmware remembers."""
+
+    disk: Path
+    variables: Path | None = None
+
+    def machine(
+        self, directory: Path, shape: Shape | None = None, on_run: Callable[[Ran], None] | None = None
+    ) -> Machine:
+        """A machine in this directory whose disk and firmware begin as the image's."""
+        directory.mkdir(parents=True, exist_ok=True)
+        if self.variables:
+            shutil.copyfile(self.variables, directory / FIRMWARE_VARIABLES)
+        disk = overlay(self.disk, directory / "disk.qcow2")
+        return Machine(directory, disk, shape or Shape(), on_run=on_run, uefi=self.variables is not None)
+
+
+def image_path(recipe: Recipe = BASE) -> Path:
+    """Where the image of a recipe is or will be."""
     agent = ast.dump(ast.parse((GUEST_PROGRAMS / "agent.py").read_text(encoding="utf-8")))
-    recipe = [REVISION, SUITE, PACKAGES, DISK_MIB, DISK_ID, FILE_SYSTEM, FILES, MASKED_UNITS, FIRST_BOOT, agent]
-    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
-
-
-def image_path() -> Path:
-    """Where the image of the present recipe is or will be."""
-    return cache_directory() / f"{SUITE}-{recipe_key()}.qcow2"
+    made_of = json.dumps([REVISION, recipe.key, agent, DISK_MIB])
+    return cache_directory() / f"{recipe.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.qcow2"
 
 
 def built_images() -> list[Path]:
@@ -116,17 +58,17 @@ def built_images() -> list[Path]:
     return sorted(cache_directory().glob("*.qcow2"))
 
 
-def ensure_image(*, rebuild: bool = False) -> Path:
+def ensure_image(recipe: Recipe = BASE, *, rebuild: bool = False) -> Image:
     """The image, from the cache or built now; two processes that both want it build it once."""
-    path = image_path()
+    path = image_path(recipe)
     with open(cache_directory() / "build.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if rebuild or not path.exists():
-            build(path)
-    return path
+            build(recipe, path)
+    return Image(path, path.with_suffix(".vars") if recipe.esp else None)
 
 
-def build(path: Path) -> None:
+def build(recipe: Recipe, path: Path) -> None:
     """Builds the image at this path; what is half done lies in a directory beside it and is removed."""
     if os.geteuid() != 0:
         raise LabError("building the image needs root (files of every owner, device nodes): sudo scripts/lab build")
@@ -136,15 +78,18 @@ def build(path: Path) -> None:
             "  another place: VFIOSTATE_LAB_CACHE=DIR scripts/lab build"
         )
     need_commands(["mmdebstrap", "qemu-system-x86_64", "qemu-img", "mke2fs", "sfdisk"])
-    work = path.with_suffix(".building")
+    if recipe.esp:
+        need_commands(["mkfs.vfat", "ovmf"])
+    # Sockets lie in it, whose paths have to be short (unix(7)).
+    work = path.with_name(f"building-{path.stem[-16:]}")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     try:
         root = work / "root"
-        timed("packages", bootstrap, root, work)
-        timed("configuration", configure, root)
-        timed("disk", make_disk, root, work)
-        timed("first boot: initramfs, grub-install, update-grub", first_boot, root, work)
+        timed(f"packages of {recipe.name}", bootstrap, recipe, root, work)
+        timed("configuration", configure, recipe, root)
+        timed("disk", make_disk, root, work, bool(recipe.esp))
+        timed("first boot: initramfs and boot loader", first_boot, recipe, root, work)
         timed("compression", compress, work, path)
     finally:
         keep_logs(work, path.with_suffix(".log"))
@@ -152,7 +97,7 @@ def build(path: Path) -> None:
     say(f"image {path} {path.stat().st_size // 2**20} MiB")
 
 
-def timed(what: str, function: Callable[..., None], *arguments: Path) -> None:
+def timed(what: str, function: Callable[..., None], *arguments: object) -> None:
     """Runs one part of the build and says how long it took."""
     started = time.monotonic()
     say(f"{what} …")
@@ -167,25 +112,28 @@ def keep_logs(work: Path, target: Path) -> None:
             out.write(f"==== {log.name}\n{log.read_text(encoding='utf-8', errors='replace')}\n")
 
 
-def bootstrap(root: Path, work: Path) -> None:
+def bootstrap(recipe: Recipe, root: Path, work: Path) -> None:
     """Debian in a directory, by its own packages."""
     sources = work / "sources.list"
-    sources.write_text("\n".join(mirror.sources_lines(SUITE)) + "\n")
+    sources.write_text("\n".join(mirror.sources_lines(recipe.suite)) + "\n")
     run(
-        ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", f"--include={','.join(PACKAGES)}",
-         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
-         "--dpkgopt=path-exclude=/usr/share/locale/*", SUITE, root, sources],
+        ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory",
+         f"--include={','.join(recipe.packages)}", "--dpkgopt=path-exclude=/usr/share/doc/*",
+         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+         recipe.suite, root, sources],
         log=work / "mmdebstrap.log",
     )  # fmt: skip
 
 
-def configure(root: Path) -> None:
+def configure(recipe: Recipe, root: Path) -> None:
     """The image's own configuration and the agent. No address of a mirror stays in it."""
-    for name, text in FILES.items():
+    for name, text in recipe.files.items():
         target = root / name.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
         target.chmod(0o440 if "sudoers" in name else 0o644)
+    if recipe.esp:
+        (root / recipe.esp.lstrip("/")).mkdir(parents=True, exist_ok=True)
     agent = root / "usr/local/lib/lab/agent.py"
     agent.parent.mkdir(parents=True)
     shutil.copyfile(GUEST_PROGRAMS / "agent.py", agent)
@@ -195,43 +143,30 @@ def configure(root: Path) -> None:
     chroot = ["chroot", str(root)]
     run([*chroot, "useradd", "--create-home", "--shell", "/bin/bash", "lab"])
     run([*chroot, "systemctl", "enable", "lab-agent.service"])
-    run([*chroot, "systemctl", "mask", *MASKED_UNITS])
+    run([*chroot, "systemctl", "mask", *MASKED])
 
 
-def make_disk(root: Path, work: Path) -> None:
-    """One bootable partition in a plain file."""
-    disk = work / "disk.raw"
-    with disk.open("wb") as file:
-        file.truncate(DISK_MIB * 2**20)
-    table = work / "table"
-    start = PARTITION_OFFSET // 512
-    table.write_text(f"label: dos\nlabel-id: {DISK_ID}\nstart={start}, type=83, bootable\n")
-    run(["sh", "-c", 'sfdisk --quiet "$1" <"$2"', "sh", disk, table])
-    kib = DISK_MIB * 1024 - PARTITION_OFFSET // 1024
-    run(
-        ["mke2fs", "-q", "-t", "ext4", "-L", "lab", "-U", FILE_SYSTEM, "-d", root, "-E", f"offset={PARTITION_OFFSET}",
-         disk, f"{kib}k"],
-        log=work / "mke2fs.log",
-    )  # fmt: skip
-
-
-def first_boot(root: Path, work: Path) -> None:
-    """The boot that installs the real GRUB; with the kernel given by QEMU, since there is no boot loader yet."""
+def first_boot(recipe: Recipe, root: Path, work: Path) -> None:
+    """The boot that installs the real boot loader; with the kernel given by QEMU, since there is no boot loader yet."""
     kernel = max((root / "boot").glob("vmlinuz-*"))
     initrd = root / "boot" / kernel.name.replace("vmlinuz-", "initrd.img-")
     shutil.copyfile(kernel, cache_directory() / kernel.name)  # for the question whether KVM works
+    directory = work / "machine"
+    directory.mkdir()
+    if recipe.esp:
+        shutil.copyfile(firmware()[1], directory / FIRMWARE_VARIABLES)
     machine = Machine(
-        work / "machine",
+        directory,
         work / "disk.raw",
         Shape(),
         disk_format="raw",
-        direct=(kernel, initrd, f"root=UUID={FILE_SYSTEM} ro console=ttyS0,115200"),
+        direct=(kernel, initrd, f"root=UUID={ROOT} ro console=ttyS0,115200"),
+        uefi=bool(recipe.esp),
     )
-    (work / "machine").mkdir()
     with machine:
         machine.start("first boot")
-        for argv in FIRST_BOOT:
-            machine.agent.run(argv, timeout=limit("initramfs")).check()
+        for argv in recipe.first_boot:
+            machine.agent.run(list(argv), timeout=limit("initramfs")).check()
         machine.power_off()
     shutil.copyfile(machine.serial, work / "serial.log")
 
@@ -239,5 +174,8 @@ def first_boot(root: Path, work: Path) -> None:
 def compress(work: Path, path: Path) -> None:
     """The finished disk as zstd qcow2, in place by one rename."""
     finished = work / "finished.qcow2"
+    if (variables := work / "machine" / FIRMWARE_VARIABLES).exists():
+        # Before the disk: an image without them is never taken for a finished one.
+        shutil.copyfile(variables, path.with_suffix(".vars"))
     run(["qemu-img", "convert", "-O", "qcow2", "-o", "compression_type=zstd", "-c", work / "disk.raw", finished])
     os.replace(finished, path)

@@ -18,10 +18,22 @@ from pathlib import Path
 from types import TracebackType
 
 from . import kvm
-from .base import LabError, limit, run
+from .base import OVMF, LabError, limit, run
 from .channel import Agent, Gone, Qmp, Ran
 
 PORT_NAME = "org.vfiostate.lab"
+# Of Debian's package ovmf: firmware without Secure Boot, and what it remembers before it has booted anything.
+FIRMWARE = (("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"), ("OVMF_CODE.fd", "OVMF_VARS.fd"))
+FIRMWARE_VARIABLES = "firmware-variables.fd"
+
+
+def firmware() -> tuple[Path, Path]:
+    """OVMF's code and its empty variables. LabError where it is not installed."""
+    pairs = [(OVMF / code, OVMF / variables) for code, variables in FIRMWARE]
+    for code, variables in pairs:
+        if code.exists() and variables.exists():
+            return code, variables
+    raise LabError(f"no {pairs[0][0]}\n  as root: apt-get install ovmf")
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,7 @@ class Machine:
     disk_format: str = "qcow2"
     data: Path | None = None
     direct: tuple[Path, Path, str] | None = None
+    uefi: bool = False
     on_run: Callable[[Ran], None] | None = None
     boots: list[str] = field(default_factory=list)
     _agent: Agent | None = None
@@ -111,6 +124,9 @@ class Machine:
         """The whole QEMU command line."""
         disk = f"file={self.disk},format={self.disk_format},if=none,id=disk0,cache=writeback,discard=unmap"
         arguments = ["qemu-system-x86_64", *self.shape.arguments(kvm.usable())]
+        if self.uefi:
+            arguments += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={firmware()[0]}"]
+            arguments += ["-drive", f"if=pflash,unit=1,format=raw,file={self.directory / FIRMWARE_VARIABLES}"]
         arguments += ["-drive", disk, "-device", "virtio-blk-pci,drive=disk0,bus=pcie.0,addr=0x4,bootindex=1"]
         if self.data:
             arguments += ["-drive", f"file={self.data},format=raw,if=none,id=disk1,readonly=on"]

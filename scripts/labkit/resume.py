@@ -54,7 +54,7 @@ def life(bench: Bench, machine: Machine) -> None:
     kept_off(bench.report, machine)
     parked(bench.report, machine)
     by_itself(bench.report, machine)
-    trial.gives_back(bench, machine, "the way back", reboots=True)
+    trial.gives_back(bench, machine, "the way back")
 
 
 def asked(report: Report, machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""The main job on a real kernel: from `new` over a real reboot to `running`, back, and: is everything as before?
+"""The whole way on a real kernel: from `new` over a real reboot to `running`, back, and: is everything as before?
 
 vfiostate is used as its users use it: installed from wheels, by an ordinary account through sudo, by its command line.
 What is true is asked of the machine itself (see observe.py).
@@ -11,13 +11,15 @@ import json
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import bundle, compare, image, observe
+from . import compare, held, installed, observe
 from .base import REPOSITORY, LabError, limit, need_commands, say
 from .channel import Agent, Gone, Ran
-from .machine import Machine, Shape, overlay
+from .machine import Machine, Shape
+from .recipe import BASE, Recipe
 from .report import Report
 
 # Address -> (id, native driver). A graphics card with its audio function, and a USB controller.
@@ -40,21 +42,51 @@ done
 LEFT_BEHIND = "ls -d /run/vfiostate/* /etc/systemd/system/*vfio* /etc/modprobe.d/*vfio* 2>/dev/null; true"
 
 
+@dataclass(frozen=True)
+class Row:
+    """One row of the lab's matrix: a kind of host, its hardware, and the story that is played on it.
+
+    `devices` are the addresses to pass through, each with its id and its native driver.
+    """
+
+    name: str
+    shows: str
+    story: Callable[[Lab], None]
+    recipe: Recipe = BASE
+    shape: Shape = field(default_factory=Shape)
+    stub: str = "vfio-pci"
+    devices: Mapping[str, tuple[str, str]] = field(default_factory=lambda: DEVICES)
+    options: tuple[str, ...] = ()
+
+
 @dataclass
 class Lab:
-    """A run: the machine, the report, and the way to call vfiostate in it."""
+    """A run of a row: the machine, the report, and the way to call vfiostate in it."""
 
+    row: Row
     machine: Machine
     report: Report
-    stub: str
+    told: list[tuple[str, ...]] = field(default_factory=list)
 
     @property
     def agent(self) -> Agent:
         return self.machine.agent
 
+    @property
+    def native(self) -> dict[str, str]:
+        """The drivers that hold the devices as long as nobody meddles."""
+        return {address: driver for address, (_, driver) in self.row.devices.items()}
+
     def vfiostate(self, *words: str, timeout: str = "advance") -> Ran:
-        """Runs vfiostate through sudo, from an ordinary account."""
+        """Runs vfiostate through sudo, from an ordinary account; what may change something is remembered."""
+        if words[0] in ("advance", "rollback"):
+            self.told.append(words)
         return self.agent.run(["runuser", "-u", "lab", "--", "sudo", "-n", "vfiostate", *words], timeout=limit(timeout))
+
+    def reboot(self) -> None:
+        """A reboot that vfiostate is not asked for."""
+        self.told.append(("machine", "reboot"))
+        self.machine.reboot()
 
     def state(self) -> str:
         """The state that `vfiostate status` tells."""
@@ -67,33 +99,34 @@ class Lab:
     def drivers(self) -> dict[str, str]:
         """The drivers that hold the devices now."""
         found = observe.functions(self.agent)
-        return {address: found[address].driver if address in found else "gone" for address in DEVICES}
+        return {address: found[address].driver if address in found else "gone" for address in self.row.devices}
+
+    def all_under(self, driver: str) -> dict[str, str]:
+        """What `drivers` says when one driver holds every device."""
+        return dict.fromkeys(self.row.devices, driver)
 
 
-def main_job(stub: str, shape: Shape, *, output: Path | None = None, keep: bool = False) -> int:
-    """The whole way and back; prints the table; 0 if every check held."""
+def play(row: Row, *, output: Path | None = None, keep: bool = False) -> Report:
+    """Plays the row's story on a machine of its own; the report says what held."""
     need_commands(["qemu-system-x86_64", "qemu-img", "pip"])
-    report = Report(output or REPOSITORY / "build" / "lab" / f"{stub}-{shape.iommu}")
-    with report.phase("image"):
-        base = image.ensure_image()
+    report = Report(output or REPOSITORY / "build" / "lab" / row.name)
+    with report.phase("image with vfiostate installed"):
+        base = installed.ensure(row.recipe)
     work = Path(tempfile.mkdtemp(prefix="vfiostate-lab-"))
-    machine = Machine(work, overlay(base, work / "disk.qcow2"), shape, on_run=report.ran)
-    lab = Lab(machine, report, stub)
+    lab = Lab(row, base.machine(work, row.shape, report.ran), report)
     try:
-        way_there_and_back(lab)
+        boot(lab)
+        row.story(lab)
     except (LabError, LookupError, ValueError) as error:
         report.check("the run came to its end", False, f"{type(error).__name__}: {error}")
     finally:
         finish(lab, keep)
-    print(report.table())
     say(f"logs and transcripts: {report.directory}")
-    return 0 if report.passed else 1
+    return report
 
 
 def way_there_and_back(lab: Lab) -> None:
     """All phases, in order."""
-    boot(lab)
-    install(lab)
     before = configure(lab)
     if not advance_to_running(lab):
         raise LabError(f"advance did not come to running: state {lab.state()}")
@@ -104,35 +137,34 @@ def way_there_and_back(lab: Lab) -> None:
 
 
 def boot(lab: Lab) -> None:
-    """The first boot, through GRUB, and that the machine is what the lab promises."""
+    """The first boot, by the image's own boot loader, and that the machine is what the lab promises."""
     with lab.report.phase("first boot"):
-        lab.machine.start()
-        observe.place_programs(lab.agent)
-        drivers = lab.drivers()
-        lab.report.equal("native drivers hold the devices", drivers, {a: native for a, (_, native) in DEVICES.items()})
+        lab.machine.start("first boot")
+        lab.report.equal("native drivers hold the devices", lab.drivers(), lab.native)
         groups = {function.group for function in observe.functions(lab.agent).values()} - {""}
-        lab.report.check("the kernel has IOMMU groups", len(groups) > 5, f"{len(groups)} groups")
-
-
-def install(lab: Lab) -> None:
-    """vfiostate of this checkout, in the machine."""
-    with lab.report.phase("install vfiostate"), tempfile.TemporaryDirectory() as scratch:
-        bundle.install(lab.agent, bundle.make(Path(scratch)))
+        has = lab.row.shape.iommu != "none"
+        lab.report.check("IOMMU groups, where there is an IOMMU", (len(groups) > 5) == has, f"{len(groups)} groups")
         version = lab.vfiostate("--version")
-        lab.report.check("installed from wheels, runs through sudo", version.rc == 0, first_line(version))
+        lab.report.check("vfiostate runs through sudo", version.rc == 0, first_line(version))
+
+
+def init(lab: Lab, *words: str) -> Ran:
+    """`init` for the row's devices."""
+    devices = [word for address, (ids, _) in lab.row.devices.items() for word in ("--device", f"{address}={ids}")]
+    return lab.vfiostate("init", *devices, "--stub", lab.row.stub, *GUEST, *lab.row.options, *words)
 
 
 def configure(lab: Lab) -> observe.Sight:
     """`init` and `plan`, and what the machine was before the first `advance`."""
     with lab.report.phase("init, plan"):
-        devices = [word for address, (ids, _) in DEVICES.items() for word in ("--device", f"{address}={ids}")]
-        done = lab.vfiostate("init", *devices, "--stub", lab.stub, *GUEST)
+        done = init(lab)
         lab.report.check("init writes the configuration", done.rc == 0, done.stderr.strip() if done.rc else "")
         # What has no option of init is changed as its user would: nothing runs in this guest that could shut it down.
         lab.agent.sh("sed -i 's/^# stop_timeout = .*/stop_timeout = 5/' /etc/vfiostate.toml")
         plan = lab.vfiostate("plan", "--all")
         lab.report.check("plan --all shows the whole way", plan.rc == 0, plan.stderr.strip() if plan.rc else "")
         captured(lab)
+        lab.report.save(held.CONFIGURATION, lab.agent.read(held.PLACE).decode())
     with lab.report.phase("look at every file, before"):
         return observe.look(lab.agent)
 
@@ -140,7 +172,7 @@ def configure(lab: Lab) -> observe.Sight:
 def captured(lab: Lab) -> None:
     """`capture` of a real machine, kept with the report; it must not tell who and where the machine is."""
     done = lab.vfiostate("capture")
-    lab.report.save("machine.json", done.stdout)
+    lab.report.save(held.DESCRIPTION, done.stdout)
     told_on = [word for word in ("52:54:00", "6c616200", '"lab"') if word in done.stdout]
     lab.report.check(
         "capture, without MAC, UUID and host name",
@@ -194,27 +226,27 @@ def reboot_by_advance(lab: Lab) -> None:
     new = lab.machine.come_back()
     lab.report.check("advance --reboot boots anew", new != old, new)
     words = observe.cmdline(lab.agent)
-    ours = "vfiostate.setup=" in words and f"{lab.stub}.ids=" in words
+    ours = "vfiostate.setup=" in words and f"{lab.row.stub}.ids=" in words
     lab.report.check("setup token and stub ids in /proc/cmdline", ours, words)
-    lab.report.equal(f"every device is under {lab.stub} from boot on", lab.drivers(), dict.fromkeys(DEVICES, lab.stub))
+    lab.report.equal(f"every device is under {lab.row.stub} from boot on", lab.drivers(), lab.all_under(lab.row.stub))
 
 
 def running(lab: Lab, phase: str = "the guest") -> None:
     """The guest, asked by vfiostate and past it."""
     with lab.report.phase(phase):
-        lab.report.equal("every device is under vfio-pci", lab.drivers(), dict.fromkeys(DEVICES, "vfio-pci"))
+        lab.report.equal("every device is under vfio-pci", lab.drivers(), lab.all_under("vfio-pci"))
         status = lab.vfiostate("guest", "status", "--json")
         said = json.loads(status.stdout or "{}")
         lab.report.check("guest status --json says running", said.get("status") == "running", told(status))
         sockets = lab.agent.sh("ls /run/vfiostate/*.qmp").split()
-        ids = [ids for ids, _ in DEVICES.values()]
+        ids = [ids for ids, _ in lab.row.devices.values()]
         asked = lab.agent.run(["python3", f"{observe.PROGRAMS}/askqmp.py", sockets[0], "60", *ids]).check()
         said = json.loads(asked.stdout)
         lab.report.equal("QMP itself says running", said["status"]["status"], "running")
         inside = {device["id"]: device["at"] for device in said["devices"] if device["id"] in ids}
         lab.report.check("QMP itself shows the devices in the guest", set(inside) == set(ids), inside)
         who = lab.agent.sh(WHO_RUNS_QEMU).split()
-        groups = {observe.functions(lab.agent)[address].group for address in DEVICES}
+        groups = {observe.functions(lab.agent)[address].group for address in lab.row.devices}
         lab.report.check("QEMU holds the groups", {f"/dev/vfio/{group}" for group in groups} <= set(who), who)
         lab.report.check("QEMU does not run as root, and in a sandbox", "root" not in who and who[-1:] == ["2"], who)
 
@@ -222,7 +254,7 @@ def running(lab: Lab, phase: str = "the guest") -> None:
 def again_after_reboot(lab: Lab) -> None:
     """A reboot takes runtime state away; `advance` says so and comes back by itself."""
     with lab.report.phase("reboot while running"):
-        lab.machine.reboot()
+        lab.reboot()
         status = lab.vfiostate("status")
         lab.report.check("status tells of the reboot", status.rc == 0 and "reboot" in status.stdout, told(status))
     if advance_to_running(lab, "after the reboot, advance"):
@@ -235,7 +267,7 @@ def roll_back(lab: Lab) -> None:
         done = lab.vfiostate("rollback")
         lab.report.check("rollback asks for the reboot that ends it", done.rc == REBOOT_FIRST, first_line(done))
     with lab.report.phase("reboot"):
-        lab.machine.reboot()
+        lab.reboot()
     with lab.report.phase("rollback, after the reboot"):
         done = lab.vfiostate("rollback")
         lab.report.check("rollback is finished", done.rc == 0, told(done))
@@ -257,8 +289,7 @@ def as_before(lab: Lab, before: observe.Sight) -> None:
         left_out = "".join(f"{path}: {reason}\n" for path, reason in compare.LEFT_OUT.items())
         lab.report.save("left-out.txt", left_out)
         lab.report.equal("/proc/cmdline", after.cmdline, before.cmdline)
-        native = {address: driver for address, (_, driver) in DEVICES.items()}
-        lab.report.equal("native drivers hold the devices again", lab.drivers(), native)
+        lab.report.equal("native drivers hold the devices again", lab.drivers(), lab.native)
         moved = [
             f"{address}: {before.functions.get(address)} -> {one}"
             for address, one in after.functions.items()
@@ -277,7 +308,8 @@ def finish(lab: Lab, keep: bool) -> None:
     report, machine = lab.report, lab.machine
     if machine.pid() is not None:
         try:
-            report.save("journal.jsonl", lab.vfiostate("journal", "export").stdout)
+            report.save(held.STORY, json.dumps(lab.told, indent=1) + "\n")
+            report.save(held.JOURNAL, lab.vfiostate("journal", "export").stdout)
             report.save("journal.txt", lab.vfiostate("journal", "show").stdout)
             report.save("kernel.log", lab.agent.sh("dmesg"))
             report.save("system.log", lab.agent.sh("journalctl --no-pager -o short-precise"))

@@ -1,0 +1,53 @@
+"""`scripts/lab matrix`: rows one after another, and one table of what held and how long it took."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from . import scenario
+from .base import REPOSITORY, LabError, say
+from .report import Report
+from .scenario import Row
+
+
+def main_job(rows: list[Row], *, output: Path | None = None, keep: bool = False) -> int:
+    """Plays each row; prints the table; 0 if every check of every row held."""
+    directory = output or REPOSITORY / "build" / "lab"
+    directory.mkdir(parents=True, exist_ok=True)
+    played: list[tuple[Row, Report, float]] = []
+    for row in rows:
+        say(f"row {len(played) + 1} of {len(rows)}: {row.name}: {row.shows}")
+        started = time.monotonic()
+        try:
+            report = scenario.play(row, output=directory / row.name, keep=keep)
+        except LabError as error:
+            # An image that cannot be built, say: the other rows are played all the same.
+            report = Report(directory / row.name)
+            report.check("the row could be played", False, error)
+            report.write()
+        played.append((row, report, time.monotonic() - started))
+        # As far as it is: a run that is ended from outside leaves what it found.
+        (directory / "matrix.txt").write_text(table(played) + "\n", encoding="utf-8")
+    print(table(played))
+    return 0 if all(report.passed for _, report, _ in played) else 1
+
+
+def table(played: list[tuple[Row, Report, float]]) -> str:
+    """A line for each row, and what did not hold."""
+    lines = [
+        f"{'row':<30} {'release':<9} {'loader':<13} {'initramfs':<16} {'IOMMU':<6} {'checks':>6} {'not ok':>6} {'s':>6}"
+    ]
+    for row, report, seconds in played:
+        bad = sum(not check.ok for check in report.checks)
+        made = row.recipe
+        lines.append(
+            f"{row.name:<30} {made.suite:<9} {made.loader:<13} {made.generator:<16} {row.shape.iommu:<6}"
+            f" {len(report.checks):>6} {bad:>6} {seconds:>6.0f}"
+        )
+    for row, report, _ in played:
+        lines += [f"NOT OK {row.name}: {check.phase}: {check.what}" for check in report.checks if not check.ok]
+    checks = sum(len(report.checks) for _, report, _ in played)
+    good = sum(report.passed for _, report, _ in played)
+    lines.append(f"{good} of {len(played)} rows, {checks} checks, {sum(seconds for *_, seconds in played):.0f} s")
+    return "\n".join(lines)
