@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .scenario import STATES
+from .lab import STATES
 
 
 @dataclass(frozen=True)

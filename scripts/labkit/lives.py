@@ -20,10 +20,11 @@ from .acknowledged import Event, missing, state_after, what_is_found
 from .base import LabError, limit, say
 from .channel import Agent, Ran
 from .console import Console
+from .lab import STATES
 from .machine import Machine
 from .prepared import Prepared, vfiostate
 from .quota import BACK, BOOT, FINISH, Cut, Quota
-from .scenario import LEFT_BEHIND, REBOOT_FIRST, STATES, told, told_state
+from .scenario import LEFT_BEHIND, REBOOT_FIRST, told, told_state
 
 REFUSED = 5
 TURNED_BACK = 0.08  # of the cuts on the way there, how many are followed by `rollback`

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from . import scenario
 from .base import REPOSITORY, LabError, say
+from .lab import Row
 from .report import Report
-from .scenario import Row
 
 
 def main_job(rows: list[Row], *, output: Path | None = None, keep: bool = False) -> int:

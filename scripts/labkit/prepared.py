@@ -10,8 +10,8 @@ from . import installed, observe
 from .base import limit, say
 from .channel import Ran
 from .image import Image
+from .lab import DEVICES, GUEST
 from .machine import Machine, Shape
-from .scenario import DEVICES, GUEST
 
 # On a machine that is short of processor time the emulated timer ticks too late for the kernel's check of it: a panic
 # that is the lab's fault.

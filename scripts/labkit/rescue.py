@@ -19,10 +19,11 @@ from . import compare, observe, prepared
 from .base import REPOSITORY, LabError, limit, say
 from .channel import Ran
 from .console import Console
+from .lab import DEVICES
 from .machine import Machine, overlay
 from .prepared import Prepared, vfiostate
 from .report import Report
-from .scenario import DEVICES, LEFT_BEHIND, REBOOT_FIRST, told
+from .scenario import LEFT_BEHIND, REBOOT_FIRST, told
 
 NOWHERE = "root=UUID=00000000-dead-dead-dead-000000000000"
 # Words of the kernel command line go on top: the last root= counts (initramfs-tools' init reads them in order).

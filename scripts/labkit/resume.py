@@ -12,11 +12,12 @@ from pathlib import Path
 
 from . import observe, prepared, trial
 from .base import REPOSITORY, LabError, limit, say
+from .lab import DEVICES
 from .machine import Machine
 from .prepared import vfiostate
 from .report import Report
 from .rescue import Bench
-from .scenario import DEVICES, REBOOT_FIRST, told
+from .scenario import REBOOT_FIRST, told
 
 UNIT = "vfiostate-resume.service"
 FILE = f"/etc/systemd/system/{UNIT}"

@@ -11,26 +11,14 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import compare, held, installed, observe
-from .base import REPOSITORY, LabError, limit, need_commands, say
-from .channel import Agent, Gone, Ran
-from .machine import Machine, Shape
-from .recipe import BASE, Recipe
+from .base import REPOSITORY, LabError, need_commands, say
+from .channel import Gone, Ran
+from .lab import GUEST, STATES, Lab, Row
 from .report import Report
 
-# Address -> (id, native driver). A graphics card with its audio function, and a USB controller.
-DEVICES = {
-    "0000:01:00.0": ("1234:1111", "bochs-drm"),
-    "0000:01:00.1": ("8086:2668", "snd_hda_intel"),
-    "0000:02:00.0": ("1b36:000d", "xhci_hcd"),
-}
-# A guest under emulation within emulation: little memory, and no KVM in it.
-GUEST = ("--accel", "tcg", "--cpu", "qemu64", "--memory", "256")
-STATES = ("new", "checked", "modules_loaded", "stubbed", "rebooted", "bound", "running")
 REBOOT_FIRST = 3
 WHO_RUNS_QEMU = """
 for p in $(pidof qemu-system-x86_64); do
@@ -40,70 +28,6 @@ for p in $(pidof qemu-system-x86_64); do
 done
 """
 LEFT_BEHIND = "ls -d /run/vfiostate/* /etc/systemd/system/*vfio* /etc/modprobe.d/*vfio* 2>/dev/null; true"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the lab's matrix: a kind of host, its hardware, and the story that is played on it.
-
-    `devices` are the addresses to pass through, each with its id and its native driver.
-    """
-
-    name: str
-    shows: str
-    story: Callable[[Lab], None]
-    recipe: Recipe = BASE
-    shape: Shape = field(default_factory=Shape)
-    stub: str = "vfio-pci"
-    devices: Mapping[str, tuple[str, str]] = field(default_factory=lambda: DEVICES)
-    options: tuple[str, ...] = ()
-
-
-@dataclass
-class Lab:
-    """A run of a row: the machine, the report, and the way to call vfiostate in it."""
-
-    row: Row
-    machine: Machine
-    report: Report
-    told: list[tuple[str, ...]] = field(default_factory=list)
-
-    @property
-    def agent(self) -> Agent:
-        return self.machine.agent
-
-    @property
-    def native(self) -> dict[str, str]:
-        """The drivers that hold the devices as long as nobody meddles."""
-        return {address: driver for address, (_, driver) in self.row.devices.items()}
-
-    def vfiostate(self, *words: str, timeout: str = "advance") -> Ran:
-        """Runs vfiostate through sudo, from an ordinary account; what may change something is remembered."""
-        if words[0] in ("advance", "rollback"):
-            self.told.append(words)
-        return self.agent.run(["runuser", "-u", "lab", "--", "sudo", "-n", "vfiostate", *words], timeout=limit(timeout))
-
-    def reboot(self) -> None:
-        """A reboot that vfiostate is not asked for."""
-        self.told.append(("machine", "reboot"))
-        self.machine.reboot()
-
-    def state(self) -> str:
-        """The state that `vfiostate status` tells."""
-        ran = self.vfiostate("status", "--json")
-        try:
-            return str(json.loads(ran.stdout)["state"])
-        except (ValueError, KeyError, TypeError):
-            raise LabError(f"status --json: {ran.rc}\n{ran.stdout}{ran.stderr}") from None
-
-    def drivers(self) -> dict[str, str]:
-        """The drivers that hold the devices now."""
-        found = observe.functions(self.agent)
-        return {address: found[address].driver if address in found else "gone" for address in self.row.devices}
-
-    def all_under(self, driver: str) -> dict[str, str]:
-        """What `drivers` says when one driver holds every device."""
-        return dict.fromkeys(self.row.devices, driver)
 
 
 def play(row: Row, *, output: Path | None = None, keep: bool = False) -> Report:
@@ -159,8 +83,9 @@ def configure(lab: Lab) -> observe.Sight:
     with lab.report.phase("init, plan"):
         done = init(lab)
         lab.report.check("init writes the configuration", done.rc == 0, done.stderr.strip() if done.rc else "")
-        # What has no option of init is changed as its user would: nothing runs in this guest that could shut it down.
-        lab.agent.sh("sed -i 's/^# stop_timeout = .*/stop_timeout = 5/' /etc/vfiostate.toml")
+        for line in lab.row.settings:
+            key = line.partition(" = ")[0]
+            lab.agent.run(["sed", "-i", f"s/^\\(# \\)\\?{key} = .*/{line}/", held.PLACE]).check()
         plan = lab.vfiostate("plan", "--all")
         lab.report.check("plan --all shows the whole way", plan.rc == 0, plan.stderr.strip() if plan.rc else "")
         captured(lab)
@@ -226,8 +151,8 @@ def reboot_by_advance(lab: Lab) -> None:
     new = lab.machine.come_back()
     lab.report.check("advance --reboot boots anew", new != old, new)
     words = observe.cmdline(lab.agent)
-    ours = "vfiostate.setup=" in words and f"{lab.row.stub}.ids=" in words
-    lab.report.check("setup token and stub ids in /proc/cmdline", ours, words)
+    lab.report.check("our words in /proc/cmdline", "vfiostate.setup=" in words, words)
+    lab.host_keeps()
     lab.report.equal(f"every device is under {lab.row.stub} from boot on", lab.drivers(), lab.all_under(lab.row.stub))
 
 
@@ -235,16 +160,11 @@ def running(lab: Lab, phase: str = "the guest") -> None:
     """The guest, asked by vfiostate and past it."""
     with lab.report.phase(phase):
         lab.report.equal("every device is under vfio-pci", lab.drivers(), lab.all_under("vfio-pci"))
+        lab.host_keeps()
         status = lab.vfiostate("guest", "status", "--json")
         said = json.loads(status.stdout or "{}")
         lab.report.check("guest status --json says running", said.get("status") == "running", told(status))
-        sockets = lab.agent.sh("ls /run/vfiostate/*.qmp").split()
-        ids = [ids for ids, _ in lab.row.devices.values()]
-        asked = lab.agent.run(["python3", f"{observe.PROGRAMS}/askqmp.py", sockets[0], "60", *ids]).check()
-        said = json.loads(asked.stdout)
-        lab.report.equal("QMP itself says running", said["status"]["status"], "running")
-        inside = {device["id"]: device["at"] for device in said["devices"] if device["id"] in ids}
-        lab.report.check("QMP itself shows the devices in the guest", set(inside) == set(ids), inside)
+        lab.row.guest(lab)
         who = lab.agent.sh(WHO_RUNS_QEMU).split()
         groups = {observe.functions(lab.agent)[address].group for address in lab.row.devices}
         lab.report.check("QEMU holds the groups", {f"/dev/vfio/{group}" for group in groups} <= set(who), who)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..base import LabError
-from ..scenario import Row
+from ..lab import Row
 from . import cards, hosts, refused, surprises
 
 ROWS: dict[str, Row] = {row.name: row for row in (*hosts.ROWS, *cards.ROWS, *refused.ROWS, *surprises.ROWS)}

@@ -9,9 +9,10 @@ both of them somewhere. The IOMMU touches neither: AMD's is on one row of each r
 
 from __future__ import annotations
 
+from ..lab import Row
 from ..machine import Shape
 from ..recipe import BASE, Recipe
-from ..scenario import Row, way_there_and_back
+from ..scenario import way_there_and_back
 
 AMD = Shape(iommu="amd")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ..base import limit
 from ..channel import Ran
+from ..lab import Lab, Row
 from ..machine import Shape
 from ..observe import look
 from ..recipe import Recipe
-from ..scenario import Lab, Row, init, told
+from ..scenario import init, told
 
 REFUSED = 5
 # The chipset's functions of slot 1f share a group, and the root disk is none of them.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..base import LabError, limit
-from ..scenario import Lab, Row, advance_to_running, as_before, configure, roll_back, told
+from ..lab import Lab, Row
+from ..scenario import advance_to_running, as_before, configure, roll_back, told
 
 REBOOT_FIRST = 3
 KERNEL = "/boot/vmlinuz-*"
