@@ -19,6 +19,7 @@ from engine.hosts.simulated.parts import (
     Iommu,
     TextFile,
 )
+from steps import boot, initramfs
 from steps.base import FileKind, Host
 
 DEVICES = "/sys/bus/pci/devices"
@@ -44,6 +45,7 @@ COMMANDS = [
     "kernel-install",
     "kernelstub",
     "lsinitramfs",
+    "lsinitrd",
     "lsmod",
     "lsb_release",
     "logger",
@@ -61,6 +63,7 @@ COMMANDS = [
     "sdbootutil",
     "systemctl",
     "udevadm",
+    "ukify",
     "uname",
     "update-grub",
     "update-initramfs",
@@ -78,7 +81,16 @@ FILES = (
     ("/etc/initramfs-tools/initramfs.conf", ""),
     ("/etc/initramfs-tools/modules", ""),
     ("/etc/initramfs-tools/conf.d", ""),
+    ("/etc/dracut.conf", ""),
+    ("/etc/dracut.conf.d", ".conf"),
+    ("/etc/mkinitcpio.conf", ""),
+    ("/etc/mkinitcpio.conf.d", ".conf"),
+    ("/etc/mkinitcpio.d", ".preset"),
+    ("/etc/booster.yaml", ""),
     ("/etc/kernel/cmdline", ""),
+    ("/etc/kernel/install.conf", ""),
+    ("/etc/kernel/install.conf.d", ".conf"),
+    ("/etc/kernel/uki.conf", ""),
     ("/etc/rc.local", ""),
 )
 LARGEST = 64 << 10
@@ -113,6 +125,8 @@ def _describe(host: Host) -> Description:
         uefi=host.lstat("/sys/firmware/efi") is not None,
         secure_boot=_secure_boot(host),
         distribution=_distribution(host),
+        boot_loader=_boot_loader(host),
+        initramfs=_initramfs(host),
         init=Init.SYSTEMD if host.lstat("/run/systemd/system") is not None else Init.RC_LOCAL,
         usrmerge=_is(host, "/lib", FileKind.SYMLINK),
         root=next((word[5:] for word in words if word.startswith("root=")), "/dev/unknown"),
@@ -197,6 +211,24 @@ def _is(host: Host, path: str, kind: FileKind) -> bool:
 
 
 # --- firmware, CPU, system
+
+
+def _boot_loader(host: Host) -> str:
+    """What boots it, by the name of its model; the simulated machine's own where there is none of it."""
+    loader = boot.detect(host).loader
+    name = loader.name if loader is not None else ""
+    if name == "grub" and host.which("grub2-mkconfig") is not None:
+        name = "grub2"
+    return name if name in description.modelled("loaders") else "grub"
+
+
+def _initramfs(host: Host) -> str:
+    """What makes its initramfs, by the name of its model."""
+    generator = initramfs.detect(host).generator
+    name = generator.name if generator is not None else ""
+    if name == "dracut" and any(file.startswith("initrd.img-") for file in names_in(host, "/boot")):
+        name = "dracut-debian"  # which has Debian's names for what it makes
+    return name if name in description.modelled("generators") else "initramfs-tools"
 
 
 def _cpu(host: Host) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import scenario
@@ -10,9 +12,25 @@ from .base import REPOSITORY, LabError, say
 from .lab import Row
 from .report import Report
 
+# What was played last of each row, for the README's table of what is supported.
+PROVEN = Path(__file__).with_name("proven.json")
 
-def main_job(rows: list[Row], *, output: Path | None = None, keep: bool = False) -> int:
-    """Plays each row; prints the table; 0 if every check of every row held."""
+
+@dataclass(frozen=True)
+class Proof:
+    """A row of which every check held: how many, in how many seconds, on which day, and with which recipe."""
+
+    checks: int
+    seconds: int
+    day: str
+    recipe: str
+
+
+def main_job(rows: list[Row], *, output: Path | None = None, keep: bool = False, record: bool = False) -> int:
+    """Plays each row; prints the table; 0 if every check of every row held.
+
+    With `record`, rows that held are written down as proven, and others are no longer.
+    """
     directory = output or REPOSITORY / "build" / "lab"
     directory.mkdir(parents=True, exist_ok=True)
     played: list[tuple[Row, Report, float]] = []
@@ -30,7 +48,25 @@ def main_job(rows: list[Row], *, output: Path | None = None, keep: bool = False)
         # As far as it is: a run that is ended from outside leaves what it found.
         (directory / "matrix.txt").write_text(table(played) + "\n", encoding="utf-8")
     print(table(played))
+    if record:
+        write_down(played)
     return 0 if all(report.passed for _, report, _ in played) else 1
+
+
+def proven() -> dict[str, Proof]:
+    """The rows that are written down as proven."""
+    return {name: Proof(**proof) for name, proof in json.loads(PROVEN.read_text(encoding="utf-8")).items()}
+
+
+def write_down(played: list[tuple[Row, Report, float]], path: Path = PROVEN) -> None:
+    """Takes what was played into the file; rows that were not played stay as they are."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for row, report, seconds in played:
+        known.pop(row.name, None)
+        if report.passed:
+            day = time.strftime("%Y-%m-%d")
+            known[row.name] = Proof(len(report.checks), round(seconds), day, row.recipe.key).__dict__
+    path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
 
 
 def table(played: list[tuple[Row, Report, float]]) -> str:

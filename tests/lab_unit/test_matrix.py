@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,20 @@ def test_a_row_that_fails_is_named_below_the_table(tmp_path: Path) -> None:
     one.check("the state", False)
     text = matrix.table([(rows.ROWS["debian13-uki"], one, 61.0)])
     assert "NOT OK debian13-uki" in text and text.endswith("0 of 1 rows, 1 checks, 61 s")
+
+
+def test_a_row_is_proven_until_it_fails_or_its_recipe_changes(tmp_path: Path) -> None:
+    path = tmp_path / "proven.json"
+    row, good, bad = rows.ROWS["debian13-uki"], report.Report(tmp_path), report.Report(tmp_path)
+    good.check("the state", True)
+    bad.check("the state", False)
+    matrix.write_down([(row, good, 61.4)], path)
+    assert json.loads(path.read_text())["debian13-uki"] | {"day": ""} == {
+        "checks": 1, "seconds": 61, "day": "", "recipe": row.recipe.key,
+    }  # fmt: skip
+    matrix.write_down([(row, bad, 61.4)], path)
+    assert json.loads(path.read_text()) == {}
+
+
+def test_what_is_written_down_as_proven_is_a_row() -> None:
+    assert set(matrix.proven()) <= set(rows.ROWS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.hosts.simulated import loaders
+from engine.hosts.simulated import description, loaders
 from engine.hosts.simulated.machine import Machine
 from tests.badinput.support import copy, manifest, roll_back, run, unchanged
 from tests.field.support import NATIVE, STUBBED, advanced, drivers, has_token, made, reboot, refused, words
@@ -203,3 +204,10 @@ def test_killed_anywhere_it_goes_on_and_back_byte_for_byte(
                 # Run anew after a crash, the tool writes down what runs then.
                 after.pop(path), before.pop(path)
             assert after == before, (place, point, whole.points[point])
+
+
+def test_a_captured_machine_boots_by_the_same_loader_and_has_the_same_generator(at: At) -> None:
+    machine = at("new")
+    said = run(machine, "capture").is_(0)
+    there, again = description.parse(json.loads(said.out)), Machine(machine).description
+    assert (there.boot_loader, there.initramfs) == (again.boot_loader, again.initramfs)

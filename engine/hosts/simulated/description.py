@@ -229,10 +229,15 @@ def _one_of(one: Reader, key: str, kind: type[E], default: E) -> E:
         raise wrong(one.named(key), f"one of {', '.join(kind)}", value) from None
 
 
+def modelled(package: str) -> list[str]:
+    """What the modules of `loaders` or `generators` model, by name."""
+    return sorted(path.stem.replace("_", "-") for path in (Path(__file__).parent / package).glob("[!_]*.py"))
+
+
 def _modelled(one: Reader, key: str, default: str, package: str) -> str:
     """The name of something that a module of this package models."""
     value = one.text(key, default)
-    found = sorted(path.stem.replace("_", "-") for path in (Path(__file__).parent / package).glob("[!_]*.py"))
+    found = modelled(package)
     if value not in found:
         raise wrong(one.named(key), f"one of {', '.join(found)}", value)
     return value
