@@ -142,7 +142,9 @@ def serials(host: Host) -> tuple[str, ...]:
     paths = [f"/sys/class/dmi/id/{name}" for name in DMI] + ["/etc/machine-id"]
     for disk in _names(host, "/sys/block"):
         paths += [f"/sys/block/{disk}/{name}" for name in ("serial", "wwid", "device/serial", "device/wwid")]
-    paths += [f"/sys/bus/usb/devices/{name}/serial" for name in _names(host, "/sys/bus/usb/devices")]
+    # A root hub, usbN, has its controller's address there (rh_string in drivers/usb/core/hcd.c): no secret.
+    usb = (name for name in _names(host, "/sys/bus/usb/devices") if not name.startswith("usb"))
+    paths += [f"/sys/bus/usb/devices/{name}/serial" for name in usb]
     found = {_text(host, path).strip().strip("\0") for path in paths}
     # wwid joins a vendor and a serial with runs of spaces or dots.
     words = {word for one in found for word in (one, *re.split(r"[\s.]+", one))}

@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     power.add_argument("wanted", type=int, metavar="N", help="how many")
     power.add_argument("--machines", type=int, default=2, help="so many at the same time (default: %(default)s)")
     power.add_argument("--seed", type=int, default=1, help="of what is chosen at random (default: %(default)s)")
+    power.add_argument("--only", action="append", default=[], metavar="WORDS", help="only steps with these words")
     power.add_argument("--minutes", type=float, default=600, help="no cut is begun after these (default: %(default)s)")
     add_output(power)
     power.set_defaults(function=cmd_cuts)
@@ -231,6 +232,7 @@ def cmd_cuts(options: argparse.Namespace) -> int:
         minutes=options.minutes,
         output=options.output,
         keep=options.keep,
+        words=tuple(options.only),
     )
 
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 Entry = Mapping[str, object]
 Manifest = Mapping[str, Entry]
 
-# Read and hashed: everything that vfiostate, a boot loader or an initramfs generator may write to, and more.
+# Read and hashed: everything that vfiostate, a boot loader or an initramfs generator may write to, and more. What is
+# mounted has a name of its own here; kernel-install has depmod write its files anew, with the same content.
 HASHED = (
-    "/etc", "/boot", "/usr/local", "/root", "/home", "/srv", "/usr/lib/modprobe.d", "/usr/lib/modules-load.d",
+    "/etc", "/boot", "/boot/efi", "/efi", "/usr/lib/modules/*/modules.*",
+    "/usr/local", "/root", "/home", "/srv", "/usr/lib/modprobe.d", "/usr/lib/modules-load.d",
     "/usr/lib/systemd", "/usr/lib/udev", "/usr/lib/sysusers.d", "/usr/lib/tmpfiles.d", "/usr/share/initramfs-tools",
     "/usr/share/grub", "/var/lib/dpkg", "/var/spool",
 )  # fmt: skip
@@ -23,6 +25,8 @@ LEFT_OUT = {
     "/var/tmp": "temporary files of others",
     "/var/cache": "caches of others",
     "/var/lib/systemd": "the system's random seed, clock and timers change with every boot",
+    "/boot/efi/loader/random-seed": "systemd-boot makes another with every boot",
+    "/efi/loader/random-seed": "systemd-boot makes another with every boot",
 }
 
 

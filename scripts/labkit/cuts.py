@@ -28,8 +28,23 @@ FOUND = (
 )
 
 
-def main_job(wanted: int, *, machines: int, seed: int, minutes: float, output: Path | None, keep: bool) -> int:
-    """Makes so many cuts; prints the table; 0 if no promise was broken."""
+def main_job(
+    wanted: int,
+    *,
+    machines: int,
+    seed: int,
+    minutes: float,
+    output: Path | None,
+    keep: bool,
+    words: tuple[str, ...] = (),
+) -> int:
+    """Makes so many cuts, only in steps with one of these words in their names; prints the table.
+
+    Returns 0 if no promise was broken. LabError where no step has such a name.
+    """
+    labels = tuple(label for label in NOMINAL if not words or any(word in label for word in words))
+    if not labels:
+        raise LabError(f"no step has {' or '.join(words)} in its name\n  there are: {', '.join(NOMINAL)}")
     directory = output or REPOSITORY / "build" / "lab" / "cuts"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -37,7 +52,7 @@ def main_job(wanted: int, *, machines: int, seed: int, minutes: float, output: P
     say(f"{wanted} cuts, {machines} machines, seed {seed}")
     started = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="vfiostate-cuts-"))
-    quota = Quota(wanted, random.Random(seed), started + minutes * 60)
+    quota = Quota(wanted, random.Random(seed), labels, started + minutes * 60)
     failures: list[str] = []
     lives: list[str] = []
     runners = [

@@ -28,10 +28,14 @@ PLACE = "/etc/vfiostate.toml"
 # Of an event, what says when and where it was written rather than what was seen.
 APART = ("at", "hash", "prev", "who", "form", "seq")
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
-NAMES = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9A-F]{4}-[0-9A-F]{4}\b|\b[0-9a-f]{32}\b")
+NAMES = re.compile(
+    r"\bserial-\d+\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9A-F]{4}-[0-9A-F]{4}\b|\b[0-9a-f]{32}\b"
+)
 NUMBERS = re.compile(r"\b(pid|process|after) [0-9.]+\b")
 # Where the two may differ: a pattern of the leaf's name, and why. Nothing else may.
-BY_NATURE: dict[str, str] = {}
+BY_NATURE = {
+    "*.where": "before-images of the model's small kernels and initramfs fit into the journal, real ones lie beside it",
+}
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class Reader:
         text = json.dumps({name: value for name, value in event.items() if name not in APART})
         if setup := str(event.get("setup") or ""):
             text = re.sub(rf"(?<![0-9a-f]){setup}(?![0-9a-f])", "SETUP", text)
-        leaves = {path: self.plain(value) for path, value in flattened(json.loads(text))}
+        leaves = {self.plain(path): self.plain(value) for path, value in flattened(json.loads(text))}
         about = [str(event.get("kind")), str(event.get("step") or "")]
         for name in ("path", "argv", "attribute", "type"):
             about += [value for path, value in leaves.items() if path.startswith(f"data.action.{name}")][:4]

@@ -133,6 +133,7 @@ class Lives:
             if STATES.index(self.state) >= STATES.index(target):
                 return
             before = self.state
+            self.finished = False
             ran = vfiostate(self.machine, "advance", *extra)
             if ran.rc:
                 extra = self.after_refusal(ran)

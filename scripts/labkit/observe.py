@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ def files(agent: Agent) -> compare.Manifest:
     argv = ["python3", f"{PROGRAMS}/manifest.py"]
     for option, names in (("--hash", compare.HASHED), ("--look", compare.LOOKED_AT), ("--skip", compare.LEFT_OUT)):
         argv += [word for name in names for word in (option, name)]
-    agent.sh(f"{' '.join(argv)} >/run/lab-manifest", timeout=limit("initramfs"))  # past the transcript: it is long
+    agent.sh(f"{shlex.join(argv)} >/run/lab-manifest", timeout=limit("initramfs"))  # past the transcript: it is long
     found = json.loads(agent.read("/run/lab-manifest"))
     agent.sh("rm /run/lab-manifest")
     assert isinstance(found, dict)

@@ -62,6 +62,7 @@ class Quota:
 
     wanted: int
     rng: random.Random
+    labels: tuple[str, ...] = tuple(NOMINAL)
     deadline: float = math.inf  # of time.monotonic; no cut is begun after it
     cuts: list[Cut] = field(default_factory=list)
     nominal: dict[str, float] = field(default_factory=lambda: dict(NOMINAL))
@@ -72,8 +73,9 @@ class Quota:
 
     def share(self, label: str) -> int:
         """How many cuts this label is to get: all the same, the first ones one more."""
-        labels = list(NOMINAL)
-        return self.wanted // len(labels) + (labels.index(label) < self.wanted % len(labels))
+        if label not in self.labels:
+            return 0
+        return self.wanted // len(self.labels) + (self.labels.index(label) < self.wanted % len(self.labels))
 
     def left(self, label: str) -> int:
         """How many cuts of a label are still to be made."""

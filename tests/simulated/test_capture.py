@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine import redact
 from engine.capture import capture
 from engine.cli import main
 from engine.hosts.simulated import description, drivers
@@ -154,3 +155,12 @@ def test_the_command_writes_the_format_that_create_reads(
     assert main(["--simulate", str(tmp_path / "new"), "machine", "create", "--from", str(file)]) == 0
     assert main(["--simulate", str(host.root), "capture"]) == 0
     assert re.search(r'"format": "vfiostate-machine"', capsys.readouterr().out)
+
+
+def test_the_address_of_a_usb_controller_is_no_serial_though_its_root_hub_says_so(fresh: Fresh) -> None:
+    host = fresh("debian12-lab")
+    hub = host.local("/sys/bus/usb/devices/usb1")
+    hub.mkdir(parents=True)
+    (hub / "serial").write_text("0000:02:00.0\n")
+    assert "0000:02:00.0" in {one.address for one in capture(host).functions}
+    assert redact.for_host(host).text("0000:02:00.0 is free") == "0000:02:00.0 is free"

@@ -194,6 +194,7 @@ def iommu_on(machine: Machine, chosen: Chosen) -> bool:
 
 def _say_hello(machine: Machine, chosen: Chosen, iommu: bool) -> None:
     found = machine.description
+    remapping = found.interrupt_remapping and not {"intremap=off", "nointremap"} & set(machine.cmdline)
     machine.log(f"Linux version {chosen.kernel.release} (simulated)", 0.0)
     machine.log(f"Command line: {chosen.cmdline}", 0.0)
     if "DMAR" in found.acpi_tables:
@@ -201,7 +202,7 @@ def _say_hello(machine: Machine, chosen: Chosen, iommu: bool) -> None:
     if iommu and found.iommu is Iommu.INTEL:
         if any(word.startswith("intel_iommu=") and "on" in word for word in machine.cmdline):
             machine.log("DMAR: IOMMU enabled", 0.02)
-        if found.interrupt_remapping:
+        if remapping:
             machine.log("DMAR-IR: Enabled IRQ remapping in xapic mode", 0.2)
         machine.log("DMAR: Intel(R) Virtualization Technology for Directed I/O", 1.279788)
     for word in machine.cmdline:
@@ -210,7 +211,7 @@ def _say_hello(machine: Machine, chosen: Chosen, iommu: bool) -> None:
     if iommu and found.iommu is Iommu.AMD:
         where = next((one.address for one in found.functions if one.device_class == "080600"), "0000:00:00.2")
         machine.log(f"AMD-Vi: Found IOMMU at {where} cap 0x40", 1.279788)
-        if found.interrupt_remapping:
+        if remapping:
             machine.log("AMD-Vi: Interrupt remapping enabled", 1.279790)
         machine.log("AMD-Vi: Lazy IO/TLB flushing enabled", 1.292879)
 

@@ -271,7 +271,23 @@ def _open_group(guest: Guest, tree: FileTree, group: str, where: str) -> None:
         raise QemuError(f"{where}failed to open /dev/vfio/{group}: Device or resource busy") from None
     except OSError as error:
         raise QemuError(f"{where}failed to open /dev/vfio/{group}: {error.strerror}") from None
+    if not _isolates(tree):
+        raise QemuError(
+            f"{where}failed to setup container for group {group}: Failed to set iommu for container: "
+            "Operation not permitted"
+        )
     guest.held.append(node)
+
+
+def _isolates(tree: FileTree) -> bool:
+    """Whether the type 1 IOMMU takes a group: interrupts are remapped, or its parameter says that it need not be.
+
+    vfio_iommu_type1_attach_group in drivers/vfio/vfio_iommu_type1.c.
+    """
+    if re.search(rb"Enabled IRQ remapping|Interrupt remapping enabled", tree.read("/var/log/kern.log")):
+        return True
+    unsafe = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
+    return _there(tree, unsafe) and tree.read(unsafe).strip() in (b"Y", b"1")
 
 
 def _driver(tree: FileTree, address: str) -> str | None:

@@ -2,13 +2,15 @@
 """Writes what a tree of files is, as JSON: for each path its kind, mode, owner, size, sha256 and link target.
 
 usage: manifest.py [--hash DIR]... [--look DIR]... [--skip PATH]...
-``--hash`` trees are read and hashed; ``--look`` trees give size and modification time instead of a hash (whole
-/usr under emulation would take minutes). ``--skip`` paths, and what lies below them, are left out.
+``--hash`` trees are read and hashed (a pattern is all that it matches); ``--look`` trees give size and modification
+time instead of a hash (whole /usr under emulation would take minutes). ``--skip`` paths, and what lies below them, are
+left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import glob
 import hashlib
 import json
 import os
@@ -96,7 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     entries: dict[str, dict[str, Any]] = {}
     skip = {os.path.realpath(path) for path in options.skip}
-    for top in options.hash:
+    for top in (path for pattern in options.hash for path in sorted(glob.glob(pattern))):
         walk(top, True, skip, entries)
     for top in options.look:
         walk(top, False, skip, entries)
