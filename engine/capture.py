@@ -21,6 +21,7 @@ from engine.hosts.simulated.parts import (
 )
 from steps import boot, initramfs
 from steps.base import FileKind, Host
+from steps.iommu import read_log
 
 DEVICES = "/sys/bus/pci/devices"
 ADDRESS = re.compile(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
@@ -263,12 +264,15 @@ def _asked(host: Host, *argv: str) -> str:
 
 
 def _framebuffer(host: Host, functions: tuple[Function, ...]) -> tuple[str, str] | None:
-    pattern = r"^\s*([0-9a-f]+)-([0-9a-f]+) : (efifb|simplefb|simpledrm|BOOTFB|vesafb)"
-    for match in re.finditer(pattern, text_of(host, "/proc/iomem"), re.MULTILINE):
-        start = int(match[1], 16)
+    """The firmware's framebuffer and whose memory it is in: now, or by the log until a graphics driver threw it out."""
+    held = r"^\s*([0-9a-f]+)-[0-9a-f]+ : (efifb|simplefb|simpledrm|BOOTFB|vesafb)"
+    said = r"\b(efifb|vesafb): framebuffer at 0x([0-9a-f]+)"
+    now = [(one[2], one[1]) for one in re.finditer(held, text_of(host, "/proc/iomem"), re.MULTILINE)]
+    log = "\n".join(read_log(host) or ())
+    for name, start in (*now, *((one[1], one[2]) for one in re.finditer(said, log))):
         for one in functions:
-            if start and any(low <= start <= high for low, high, _ in one.resources):
-                return match[3], one.address
+            if int(start, 16) and any(low <= int(start, 16) <= high for low, high, _ in one.resources):
+                return name, one.address
     return None
 
 

@@ -119,24 +119,27 @@ def execute(machine: Machine, line: str) -> None:
 
 def bind(machine: Machine, devices: Mapping[str, str]) -> None:
     """What the binding script does: load vfio-pci, unbind every function, then bind every one. A function with another
-    id than the expected one (empty: any) is left alone, and so is one whose driver does not let go."""
+    id than the expected one (empty: any) is left alone, and so is one that vfio-pci holds already, or whose driver does
+    not let go."""
     index = kmod.read_index(machine, machine.release)
     if index is None:
         return
     with contextlib.suppress(LookupError):
         loading.probe(machine, index, kmod.root_options(machine), "vfio_pci")
-    present = [one for one, wanted in devices.items() if _is_there(machine, one, wanted)]
-    for address in present:
-        if machine.exists(f"{drivers.DEVICES}/{address}/driver_override"):
-            machine.put(f"{drivers.DEVICES}/{address}/driver_override", "vfio-pci\n")
-        if drivers.driver_of(machine, address) not in (None, "vfio-pci"):
+    there = [one for one, wanted in devices.items() if _is_there(machine, one, wanted)]
+    free = []
+    for address in (one for one in there if drivers.driver_of(machine, one) != "vfio-pci"):
+        if drivers.driver_of(machine, address) is not None:
             found = machine.description.function(address)
             if found is not None and found.hangs:
                 machine.log(f"vfiostate-bind: writing {address} to unbind hangs")
                 continue
             drivers.release(machine, address)
-    for address in present:
-        if not machine.exists(f"{drivers.DEVICES}/{address}/driver_override"):
+        free.append(address)
+    for address in free:
+        if machine.exists(f"{drivers.DEVICES}/{address}/driver_override"):
+            machine.put(f"{drivers.DEVICES}/{address}/driver_override", "vfio-pci\n")
+        else:
             given = drivers.DynamicId(
                 drivers.number(machine, address, "vendor"), drivers.number(machine, address, "device")
             )

@@ -110,7 +110,7 @@ def _enable(machine: Machine, unit: str) -> str:
     for link in _wanted(machine, unit):
         if link not in _links(machine, unit):
             machine.link(link, source)
-            said += f"Created symlink {link} → {source}.\n"
+            said += f"Created symlink {link} -> {source}.\n"  # as in the locale C
     return said
 
 
