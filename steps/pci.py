@@ -5,6 +5,7 @@ Source: Documentation/ABI/testing/sysfs-bus-pci and sysfs-kernel-iommu_groups in
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +62,9 @@ class Listed:
 class Function(Listed):
     """Everything sysfs says of a PCI function. None is "the kernel does not say", never "no".
 
-    `driver_override` is None when unset; `reset_methods` is empty where it cannot be reset.
+    `driver_override` is None when unset. `reset_methods` are in the order in which the kernel tries them; before 5.15
+    it names none, and `resets` alone says that there is a way. `express` is whether the link of a PCI Express function
+    shows (since 4.13); `parent` the bridge above it, None on a root bus; `physfn` what a virtual function is one of.
     """
 
     subsystem_vendor: str | None
@@ -73,6 +76,10 @@ class Function(Listed):
     reset_methods: tuple[str, ...]
     modalias: str | None
     numa: int | None
+    resets: bool = False
+    express: bool = False
+    parent: str | None = None
+    physfn: str | None = None
 
     @property
     def subsystem(self) -> str | None:
@@ -149,6 +156,7 @@ def read_function(host: Host, address: str) -> Function | None:
     override = _text(host, f"{base}/driver_override")
     boot_vga = _text(host, f"{base}/boot_vga")
     numa = _text(host, f"{base}/numa_node")
+    above = posixpath.basename(posixpath.dirname(host.resolve(base)))
     return Function(
         basic.address,
         basic.vendor,
@@ -165,6 +173,10 @@ def read_function(host: Host, address: str) -> Function | None:
         reset_methods=tuple((_text(host, f"{base}/reset_method") or "").split()),
         modalias=_text(host, f"{base}/modalias") or None,
         numa=int(numa) if numa is not None and re.fullmatch(r"\d{1,6}", numa) else None,
+        resets=host.lstat(f"{base}/reset") is not None,
+        express=host.lstat(f"{base}/max_link_speed") is not None,
+        parent=above if _ADDRESS.fullmatch(above) else None,
+        physfn=_link_name(host, f"{base}/physfn"),
     )
 
 

@@ -9,7 +9,7 @@ import errno
 import re
 
 from engine.hosts.base import OutcomeUnknown
-from engine.hosts.simulated import drivers, guests
+from engine.hosts.simulated import drivers, guests, rom, sriov
 from engine.hosts.simulated.drivers import DEVICES, DRIVERS, DynamicId, failure
 from engine.hosts.simulated.machine import Machine
 
@@ -133,5 +133,9 @@ def _device_attribute(machine: Machine, real: str, value: str, path: str) -> Non
             raise failure(errno.EINVAL, path)
         name = re.split(r"[\n\0]", value, maxsplit=1)[0]
         machine.put(f"{DEVICES}/{address}/driver_override", f"{name or '(null)'}\n")
+    elif attribute == "sriov_numvfs":
+        sriov.write_number(machine, address, value, path)
+    elif attribute == "rom":
+        rom.write(machine, address, value)
     elif attribute not in ("reset", "rescan", "enable", "power_state", "numa_node", "uevent", "reset_method"):
         raise failure(errno.EACCES, path)

@@ -93,8 +93,7 @@ def reboot(
     if not {"single", "recovery", "rescue", "emergency"} & set(machine.cmdline):
         services.start_all(machine)
     machine.booting = False
-    effects.vfio_nodes(machine)
-    effects.memory_map(machine)
+    effects.settle(machine)
     machine.unlink(BOOTING)
     return chosen
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from engine.hosts.simulated import boot, drivers, effects, generators, initramfs, kmod, loaders
+from engine.hosts.simulated import boot, drivers, effects, generators, initramfs, kmod, loaders, sriov
 from engine.hosts.simulated.machine import DESCRIPTION, STUBS, Machine
 from engine.hosts.simulated.parts import Description, Init, Kernel, Module, TextFile
 from journal.errors import ConfigurationError
@@ -146,6 +146,9 @@ def _first_boot(machine: Machine) -> None:
         machine.path(generator.image(kernel.release)).write_bytes(content)
     loaders.of(machine).install(machine)
     boot.reboot(machine, cmdline=found.cmdline)
+    for one in found.functions:
+        if one.total_vfs:
+            sriov.set_number(machine, one.address, len(sriov.of(machine, one.address)))
     _bindings(machine, ((one.address, one.driver) for one in found.functions))
 
 

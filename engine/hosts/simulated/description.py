@@ -21,6 +21,7 @@ from engine.hosts.simulated.parts import (
     Interface,
     Iommu,
     Kernel,
+    Keyboard,
     Module,
     Mount,
     TextFile,
@@ -102,6 +103,7 @@ def parse(value: Json) -> Description:
         mounts=top.many("mounts", _mount),
         swaps=top.strings("swaps"),
         interfaces=top.many("interfaces", _interface),
+        keyboards=top.many("keyboards", _keyboard),
         commands=tuple(absolute(path, "commands") for path in top.strings("commands")),
         qemu=top.maybe("qemu"),
         files={absolute(path, "files"): one for path, one in top.table("files", _file).items()},
@@ -157,6 +159,10 @@ def _function(value: Json, where: str) -> Function:
         numa_node=one.number("numa_node", -1),
         resources=one.many("resources", _resource),
         hangs=one.flag("hangs"),
+        conventional=one.flag("conventional"),
+        physfn=None if one.maybe("physfn") is None else one.address("physfn"),
+        total_vfs=one.number("total_vfs", 0),
+        rom=None if one.maybe("rom") is None else _matching(one, "rom", r"([0-9a-f]{2})+"),
     )
     one.done()
     return found
@@ -199,6 +205,16 @@ def _interface(value: Json, where: str) -> Interface:
         function=None if one.maybe("function") is None else one.address("function"),
         ports=one.strings("ports"),
         default_route=one.flag("default_route"),
+    )
+    one.done()
+    return found
+
+
+def _keyboard(value: Json, where: str) -> Keyboard:
+    one = Reader(value, where)
+    found = Keyboard(
+        name=_matching(one, "name", r"[\w ./-]+"),
+        function=None if one.maybe("function") is None else one.address("function"),
     )
     one.done()
     return found
@@ -261,8 +277,10 @@ def _consistent(found: Description) -> None:
         raise wrong("kernels", "at least one kernel", [])
     named = (
         [one.parent for one in found.functions]
+        + [one.physfn for one in found.functions]
         + [one.function for one in found.disks]
         + [one.function for one in found.interfaces]
+        + [one.function for one in found.keyboards]
     )
     missing = next((one for one in named if one is not None and one not in addresses), None)
     if missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from engine.hosts.simulated import net
+from engine.hosts.simulated import keyboards, net
 from engine.hosts.simulated.machine import STUBS, Machine
 
 DEVICES = "/sys/bus/pci/devices"
@@ -41,8 +41,14 @@ def _after(machine: Machine, address: str) -> None:
     _uevent(machine, address)
     _framebuffer_goes(machine, address)
     if not machine.booting:
-        vfio_nodes(machine)
-        memory_map(machine)
+        settle(machine)
+
+
+def settle(machine: Machine) -> None:
+    """Bring in line what depends on all bindings together."""
+    vfio_nodes(machine)
+    memory_map(machine)
+    keyboards.show(machine)
 
 
 def _driver(machine: Machine, address: str) -> str | None:

@@ -51,8 +51,10 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A PCI function. `parent` is the bridge above it, `group` its IOMMU group where known, `holds` the driver bound
-    when the machine was described, `hangs` whether an unbind never returns. Hex without 0x throughout."""
+    """A PCI function. `parent` is the bridge above it, `group` its IOMMU group where known, `driver` the one bound when
+    the machine was described, `hangs` whether an unbind never returns. `conventional` is PCI without Express, `physfn`
+    what a virtual function is one of, `total_vfs` how many a physical one can have, `rom` the content of its expansion
+    ROM. Hex without 0x throughout."""
 
     address: str
     vendor: str
@@ -69,6 +71,10 @@ class Function:
     numa_node: int = -1
     resources: tuple[tuple[int, int, int], ...] = ()
     hangs: bool = False
+    conventional: bool = False
+    physfn: str | None = None
+    total_vfs: int = 0
+    rom: str | None = None
 
     @property
     def modalias(self) -> str:
@@ -117,6 +123,14 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
+class Keyboard:
+    """A keyboard: the USB controller it hangs on, None for a PS/2 one."""
+
+    name: str
+    function: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TextFile:
     """A file of the machine, or a symlink where `link` is given."""
 
@@ -157,6 +171,7 @@ class Description:
     mounts: tuple[Mount, ...] = ()
     swaps: tuple[str, ...] = ()
     interfaces: tuple[Interface, ...] = ()
+    keyboards: tuple[Keyboard, ...] = ()
     commands: tuple[str, ...] = ()
     qemu: str | None = None
     files: Mapping[str, TextFile] = field(default_factory=dict)

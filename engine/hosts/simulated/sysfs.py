@@ -17,16 +17,15 @@ def populate(machine: Machine, release: str, *, iommu: bool) -> None:
     for attribute, mode in (("drivers_autoprobe", 0o644), ("drivers_probe", 0o200), ("rescan", 0o200)):
         machine.put(f"/sys/bus/pci/{attribute}", "1\n" if mode == 0o644 else "", mode)
     machine.path("/sys/bus/pci/drivers").mkdir(parents=True, exist_ok=True)
-    for one in found.functions:
+    # Virtual functions are made at run time.
+    real = [one for one in found.functions if one.physfn is None]
+    for one in real:
         _function(machine, one, version(release))
     groups = group_numbers(found) if iommu else {}
     machine.path("/sys/kernel/iommu_groups").mkdir(parents=True, exist_ok=True)
-    for address, group in groups.items():
-        base = f"/sys/kernel/iommu_groups/{group}"
-        machine.put(f"{base}/type", "DMA\n")
-        machine.put(f"{base}/reserved_regions", "0x00000000fee00000 0x00000000feefffff msi\n")
-        machine.link_to(f"{base}/devices/{address}", f"{DEVICES}/{address}")
-        machine.link_to(f"{DEVICES}/{address}/iommu_group", base)
+    for one in real:
+        if one.address in groups:
+            _into_group(machine, one.address, groups[one.address])
     # /sys/class/iommu came with 3.17 (iommu-sysfs).
     if version(release) >= (3, 17):
         machine.path("/sys/class/iommu").mkdir(parents=True, exist_ok=True)
@@ -40,6 +39,22 @@ def populate(machine: Machine, release: str, *, iommu: bool) -> None:
     if found.uefi:
         _efi(machine)
     _disks(machine)
+
+
+def appear(machine: Machine, one: Function, kernel: tuple[int, int]) -> None:
+    """Show a function that came while the machine runs, in its IOMMU group where the IOMMU is on."""
+    _function(machine, one, kernel)
+    group = group_numbers(machine.description).get(one.address)
+    if group is not None and machine.names("/sys/kernel/iommu_groups"):
+        _into_group(machine, one.address, group)
+
+
+def _into_group(machine: Machine, address: str, group: int) -> None:
+    base = f"/sys/kernel/iommu_groups/{group}"
+    machine.put(f"{base}/type", "DMA\n")
+    machine.put(f"{base}/reserved_regions", "0x00000000fee00000 0x00000000feefffff msi\n")
+    machine.link_to(f"{base}/devices/{address}", f"{DEVICES}/{address}")
+    machine.link_to(f"{DEVICES}/{address}/iommu_group", base)
 
 
 def _efi(machine: Machine) -> None:
@@ -102,13 +117,21 @@ def _function(machine: Machine, one: Function, kernel: tuple[int, int]) -> None:
         attributes["revision"] = f"0x{one.revision}"
     if kernel >= (5, 15) and one.reset_method:
         attributes["reset_method"] = one.reset_method
+    if kernel >= (4, 13) and not one.conventional:
+        attributes["max_link_speed"] = "8.0 GT/s PCIe"
+    if one.total_vfs:
+        below = next((f for f in machine.description.functions if f.physfn == one.address), None)
+        attributes |= {"sriov_totalvfs": str(one.total_vfs), "sriov_numvfs": "0"}
+        attributes |= {"sriov_vf_device": below.device} if below is not None and kernel >= (4, 15) else {}
     if one.boot_vga is not None:
         attributes["boot_vga"] = str(int(one.boot_vga))
-    writable = {"driver_override", "enable", "numa_node", "reset_method", "uevent"}
+    writable = {"driver_override", "enable", "numa_node", "reset_method", "sriov_numvfs", "uevent"}
     for name, value in attributes.items():
         machine.put(f"{base}/{name}", value + "\n", 0o644 if name in writable else 0o444)
     if one.reset_method:
         machine.put(f"{base}/reset", "", 0o200)
+    if one.rom is not None:
+        machine.put(f"{base}/rom", "", 0o600)
     machine.path(base).joinpath("config").write_bytes(_config(one))
     machine.link_to(f"{DEVICES}/{one.address}", base)
     machine.link_to(f"{base}/subsystem", "/sys/bus/pci")
@@ -150,7 +173,7 @@ def _disks(machine: Machine) -> None:
     found = machine.description
     for n, disk in enumerate(found.disks):
         above = device_path(found, disk.function) if disk.function else "/sys/devices/virtual"
-        base = f"{above}/ata{n + 1}/block/{disk.name}" if disk.function else f"{above}/block/{disk.name}"
+        base = f"{above}/{_attached(n, disk.name)}" if disk.function else f"{above}/block/{disk.name}"
         major = 8 if disk.function else 254
         _block(machine, base, disk.sectors, f"{major}:{16 * n}")
         machine.link_to(f"/sys/block/{disk.name}", base)
@@ -166,6 +189,12 @@ def _disks(machine: Machine) -> None:
         for below in disk.slaves:
             machine.link_to(f"/sys/block/{disk.name}/slaves/{below}", f"/sys/class/block/{below}")
             machine.link_to(f"/sys/class/block/{below}/holders/{disk.name}", f"/sys/block/{disk.name}")
+
+
+def _attached(n: int, name: str) -> str:
+    """Where a disk lies below its controller: an NVMe namespace below the controller's nvmeN."""
+    controller, namespace, _ = name.partition("n1") if name.startswith("nvme") else ("", "", "")
+    return f"nvme/{controller}/{name}" if namespace else f"ata{n + 1}/block/{name}"
 
 
 def _block(machine: Machine, base: str, sectors: int, device: str) -> None:
