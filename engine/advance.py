@@ -114,8 +114,11 @@ def notice_config(session: Session) -> None:
     config, setup = session.read_config(), session.setup
     if configuration.sha256(config) == setup.config_sha256:
         return
-    encoded = configuration.encode(config)
-    changed = sorted(key for key in encoded.keys() | setup.config.keys() if encoded.get(key) != setup.config.get(key))
+    # Read as this version reads it: an older one knew fewer keys, and a key at its default is no change.
+    encoded, was = configuration.encode(config), configuration.encode(session.config)
+    changed = sorted(key for key in encoded.keys() | was.keys() if encoded.get(key) != was.get(key))
+    if not changed:
+        return
     if setup.state is not State.NEW and changed != ["guest"]:
         raise RefusedError(
             f"the configuration changed after `checked`: {', '.join(changed)}",

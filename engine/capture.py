@@ -105,7 +105,10 @@ def capture(host: Host) -> Description:
 
 
 def _describe(host: Host) -> Description:
-    functions = tuple(_function(host, address) for address in names_in(host, DEVICES) if ADDRESS.fullmatch(address))
+    addresses = [address for address in names_in(host, DEVICES) if ADDRESS.fullmatch(address)]
+    # Shown since 4.13, for PCI Express only.
+    links = any(host.lstat(f"{DEVICES}/{address}/max_link_speed") is not None for address in addresses)
+    functions = tuple(_function(host, address, links) for address in addresses)
     cpu = _cpu(host)
     tables = tuple(name for name in TABLES if host.lstat(f"/sys/firmware/acpi/tables/{name}") is not None)
     kernels = capture_kernel.kernels(host, functions)
@@ -137,6 +140,7 @@ def _describe(host: Host) -> Description:
         mounts=capture_attached.mounts(host),
         swaps=capture_attached.swaps(host),
         interfaces=capture_attached.interfaces(host),
+        keyboards=capture_attached.keyboards(host),
         commands=tuple(path for path in (host.which(name) for name in COMMANDS) if path is not None),
         qemu=_qemu(host),
         files=_files(host),
@@ -146,7 +150,7 @@ def _describe(host: Host) -> Description:
 # --- PCI
 
 
-def _function(host: Host, address: str) -> Function:
+def _function(host: Host, address: str, links: bool) -> Function:
     base = f"{DEVICES}/{address}"
     config = _bytes(host, f"{base}/config")
     real = PurePosixPath(host.resolve(base))
@@ -168,6 +172,9 @@ def _function(host: Host, address: str) -> Function:
         reset_method=reset or None,
         numa_node=int(text_of(host, f"{base}/numa_node").strip() or -1),
         resources=_resources(text_of(host, f"{base}/resource")),
+        conventional=links and host.lstat(f"{base}/max_link_speed") is None,
+        physfn=_link_name(host, f"{base}/physfn"),
+        total_vfs=int(text_of(host, f"{base}/sriov_totalvfs").strip() or 0),
     )
 
 

@@ -1,11 +1,12 @@
-"""The disks, mounts and network interfaces of a host, each with the PCI function it hangs on."""
+"""The disks, mounts, keyboards and network interfaces of a host, each with the PCI function it hangs on."""
 
 from __future__ import annotations
 
 import re
 
 from engine.capture_kernel import names_in, text_of
-from engine.hosts.simulated.parts import Disk, Interface, Mount
+from engine.hosts.simulated.parts import Disk, Interface, Keyboard, Mount
+from steps import keyboards as attached
 from steps.base import Host
 
 ADDRESS = re.compile(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
@@ -66,3 +67,10 @@ def interfaces(host: Host) -> tuple[Interface, ...]:
             ports = names_in(host, f"{base}/brif") if bridge else ()
             found.append(Interface(name, above[-1] if above else None, ports, name in default))
     return tuple(found)
+
+
+def keyboards(host: Host) -> tuple[Keyboard, ...]:
+    """The keyboards, numbered: what they call themselves may be a person's name."""
+    return tuple(
+        Keyboard(f"keyboard {n}", one.above[-1] if one.above else None) for n, one in enumerate(attached.read(host), 1)
+    )

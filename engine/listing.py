@@ -16,6 +16,8 @@ from engine import pciids
 from engine.hosts.base import ChangeableHost
 from steps.pci import DEVICES, Listed, addresses
 
+# A way to reset that the kernel has and does not name.
+UNNAMED = "unnamed"
 # The order is that of drivers/base/core.c (dev_uevent) and drivers/pci/pci-driver.c (pci_uevent).
 _EVENT = re.compile(rb"(?:DRIVER=(.+)\n)?(?:.*\n)*?PCI_CLASS=([0-9A-F]{1,6})\nPCI_ID=([0-9A-F]{4}:[0-9A-F]{4})\n")
 
@@ -23,7 +25,8 @@ _EVENT = re.compile(rb"(?:DRIVER=(.+)\n)?(?:.*\n)*?PCI_CLASS=([0-9A-F]{1,6})\nPC
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A function; the names of its class, vendor and device where pci.ids has them; the kernel's ways to reset it, the
-    first being used first; and the addresses of all functions in its group, bridges left out."""
+    first being used first (before Linux 5.15 it names none: UNNAMED); and the addresses of all functions in its group,
+    bridges left out."""
 
     function: Listed
     kind: str | None
@@ -111,7 +114,8 @@ def _group(directory: int) -> int | None:
 
 
 def _resets(directory: int) -> tuple[str, ...]:
-    return tuple(_attribute(directory, "reset_method").decode("ascii", "replace").split())
+    found = tuple(_attribute(directory, "reset_method").decode("ascii", "replace").split())
+    return found or ((UNNAMED,) if os.access("reset", os.F_OK, dir_fd=directory) else ())
 
 
 def _attribute(directory: int, name: str) -> bytes:

@@ -12,6 +12,7 @@ from engine.drift import again
 from engine.holders import guest_process, strangers, way_to_run
 from engine.hosts.base import ChangeableHost
 from engine.setup import Setup
+from steps import sriov
 from steps.base import Host, State
 from steps.by_address import KEPT
 from steps.pci import DEVICES, Function, list_functions, read_function
@@ -48,11 +49,16 @@ def devices(host: Host, setup: Setup, reached: Mapping[State, int]) -> Iterator[
 def _misplaced(
     host: Host, function: Function | None, address: str, wanted: str, reached: Mapping[State, int]
 ) -> Difference:
-    elsewhere = [each.address for each in list_functions(host) if each.id == wanted]
+    listed = list_functions(host)
+    elsewhere = [each.address for each in listed if each.id == wanted]
+    physical = sriov.idle_maker(sriov.read(host, listed), wanted) if not elsewhere else None
     there = f"{function.id} is there" if function else "nothing is there"
     now = f"{wanted} is at {', '.join(elsewhere)} now" if elsewhere else f"{wanted} is nowhere on this host"
     code = "device-id" if function else "device-absent"
     hint = "put the card back, or `vfiostate rollback`, correct the configuration and begin anew"
+    if physical is not None:
+        now = f"it is a virtual function of {physical.address}, which has none in this boot"
+        hint = f"make them: `echo N > {physical.attribute}`, at every boot by a udev rule or a unit"
     since = reached.get(State.CHECKED, 0)
     return Difference(code, address, f"the device {wanted}", f"{there}; {now}", hint, since, grave=True)
 
@@ -73,7 +79,11 @@ def _driver(setup: Setup, function: Function, reached: Mapping[State, int]) -> I
             yield Difference("not-bound", function.address, f"it is under {VFIO}", found, hint, since, grave=True)
     elif setup.state is State.REBOOTED:
         kept = setup.remembered.get(State.STUBBED.value, {})
-        if function.driver not in {*STUBS, None} and f"built_in.{function.address}" not in kept:
+        if (
+            function.physfn is None
+            and function.driver not in {*STUBS, None}
+            and f"built_in.{function.address}" not in kept
+        ):
             found = f"{function.driver} has it"
             hint = f"see whether the initramfs lacks the stub; {again(State.STUBBED)}"
             since = reached.get(State.REBOOTED, 0)

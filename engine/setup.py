@@ -132,8 +132,9 @@ class Setup:
 
     @property
     def acted(self) -> str:
-        """The boot in which the last action was begun; empty where none was."""
-        return next((deed.boot for deed in reversed(self.deeds.values())), "")
+        """The boot in which the last action was begun that outlasts a boot; empty where none was."""
+        lasting = (deed for deed in reversed(self.deeds.values()) if deed.action["type"] != "write_attribute")
+        return next((deed.boot for deed in lasting), "")
 
 
 def fold(events: Iterable[Event]) -> list[Setup]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from journal.errors import Exit
-from steps import bind_service, by_address, cmdline, devices, groups, guards
+from steps import bind_service, by_address, cmdline, devices, group_ways, groups, guards
 from steps.actions import Action, Keep, RunCommand, Write, WriteAttribute
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.bind_service import ServiceFacts
@@ -24,7 +24,17 @@ NODES = "/dev/vfio"
 
 # What of the guards still matters when the devices are about to be bound: addresses may have been renumbered.
 _GUARDS = frozenset(
-    {"device-absent", "device-id", "device-twice", "no-devices", "bridge", "disk-in-use", "default-route"}
+    {
+        "device-absent",
+        "device-id",
+        "device-twice",
+        "no-devices",
+        "bridge",
+        "disk-in-use",
+        "default-route",
+        "physical-function-in-use",
+        "virtual-function-gone",
+    }
 )
 # Said once, before: a firmware's framebuffer stays on a card whose native driver never came.
 _WARNINGS = frozenset({"framebuffer"})
@@ -205,7 +215,7 @@ def _verified(function: Function, facts: BindFacts) -> Iterator[Finding]:
         yield Finding(
             "not-bound",
             Severity.REFUSAL,
-            f"{function.address} is not under vfio-pci: {groups.held_by(function)}.",
+            f"{function.address} is not under vfio-pci: {group_ways.held_by(function)}.",
             (
                 f"{DEVICES}/{function.address}/driver: {function.driver or 'none'}",
                 f"driver_override: {function.driver_override or 'not set'}",

@@ -15,8 +15,22 @@ KEPT = "by_address"
 
 
 def chosen(config: Config, devices: Sequence[DeviceFacts]) -> tuple[DeviceFacts, ...]:
-    """Those that an id would take too much for."""
-    return tuple(device for device in devices if device.twins and not twins_allowed(config, device))
+    """Those that an id would take too much for. Virtual functions are not among them: see `late`."""
+    return tuple(device for device in _told_apart(config, devices) if not _virtual(device))
+
+
+def late(config: Config, devices: Sequence[DeviceFacts]) -> tuple[DeviceFacts, ...]:
+    """Virtual functions that an id would take too much for. They come long after the initramfs, and are made to be
+    taken from a driver: the step `bound` takes them, by their addresses."""
+    return tuple(device for device in _told_apart(config, devices) if _virtual(device))
+
+
+def _told_apart(config: Config, devices: Sequence[DeviceFacts]) -> Iterator[DeviceFacts]:
+    return (device for device in devices if device.twins and not twins_allowed(config, device))
+
+
+def _virtual(device: DeviceFacts) -> bool:
+    return device.function is not None and device.function.physfn is not None
 
 
 def script(brief: Brief, devices: Sequence[DeviceFacts]) -> bytes:
@@ -34,6 +48,13 @@ def note(device: DeviceFacts) -> str:
     """That one is taken so, and why."""
     twins = ", ".join(device.twins)
     return f"{device.address} is taken by its address, early in the initramfs: {twins} is {device.id} too and stays"
+
+
+def late_note(device: DeviceFacts) -> str:
+    """That one is left to its driver until it is bound, and why."""
+    return (
+        f"{device.address} is a virtual function, and others have its id: it is taken by its address when it is bound"
+    )
 
 
 def objections(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
-from steps import boot, cmdline, devices, groups, guards, host_checks, initramfs, iommu, kmod, modules
+from steps import boot, cmdline, devices, groups, guards, host_checks, initramfs, iommu, kmod, modules, resets, variants
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.base import BootFacts
 from steps.devices import DeviceFacts
@@ -18,7 +18,8 @@ from steps.modules import ModuleStates
 @dataclass(frozen=True, slots=True)
 class CheckFacts:
     """What the step read. `boot` is None where the boot loader cannot be read, `modules` where kmod is missing;
-    `found` are the detectors' own findings, `seen` their evidence."""
+    `found` are the detectors' own findings, `seen` their evidence; `variants` the variant drivers that the kernel which
+    boots next has."""
 
     iommu: IommuFacts
     devices: DeviceFacts
@@ -27,6 +28,8 @@ class CheckFacts:
     modules: ModuleStates | None
     found: tuple[Finding, ...]
     seen: tuple[str, ...]
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    next_release: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,16 @@ class CheckStep:
         maker = initramfs.detect(host, brief.config.initramfs)
         next_ = (boot_facts.release if boot_facts else None) or host.release
         states = None
+        found = devices.read_devices(host, brief.config)
+        special: Mapping[str, tuple[str, ...]] = {}
         if host.which("modprobe") is not None:
             states = modules.read_states(host, brief.config, facts.virtualization, next_)
+            special = variants.read(host, found.configured(brief.config), next_)
         generator = maker.generator if not maker.findings else None
         image = generator.read(host, next_, look=False).findings if generator else ()
         return CheckFacts(
             facts,
-            devices.read_devices(host, brief.config),
+            found,
             host_checks.read_host(host, brief.config, boot_facts, kmod.loaded(host)),
             boot_facts,
             states,
@@ -61,11 +67,14 @@ class CheckStep:
                 *(f"boot loader {loader.loader.name}: {line}" for line in loader.evidence if loader.loader),
                 *(f"initramfs by {generator.name}: {line}" for line in maker.evidence if generator),
             ),
+            special,
+            next_,
         )
 
     def plan(self, brief: Brief, facts: CheckFacts) -> Plan:
         """No action: the findings are the result."""
-        notes = (f"IOMMU: {iommu.judge(facts.iommu).value}", *facts.seen)
+        resettable = resets.notes(facts.devices.configured(brief.config))
+        notes = (f"IOMMU: {iommu.judge(facts.iommu).value}", *facts.seen, *resettable)
         return Plan(notes=notes, findings=_ordered(self._judge(brief, facts)), remember=_remember(brief, facts))
 
     def verify(self, brief: Brief, facts: CheckFacts) -> tuple[Finding, ...]:
@@ -82,6 +91,8 @@ class CheckStep:
             *_without_group(brief, facts),
             *facts.found,
             *_objections(facts),
+            *_acs_override(facts),
+            *variants.findings(facts.variants, facts.next_release),
             *(modules.absent(facts.modules) if facts.modules else ()),
             *host_checks.findings(config, facts.host, facts.iommu.virtualization),
         )
@@ -96,6 +107,21 @@ def _objections(facts: CheckFacts) -> tuple[Finding, ...]:
         return ()
     vendor = {"DMAR": "intel", "IVRS": "amd"}.get(facts.iommu.table or "")
     return cmdline.objections(facts.boot.in_force, facts.boot.where, vendor=vendor)
+
+
+def _acs_override(facts: CheckFacts) -> Iterator[Finding]:
+    """The user's own word for groups that the hardware does not make. Only patched kernels know it."""
+    words = (*facts.iommu.words, *(facts.boot.in_force if facts.boot is not None else ()))
+    said = dict.fromkeys(word for word in words if cmdline.name_of(word) == "pcie_acs_override")
+    if said:
+        yield Finding(
+            "acs-override",
+            Severity.WARNING,
+            "The IOMMU groups are split by the kernel's ACS override: what is in different groups is not isolated by"
+            " that, and a guest may reach the host's devices and memory through its own.",
+            (f"command line: {cmdline.shown(said)}",),
+            "Keep it only for guests that you trust as you trust the host.",
+        )
 
 
 def _without_group(brief: Brief, facts: CheckFacts) -> list[Finding]:

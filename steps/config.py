@@ -121,6 +121,7 @@ class Allow:
 
     boot_vga: tuple[str, ...] = ()
     identical_ids: tuple[str, ...] = ()
+    keyboard: tuple[str, ...] = ()
     unsafe_interrupts: bool = False
 
 

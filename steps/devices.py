@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from steps import keyboards, sriov
 from steps.base import Host
 from steps.config import Config
 from steps.disks import Use, disk_uses
+from steps.keyboards import Keyboard
 from steps.nics import NetworkUse, network_uses
-from steps.pci import Function, Listed, group_members, list_functions, read_function, slot_of, sort_key
+from steps.pci import DEVICES, Function, Listed, group_members, list_functions, read_function, slot_of, sort_key
+from steps.sriov import SriovFacts
 
 _FRAMEBUFFERS = re.compile(r"^(efifb|simplefb|simpledrm|simple-framebuffer|simple-framebuffer\.\d+|vesafb|BOOTFB)$")
 _RESOURCE = re.compile(r"^( *)[0-9a-f]+-[0-9a-f]+ : (.*)$")
@@ -20,7 +23,8 @@ _RESOURCE = re.compile(r"^( *)[0-9a-f]+-[0-9a-f]+ : (.*)$")
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
     """All functions as listed; in full those that matter (configured, in their groups, in their slots, displays);
-    the members of the groups that matter; what hangs on functions; which framebuffer holds memory of which one."""
+    the members of the groups that matter; what hangs on functions; which framebuffer holds memory of which one; the
+    host's keyboards; its physical functions of SR-IOV; and whether this kernel shows the links of PCI Express."""
 
     listed: tuple[Listed, ...]
     functions: Mapping[str, Function]
@@ -28,6 +32,9 @@ class DeviceFacts:
     disks: Mapping[str, tuple[Use, ...]]
     networks: Mapping[str, tuple[NetworkUse, ...]]
     framebuffers: Mapping[str, str]
+    keyboards: tuple[Keyboard, ...] = ()
+    sriov: SriovFacts = field(default_factory=SriovFacts)
+    shows_links: bool = False
 
     def configured(self, config: Config) -> tuple[Function, ...]:
         """The configured functions that are there, each once."""
@@ -50,7 +57,17 @@ def read_devices(host: Host, config: Config) -> DeviceFacts:
     wanted = own | {address for group in members.values() for address in group}
     wanted |= {function.address for function in listed if function.is_display or function.slot in slots}
     functions = read_all(host, wanted)
-    return DeviceFacts(listed, functions, members, disk_uses(host), network_uses(host), framebuffers(host))
+    return DeviceFacts(
+        listed,
+        functions,
+        members,
+        disk_uses(host),
+        network_uses(host),
+        framebuffers(host),
+        keyboards.read(host),
+        sriov.read(host, listed),
+        any(host.lstat(f"{DEVICES}/{function.address}/max_link_speed") is not None for function in listed),
+    )
 
 
 def read_members(host: Host, listed: Sequence[Listed], own: set[str]) -> Mapping[int, tuple[str, ...]]:

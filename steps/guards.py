@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from steps import keyboards, resets, sriov
 from steps.base import Finding, Severity
 from steps.config import Config
 from steps.devices import DeviceFacts
-from steps.groups import describe
+from steps.group_ways import describe
 from steps.pci import DEVICES, Function
 
 
 def findings(config: Config, facts: DeviceFacts) -> tuple[Finding, ...]:
     """Everything that is to be said about the configured devices themselves, all at once."""
-    found: list[Finding] = [*_identity(config, facts), *_identical(config, facts), *_headless(config, facts)]
-    for function in facts.configured(config):
+    own = frozenset(device.address for device in config.devices)
+    mine = facts.configured(config)
+    found: list[Finding] = [
+        *_identity(config, facts),
+        *_identical(config, facts),
+        *_headless(config, facts),
+        *keyboards.findings(config, facts.keyboards, mine),
+        *sriov.about_virtual(facts.sriov, mine),
+        *sriov.about_physical(facts.sriov, facts.listed, own),
+        *resets.findings(mine, facts.listed, own),
+    ]
+    for function in mine:
         found.extend(_bridge(function))
         found.extend(_boot_vga(config, function))
         found.extend(_disks(facts, function))
@@ -53,6 +64,9 @@ def _misplaced(config: Config, facts: DeviceFacts, address: str, id_: str, there
     now = [function.address for function in facts.listed if function.id == id_ and function.address not in own]
     where = f"{id_} is at {', '.join(now)} now" if now else f"{id_} is nowhere on this host"
     hint = f"Addresses were renumbered: change {address} to {now[0]} in the configuration." if len(now) == 1 else ""
+    physical = sriov.idle_maker(facts.sriov, id_)
+    if there is None and not now and physical is not None:
+        return sriov.gone(address, id_, physical)
     if there is None:
         return Finding(
             "device-absent",
@@ -175,8 +189,16 @@ def _framebuffer(facts: DeviceFacts, function: Function) -> Iterator[Finding]:
             " reserve the BAR.",
             (f"/proc/iomem: {holder} below {function.address}",),
             "Make another card primary in the firmware; otherwise the kernel has to be told to leave it"
-            " (video=efifb:off, or initcall_blacklist=sysfb_init).",
+            f" ({_off(holder)}). The screen of this card stays dark then until a driver of the host comes.",
         )
+
+
+def _off(holder: str) -> str:
+    """The word on the command line that keeps a firmware's framebuffer away: that of its driver, where it has one
+    (Documentation/fb/modedb.rst), or what keeps sysfb from making its device (drivers/firmware/sysfb.c)."""
+    every = "initcall_blacklist=sysfb_init"
+    own = {"efifb": "video=efifb:off", "vesafb": "video=vesafb:off"}.get(holder)
+    return f"{own}, or {every}" if own else every
 
 
 def _held(function: Function) -> Iterator[Finding]:

@@ -94,7 +94,13 @@ class Function(Listed):
 
         A bridge never does, whatever its driver (vfio_main.c, vfio_dev_driver_allowed; driver_managed_dma since 6.0).
         """
-        return self.driver is not None and self.driver not in VIABLE_DRIVERS and not self.is_bridge
+        return self.driver is not None and not is_viable(self.driver) and not self.is_bridge
+
+
+def is_viable(driver: str) -> bool:
+    """Whether a driver leaves its group to a guest: vfio-pci, pci-stub, or a variant of vfio-pci, whose names all end
+    so (mlx5_vfio_pci, hisi-acc-vfio-pci, …)."""
+    return driver in VIABLE_DRIVERS or driver.replace("_", "-").endswith("-vfio-pci")
 
 
 def parse_address(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steps import boot, boot_log, cmdline, initramfs, kmod, next_kernel, own_devices, reboot_checks, trial
+from steps import boot, boot_log, cmdline, initramfs, kmod, next_kernel, own_devices, reboot_checks, sriov, trial
 from steps.actions import Action
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.generated import check
@@ -87,11 +87,14 @@ STEP = RebootStep()
 def _placed(host: Host, address: str, ident: str) -> Placed:
     function = read_function(host, address)
     elsewhere: tuple[str, ...] = ()
+    maker = None
     if function is None or function.id != ident:
-        elsewhere = tuple(each.address for each in list_functions(host) if each.id == ident)
+        everything = list_functions(host)
+        elsewhere = tuple(each.address for each in everything if each.id == ident)
+        maker = sriov.idle_maker(sriov.read(host, everything), ident) if not elsewhere else None
     driver = function.driver if function is not None else None
     module = kmod.module_of_driver(host, driver) if driver is not None else None
-    return Placed(address, ident, function, elsewhere, module)
+    return Placed(address, ident, function, elsewhere, module, maker)
 
 
 def _tokens(brief: Brief) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from journal.errors import Exit
-from steps import by_address, cmdline, own_devices, trial
+from steps import by_address, cmdline, own_devices, sriov, trial
 from steps.base import Brief, Finding, Severity, State
 from steps.boot.base import BootFacts, BootLoader
 from steps.config import Config, Stub
@@ -15,6 +15,7 @@ from steps.next_kernel import NextKernel
 from steps.own_devices import OwnDevices
 from steps.pci import Function
 from steps.softdeps import CONF, stub_module
+from steps.sriov import Physical
 
 STUB_DRIVERS = frozenset(stub.value for stub in Stub)
 AGAIN = "Reboot once more into the default entry (`vfiostate advance --reboot`), without touching the menu."
@@ -24,13 +25,15 @@ BACK = "Or take it back: `vfiostate rollback --to modules_loaded`, then `vfiosta
 @dataclass(frozen=True, slots=True)
 class Placed:
     """A configured device as it is found now: the function at its address (None: nothing there), where else its id is
-    when that is not it, and the module of the driver that has it."""
+    when that is not it, the module of the driver that has it, and the physical function that would make it as a virtual
+    one."""
 
     address: str
     id: str
     function: Function | None
     elsewhere: tuple[str, ...] = ()
     module: str | None = None
+    maker: Physical | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +204,9 @@ def _about_addresses(facts: RebootFacts) -> Iterator[Finding]:
     for device in facts.devices:
         if device.function is not None and device.function.id == device.id:
             continue
+        if device.function is None and device.maker is not None:
+            yield sriov.gone(device.address, device.id, device.maker)
+            continue
         found = f"there is {device.function.id}" if device.function else "there is nothing"
         now = f"{device.id} is at {', '.join(device.elsewhere)} now" if device.elsewhere else f"no {device.id} is left"
         yield _refusal(
@@ -253,6 +259,10 @@ def _native_won(kept: Mapping[str, str], facts: RebootFacts, config: Config, dev
         evidence.append(f"{driver} is built into the kernel, as was said before")
         message = f"{driver} has {device.address}: it is built in, and is unbound in the next step."
         return Finding("native-driver-won", Severity.WARNING, message, tuple(evidence), "Nothing to do.")
+    if device.function is not None and device.function.physfn is not None:
+        message = f"{driver} has the virtual function {device.address}: it came after the stub driver's turn."
+        hint = "Nothing to do: it is unbound in the next step."
+        return Finding("native-driver-won", Severity.WARNING, message, tuple(evidence), hint)
     module = device.module or driver.replace("-", "_")
     stub = stub_module(config.stub)
     image = facts.image

@@ -131,7 +131,7 @@ def _conf(host: Host) -> bytes | None:
 
 
 def _wanted(brief: Brief, facts: StubFacts) -> Wanted:
-    early = {device.id.lower() for device in _early(brief, facts)}
+    early = {device.id.lower() for device in (*_early(brief, facts), *by_address.late(brief.config, facts.devices))}
     ids = tuple(dict.fromkeys(id_ for device in brief.config.devices if (id_ := device.id.lower()) not in early))
     return Wanted(
         brief.setup,
@@ -262,6 +262,7 @@ def _line_actions(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[list[
 def _notes(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[str, ...]:
     notes = [f"{word} is there already and stays" for word in merged.adopted]
     notes += [by_address.note(device) for device in _early(brief, facts)]
+    notes += [by_address.late_note(device) for device in by_address.late(brief.config, facts.devices)]
     if facts.module_ids and cmdline.ids_in_force(facts.boot.in_force if facts.boot else (), brief.config.stub) is None:
         notes.append(
             f"the ids that modprobe.d gives {brief.config.stub.value} now are carried along on the command line"

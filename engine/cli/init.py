@@ -61,6 +61,9 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     allow.add_argument(
         "--allow-identical-ids", metavar="ID", action="append", default=[], help="another device has this id too"
     )
+    allow.add_argument(
+        "--allow-keyboard", metavar="ADDR", action="append", default=[], help="the host's last keyboard hangs on it"
+    )
     allow.add_argument("--allow-unsafe-interrupts", action="store_true", help="no interrupt remapping is needed")
 
 
@@ -145,6 +148,7 @@ def _document(host: ChangeableHost, args: argparse.Namespace) -> dict[str, Json]
     document["allow"] = {
         "boot_vga": args.allow_boot_vga,
         "identical_ids": args.allow_identical_ids,
+        "keyboard": args.allow_keyboard,
         "unsafe_interrupts": args.allow_unsafe_interrupts,
     }
     if not args.no_guest:

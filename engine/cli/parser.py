@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, str] = {
     "init": "write the configuration for these devices",
     "devices": "list the PCI functions by IOMMU group",
+    "rom": "read a card's ROM into a file",
     "plan": "show what `advance` would do, and how each of it is undone",
     "advance": "take the next step",
     "status": "show the state, what has drifted and what comes next",

@@ -142,6 +142,11 @@ _ALLOW = {
         '["10de:1200"]',
         checks.device_id,
     ),
+    "keyboard": Key(
+        "Addresses of USB controllers that may be taken although the host's last keyboard hangs on them.",
+        '["0000:00:14.0"]',
+        checks.address,
+    ),
     "unsafe_interrupts": Key(
         "Pass devices through without interrupt remapping (vfio_iommu_type1.allow_unsafe_interrupts=1): the guest can "
         "then attack the host by forged interrupts."

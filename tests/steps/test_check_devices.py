@@ -104,8 +104,10 @@ def test_a_second_card_of_the_same_id_is_noted_and_goes_too_where_that_is_allowe
 def test_a_group_with_a_member_on_its_native_driver_is_refused_with_what_holds_it() -> None:
     found = judged(GPU, AUDIO, HOST_GPU, PORT, devices=BOTH[:1])
     assert refusals(found) == {"group-not-viable"}
-    (line,) = found["group-not-viable"].evidence
-    assert "0000:03:00.1 [10de:0e0c] audio, driver snd_hda_intel" in line
+    bridge, card, audio = found["group-not-viable"].evidence
+    assert bridge.endswith("PCI bridge, driver pcieport: a bridge, stays and does no harm")
+    assert card.endswith("0000:03:00.0 [10de:1200] graphics, driver nouveau: goes to the guest")
+    assert audio.endswith("0000:03:00.1 [10de:0e0c] audio, driver snd_hda_intel -> add it to the devices")
     assert '"0000:03:00.1" (id "10de:0e0c")' in found["group-not-viable"].hint
 
 

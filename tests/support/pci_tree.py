@@ -20,6 +20,7 @@ class Card:
     override: str | None = "(null)"
     bridge: bool = False
     path: str = ""
+    reset: str | None = "flr"
 
 
 def sysfs(*cards: Card) -> dict[str, Node]:
@@ -37,6 +38,8 @@ def sysfs(*cards: Card) -> dict[str, Node]:
             tree[f"{real}/driver_override"] = f"{card.override}\n".encode()
         if card.boot_vga is not None:
             tree[f"{real}/boot_vga"] = f"{card.boot_vga}\n".encode()
+        if card.reset is not None:
+            tree |= {f"{real}/reset": b"", f"{real}/reset_method": f"{card.reset}\n".encode()}
         if card.bridge:
             tree[f"{real}/pci_bus"] = None
         if card.driver is not None:

@@ -261,10 +261,7 @@ def _restricted(index: Index, archive: Archive) -> Index:
 def coldplug(machine: Machine, index: Index, options: Options) -> None:
     """udevadm trigger: every function's alias is looked up, and what matches is loaded unless it is blacklisted."""
     for address in drivers.addresses(machine):
-        alias = machine.text(f"{drivers.DEVICES}/{address}/modalias").strip()
-        for name in index.matches(alias):
-            if name not in options.blacklist:
-                loading.probe(machine, index, options, name)
+        loading.hotplug(machine, index, options, address)
 
 
 def _root_phase(machine: Machine, index: Index) -> None:

@@ -72,6 +72,14 @@ def probe(machine: Machine, index: Index, options: Options, name: str, arguments
             insert(machine, index, one, (*options.options.get(one, ()), *own))
 
 
+def hotplug(machine: Machine, index: Index, options: Options, address: str) -> None:
+    """udev on the uevent of a function: what its alias names is loaded unless it is blacklisted."""
+    alias = machine.text(f"{drivers.DEVICES}/{address}/modalias").strip()
+    for name in index.matches(alias):
+        if name not in options.blacklist:
+            probe(machine, index, options, name)
+
+
 def remove(machine: Machine, index: Index, name: str) -> None:
     """Take a module out, and then what nobody needs any more. Raises OSError: ENOENT, EBUSY."""
     if name not in loaded(machine):

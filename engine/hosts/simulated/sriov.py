@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from engine.hosts.simulated import drivers, sysfs
+from engine.hosts.simulated import drivers, kmod, loading, sysfs
 from engine.hosts.simulated.drivers import DEVICES, failure
 from engine.hosts.simulated.machine import Machine, version
 from engine.hosts.simulated.parts import Function
@@ -46,9 +46,16 @@ def set_number(machine: Machine, address: str, number: int) -> None:
             machine.link_to(f"{DEVICES}/{one.address}/physfn", f"{DEVICES}/{address}")
             machine.link_to(f"{DEVICES}/{address}/virtfn{n}", f"{DEVICES}/{one.address}")
             drivers.attach_device(machine, one.address)
+            _uevent(machine, one.address)
         elif machine.exists(f"{DEVICES}/{one.address}"):
             _vanish(machine, address, one.address, n)
     machine.put(f"{DEVICES}/{address}/sriov_numvfs", f"{number}\n")
+
+
+def _uevent(machine: Machine, address: str) -> None:
+    index = kmod.read_index(machine, machine.release)
+    if index is not None:
+        loading.hotplug(machine, index, kmod.root_options(machine), address)
 
 
 def _vanish(machine: Machine, physical: str, address: str, n: int) -> None:

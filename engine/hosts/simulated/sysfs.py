@@ -120,9 +120,9 @@ def _function(machine: Machine, one: Function, kernel: tuple[int, int]) -> None:
     if kernel >= (4, 13) and not one.conventional:
         attributes["max_link_speed"] = "8.0 GT/s PCIe"
     if one.total_vfs:
-        below = next((f for f in machine.description.functions if f.physfn == one.address), None)
+        virtual = next((f.device for f in machine.description.functions if f.physfn == one.address), None)
         attributes |= {"sriov_totalvfs": str(one.total_vfs), "sriov_numvfs": "0"}
-        attributes |= {"sriov_vf_device": below.device} if below is not None and kernel >= (4, 15) else {}
+        attributes |= {"sriov_vf_device": virtual} if virtual is not None and kernel >= (4, 15) else {}
     if one.boot_vga is not None:
         attributes["boot_vga"] = str(int(one.boot_vga))
     writable = {"driver_override", "enable", "numa_node", "reset_method", "sriov_numvfs", "uevent"}
