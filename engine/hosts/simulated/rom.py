@@ -23,7 +23,7 @@ def _answer(machine: Machine, address: str) -> bytes:
     assert found is not None and found.rom is not None
     content = bytes.fromhex(found.rom)
     start, end, _ = found.resources[6] if len(found.resources) > 6 else (0, len(content) - 1, 0)
-    content = content.ljust(end - start + 1, b"\xff")
+    content = content.ljust(end - start + 1, b"\xff")[: end - start + 1]
     # Memory decoding is on while a driver has the card, or somebody has enabled it; vfio-pci lets an idle one sleep.
     awake = drivers.driver_of(machine, address) not in (None, "vfio-pci", "pci-stub")
     enabled = machine.text(f"{DEVICES}/{address}/enable").strip() not in ("", "0")
