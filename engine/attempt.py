@@ -90,7 +90,7 @@ def _refused(session: Session, move: Move, plan: Plan, refusals: Sequence[Findin
     scribe.now(
         scribe.note(
             Kind.STEP_REFUSED,
-            {"findings": [finding_data(finding) for finding in plan.findings]},
+            {"findings": [finding_data(finding) for finding in plan.findings], "seen": dict(plan.remember)},
             step=move.target.value,
             attempt=session.setup.attempts,
         )

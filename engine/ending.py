@@ -8,6 +8,7 @@ from engine.session import Session
 from engine.setup import Deed, Setup
 from journal.errors import RebootNeededError
 from journal.events import Kind
+from steps import topology
 from steps.base import State
 
 
@@ -37,7 +38,13 @@ def finish_rollback(session: Session) -> None:
         session.host.remove_file(script)
     session.scribe.now(
         session.scribe.note(
-            Kind.ROLLBACK_FINISHED, {"to": State.NEW.value, "as_before": as_before, "differs": list(differs)}
+            Kind.ROLLBACK_FINISHED,
+            {
+                "to": State.NEW.value,
+                "as_before": as_before,
+                "differs": list(differs),
+                topology.KEY: topology.now(session.host) if session.host.booted else "",
+            },
         )
     )
 

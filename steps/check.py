@@ -6,7 +6,21 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from steps import boot, cmdline, devices, groups, guards, host_checks, initramfs, iommu, kmod, modules, resets, variants
+from steps import (
+    boot,
+    cmdline,
+    devices,
+    groups,
+    guards,
+    host_checks,
+    initramfs,
+    iommu,
+    kmod,
+    modules,
+    resets,
+    topology,
+    variants,
+)
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.base import BootFacts
 from steps.devices import DeviceFacts
@@ -177,4 +191,5 @@ def _remember(brief: Brief, facts: CheckFacts) -> Mapping[str, str]:
         "boot_loader": facts.boot.loader if facts.boot else "",
         "release": facts.modules.next_release if facts.modules else "",
         "devices": json.dumps(seen, sort_keys=True),
+        topology.KEY: topology.encode(facts.devices.listed, seen),
     }

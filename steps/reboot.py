@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steps import boot, boot_log, cmdline, initramfs, kmod, next_kernel, own_devices, reboot_checks, sriov, trial
+from steps import (
+    boot,
+    boot_log,
+    cmdline,
+    initramfs,
+    kmod,
+    next_kernel,
+    own_devices,
+    reboot_checks,
+    sriov,
+    topology,
+    trial,
+)
 from steps.actions import Action
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.generated import check
@@ -69,7 +81,7 @@ class RebootStep:
             actions,
             notes=notes,
             findings=(*findings, *more),
-            remember={"boot": facts.boot_id, "release": facts.release},
+            remember={"boot": facts.boot_id, "release": facts.release, topology.KEY: _topology(facts)},
             before_reboot=trial.before_reboot(facts.loader, facts.boot, findings),
         )
 
@@ -95,6 +107,12 @@ def _placed(host: Host, address: str, ident: str) -> Placed:
     driver = function.driver if function is not None else None
     module = kmod.module_of_driver(host, driver) if driver is not None else None
     return Placed(address, ident, function, elsewhere, module, maker)
+
+
+def _topology(facts: RebootFacts) -> str:
+    placed = (each.function for each in facts.devices)
+    functions = {one.address: one for one in (*placed, *facts.members) if one is not None}
+    return topology.encode(functions.values(), functions)
 
 
 def _tokens(brief: Brief) -> list[str]:
