@@ -70,6 +70,12 @@ def out_json(schema: str, data: dict[str, Json]) -> None:
     out(json.dumps({"schema": schema, **data}, indent=2, ensure_ascii=True))
 
 
+def flushed() -> bool:
+    """Write out what is buffered now. Whether stdout still takes what is written to it."""
+    _flush()
+    return _failure is None
+
+
 def finish() -> OSError | None:
     """Write out what is still buffered. Returns why not everything could be written, None when all was.
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from engine.session import Session
 
 
+# Said of an outcome that nobody lived to record.
+LOOKED_UP = "found by looking at the host: the run that began it was cut short"
+
+
 def recover(session: Session) -> int:
     """Find out how every open intent ended and record it. Returns how many there were.
 
@@ -34,7 +38,7 @@ def recover(session: Session) -> int:
 
 
 def _record(session: Session, data: dict[str, object], deed: Deed) -> None:
-    data |= {"detail": "found by looking at the host: the run that began it was cut short", "output": []}
+    data |= {"detail": LOOKED_UP, "output": []}
     session.scribe.now(session.scribe.note(Kind.OUTCOME, data, step=deed.target.value, attempt=deed.attempt))
 
 

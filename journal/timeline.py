@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from journal.chain import Record
 from journal.events import Event, Json, Kind
@@ -12,7 +12,8 @@ from journal.events import Event, Json, Kind
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the timeline, every column as text. `seq` is that of the intent where an outcome was joined to it."""
+    """One line of the timeline, every column as text. `seq` is that of the intent where an outcome was joined to it;
+    `place` is the number of the boot, from 1; `at` is UTC, ISO 8601 with microseconds."""
 
     seq: int
     when: str
@@ -21,54 +22,111 @@ class Row:
     step: str
     what: str
     result: str
+    kind: Kind
+    setup: str
+    place: int
+    at: str
 
     def as_json(self) -> dict[str, Json]:
         """For `journal show --json`."""
         return {
             "seq": self.seq,
-            "when": self.when,
-            "boot": self.boot,
+            "at": self.at,
+            "boot": self.place,
             "who": self.who,
-            "step": self.step,
+            "setup": self.setup,
+            "kind": self.kind.value,
+            "step": self.step or None,
             "what": self.what,
             "result": self.result,
         }
 
 
-def timeline(events: Iterable[Event]) -> list[Row]:
-    """The events as rows, in order. An intent shows what became of it; boots are numbered from 1 as they appear.
+class Teller:
+    """Tells events as rows, one after the other, as they come. Boots are numbered from 1 as they appear.
 
     A time before that of the event before it is marked: the clock jumped back, the order is still true.
     """
+
+    def __init__(self) -> None:
+        self._boots: dict[str, int] = {}
+        self._intents: dict[int, Row] = {}
+        self._last = ""
+
+    def row(self, event: Event) -> Row:
+        """The event as a row of its own; an outcome says what it is the outcome of."""
+        number = self._boots.setdefault(event.boot, len(self._boots) + 1)
+        when, self._last = _when(event.at, self._last), event.at
+        what, result = _told(event)
+        if event.kind is Kind.OUTCOME and (intent := self._intents.get(_int(event.data.get("intent")))):
+            what = intent.what
+        made = Row(
+            event.seq,
+            when,
+            f"boot {number}",
+            who(event.who),
+            event.step or "",
+            what,
+            result,
+            event.kind,
+            event.setup,
+            number,
+            event.at,
+        )
+        if event.kind is Kind.INTENT:
+            self._intents[event.seq] = made
+        return made
+
+
+def timeline(events: Iterable[Event]) -> list[Row]:
+    """The events as rows, in order. An intent shows what became of it."""
     rows: list[Row] = []
-    boots: dict[str, int] = {}
-    intents: dict[int, int] = {}
-    last = ""
+    places: dict[int, int] = {}
+    teller = Teller()
     for event in events:
-        place = intents.get(_int(event.data.get("intent"))) if event.kind is Kind.OUTCOME else None
-        number = boots.setdefault(event.boot, len(boots) + 1)
-        when = _when(event.at, last)
-        last = event.at
+        row = teller.row(event)
+        place = places.get(_int(event.data.get("intent"))) if event.kind is Kind.OUTCOME else None
         if place is not None:
-            rows[place] = _with_result(rows[place], event)
+            rows[place] = replace(rows[place], result=row.result)
             continue
         if event.kind is Kind.INTENT:
-            intents[event.seq] = len(rows)
-        what, result = _told(event)
-        rows.append(Row(event.seq, when, f"boot {number}", _who(event.who), event.step or "", what, result))
+            places[event.seq] = len(rows)
+        rows.append(row)
     return rows
+
+
+HEADING = ("#", "when (UTC)", "boot", "who", "step", "what", "result")
 
 
 def lines(rows: Iterable[Row]) -> Iterator[str]:
     """The rows as aligned plain text, a heading first; nothing at all without rows."""
-    table = [(str(r.seq), r.when, r.boot, r.who, r.step, r.what, r.result) for r in rows]
-    if not table:
-        return
-    table.insert(0, ("#", "when (UTC)", "boot", "who", "step", "what", "result"))
-    widths = [min(max(len(cells[column]) for cells in table), 60) for column in range(6)]
-    for cells in table:
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
-        yield "  ".join((*padded, cells[6])).rstrip()
+    table = [_cells(row) for row in rows]
+    if table:
+        wide = _widths(table)
+        yield from (_line(cells, wide) for cells in (HEADING, *table))
+
+
+def widths(rows: Iterable[Row]) -> Sequence[int]:
+    """How wide each column but the last is, for `line`."""
+    return _widths([_cells(row) for row in rows])
+
+
+def line(row: Row, wide: Sequence[int]) -> str:
+    """One row as a line under others that are this wide."""
+    return _line(_cells(row), wide)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (str(row.seq), row.when, row.boot, row.who, row.step, row.what, row.result)
+
+
+def _widths(table: Sequence[Sequence[str]]) -> list[int]:
+    return [min(max(len(cells[column]) for cells in (HEADING, *table)), 60) for column in range(6)]
+
+
+def _line(cells: Sequence[str], wide: Sequence[int]) -> str:
+    padded = (cell.ljust(width) for cell, width in zip(cells, wide, strict=False))
+    return "  ".join((*padded, cells[6])).rstrip()
 
 
 def exported(records: Iterable[Record]) -> Iterator[dict[str, Json]]:
@@ -87,15 +145,11 @@ def _when(at: str, last: str) -> str:
     return f"{shown} (clock set back)" if at < last else shown
 
 
-def _who(who: str) -> str:
-    uid, _, caller = who.partition("/")
+def who(origin: str) -> str:
+    """Who appended an event, in words."""
+    uid, _, caller = origin.partition("/")
     name = "root" if uid == "0" else f"uid {uid}"
     return f"{name} (uid {caller})" if caller else name
-
-
-def _with_result(row: Row, outcome: Event) -> Row:
-    result = _result(outcome.data)
-    return Row(row.seq, row.when, row.boot, row.who, row.step, row.what, result)
 
 
 def _result(data: Mapping[str, Json]) -> str:

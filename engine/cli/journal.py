@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 
-from engine.cli.common import TYPE_CHECKING, add_command, add_json, session_options
-from journal.errors import Exit, JournalDamagedError, JournalError, NotAJournalError, NotRootError, UsageError
+from engine.cli import journal_explain, journal_report, journal_show
+from engine.cli.common import TYPE_CHECKING, add_command, add_json
+from engine.cli.journal_place import images_of, place, setups_in
+from journal.errors import Exit, JournalDamagedError, JournalError, NotAJournalError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
     from journal.audit import Audit
     from journal.chain import Record
     from journal.events import Json
-    from journal.images import Images
     from journal.rest import Rest
     from journal.salvage import Salvage
-    from journal.store import Journal
 
 # Keys of an event whose values are hashes and numbers of our own, and name nobody.
 NOT_SECRET = frozenset({"hash", "prev", "boot", "setup", "sha256", "config_sha256", "host"})
@@ -29,21 +28,15 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = add_command(
         subparsers,
         "journal",
-        "show, check or export the journal",
-        run_show,
+        "show, explain, check or export the journal",
+        journal_show.run,
         text="Nothing is ever written to it by these. Damage is answered with exit code 6.",
         example="sudo vfiostate journal show\nsudo vfiostate --root /mnt journal show",
     )
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="journal_command", required=True)
-    show = add_command(
-        verbs,
-        "show",
-        "show what was done: when, in which boot, by whom, with which result",
-        run_show,
-        example="sudo vfiostate journal show --last 20",
-    )
-    show.add_argument("--last", metavar="N", type=_count, help="only the last N lines")
-    add_json(show)
+    journal_show.configure(verbs)
+    journal_explain.configure(verbs)
+    journal_report.configure(verbs)
     verify = add_command(
         verbs,
         "verify",
@@ -71,59 +64,6 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, found {text!r}")
-    return int(text)
-
-
-def _place(args: argparse.Namespace) -> tuple[ChangeableHost, str]:
-    """The host, and where its journal is: a path or a URL."""
-    import os
-
-    from engine.session import STATE_DIR, journal_url
-    from engine.target import open_host
-
-    options = session_options(args)
-    host = open_host(options)
-    if options.simulate is None and os.geteuid() != 0:
-        raise NotRootError("the journal belongs to root", hint="run it with sudo")
-    return host, journal_url(host, options) or str(host.local(f"{STATE_DIR}/journal.db"))
-
-
-def _images(host: ChangeableHost) -> Images | None:
-    from engine.session import STATE_DIR
-    from journal.images import Images
-
-    place = host.local(f"{STATE_DIR}/images")
-    return Images(place) if place.is_dir() else None
-
-
-def run_show(args: argparse.Namespace) -> int:
-    """Show it; where it is damaged, what comes before the damage."""
-    from engine.console import out, out_json
-    from journal.events import Event
-    from journal.store import Journal
-    from journal.timeline import lines, timeline
-
-    events: list[Event] = []
-    damage: JournalError | None = None
-    with Journal.open(_place(args)[1], write=False) as journal:
-        try:
-            events.extend(journal.events())
-        except JournalError as error:
-            damage = error
-    rows = timeline(events)[-args.last if args.last else 0 :]
-    if args.json:
-        out_json("vfiostate.journal/1", {"events": [row.as_json() for row in rows], "whole": damage is None})
-    else:
-        for line in lines(rows):
-            out(line)
-    if damage is not None:
-        raise damage
-    return Exit.DONE
-
-
 def run_verify(args: argparse.Namespace) -> int:
     """Check it; where it is damaged, say what is still good."""
     from engine.console import out_json
@@ -134,12 +74,12 @@ def run_verify(args: argparse.Namespace) -> int:
     from journal.salvage import salvage
     from journal.store import Journal
 
-    host, url = _place(args)
-    images = _images(host)
+    host, url = place(args)
+    images = images_of(host)
     found: Audit | JournalError
     try:
         with Journal.open(url, write=False) as journal:
-            found = audit(journal, set(LEGAL), images=images, known=remembered(host, _setups(journal)))
+            found = audit(journal, set(LEGAL), images=images, known=remembered(host, setups_in(journal)))
     except (JournalDamagedError, NotAJournalError) as error:
         found = error
     if isinstance(found, JournalError):
@@ -154,14 +94,6 @@ def run_verify(args: argparse.Namespace) -> int:
     else:
         _show(found, left)
     return Exit.DONE if left is None else Exit.DAMAGED
-
-
-def _setups(journal: Journal) -> set[str]:
-    """The setups that the journal tells of, as far as it can be read."""
-    found: set[str] = set()
-    with contextlib.suppress(JournalError):
-        found.update(event.setup for event in journal.events())
-    return found
 
 
 NEXT = (
@@ -220,8 +152,8 @@ def run_export(args: argparse.Namespace) -> int:
     from journal.store import Journal
     from journal.timeline import exported
 
-    host, url = _place(args)
-    saved = _save_before_images(args.before_images, host, url) if args.before_images is not None else None
+    host, url = place(args)
+    saved = _save_beforeimages_of(args.before_images, host, url) if args.before_images is not None else None
     redactor = None if args.complete else for_host(host)
 
     def write(entry: dict[str, Json]) -> None:
@@ -267,7 +199,7 @@ def _export_rest(
     )
 
 
-def _save_before_images(to: str, host: ChangeableHost, url: str) -> Salvage:
+def _save_beforeimages_of(to: str, host: ChangeableHost, url: str) -> Salvage:
     """Write each good before-image to a new directory, under its sha256, and which file it was."""
     import os
     import shutil
@@ -282,7 +214,7 @@ def _save_before_images(to: str, host: ChangeableHost, url: str) -> Salvage:
         directory.mkdir(mode=0o700)
     except FileExistsError:
         raise UsageError(f"--before-images {to}: is there already", hint="name a directory that is not") from None
-    saved, images = salvage(url), _images(host)
+    saved, images = salvage(url), images_of(host)
     for digest, content in saved.blobs.items():
         with open(os.open(directory / digest, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)

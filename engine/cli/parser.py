@@ -33,7 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "show the state, what has drifted and what comes next",
     "audit": "compare every promise of the journal with the host",
     "rollback": "take back what was done, to the beginning or to a state",
-    "journal": "show, check or export the journal",
+    "journal": "show, explain, check or export the journal",
     "resume": "go on after the boot, as `advance --resume` asked for",
     "guest": "start, stop and look at the guest",
     "graph": "draw the state machine",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from journal.errors import Exit
+from steps import topology
 from steps.base import Finding, Plan, Severity
 from steps.boot.grub import CFG
 from steps.boot.grub_default import DEFAULT
@@ -49,7 +50,9 @@ def test_a_new_boot_with_our_words_and_every_device_under_a_stub_is_good(stub: S
     plan = planned(machine, kept)
     assert plan.findings == ()
     assert len(plan.notes) == 3
-    assert plan.remember == {"boot": NEXT_BOOT, "release": RELEASE}
+    seen = topology.decode(plan.remember[topology.KEY])
+    assert {**plan.remember, topology.KEY: ""} == {"boot": NEXT_BOOT, "release": RELEASE, topology.KEY: ""}
+    assert [function.driver for function in seen] == [stub.value] * 3
 
 
 def test_without_a_reboot_it_says_so_and_exits_with_3() -> None:

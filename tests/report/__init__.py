@@ -1,0 +1,1 @@
+"""The journal after a failure: explained, reported, followed."""
