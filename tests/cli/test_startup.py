@@ -11,7 +11,10 @@ from steps.base import State
 from steps.config import Accel, Persist, Stub
 from tests.cli.conftest import spawn
 
-HEAVY = ("sqlalchemy", "structlog", "transitions", "asyncio", "qemu", "dataclasses", "typing", "shutil", "json")
+HEAVY = (
+    *("sqlalchemy", "structlog", "transitions", "asyncio", "qemu", "dataclasses", "typing", "shutil", "json"),
+    "engine.documents",
+)
 
 
 def modules_after(*argv: str) -> set[str]:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from engine.cli.parser import build
+from engine.documents.grammar import Command, read
+from engine.documents.words import EXITS
 from engine.version import VERSION
 from steps.base import State
-from tests.project.reference import EXITS, README, commands, options, spelling, with_reference
+from tests.project.reference import README, with_reference
 
 TOP = README.parent
 TEXT = README.read_text(encoding="utf-8")
@@ -23,15 +25,11 @@ def test_the_reference_is_that_of_the_program() -> None:
     assert with_reference(TEXT) == TEXT, "run: .venv/bin/python -m tests.project.reference"
 
 
-@pytest.mark.parametrize(("words", "parser"), [(words, parser) for words, _, parser in commands()])
-def test_every_command_and_option_is_in_the_readme(words: str, parser: object) -> None:
-    import argparse
-
-    assert isinstance(parser, argparse.ArgumentParser)
-    assert f"`{words}`" in TEXT
-    for action in options(parser):
-        assert spelling(action) in TEXT
-        assert action.help
+@pytest.mark.parametrize("command", list(read().leaves()), ids=lambda command: command.words)
+def test_every_command_and_option_is_in_the_readme(command: Command) -> None:
+    assert f"`{command.words}`" in TEXT
+    for option in command.options:
+        assert option.spelling in TEXT
 
 
 def test_every_state_and_exit_code_is_explained() -> None:
