@@ -10,7 +10,10 @@ from journal.errors import Exit, JournalMissingError
 
 if TYPE_CHECKING:
     from engine.guest import GuestStatus
+    from engine.hosts.base import ChangeableHost
+    from engine.setup import Setup
     from journal.events import Json
+    from steps.config import Config
 
 
 def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,6 +62,20 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         example="sudo vfiostate guest command\nsudo vfiostate guest command --install",
     )
     command.add_argument("--install", action="store_true", help="the one of `start --install`")
+    export = add_command(
+        verbs,
+        "export",
+        "write the guest with its devices for other tools",
+        run_export,
+        text="To go on with virt-manager, virsh or a script of your own from `bound` on, where the devices are under\n"
+        "vfio-pci after every boot. The domain gets taps of libvirt's own in the bridges of the configuration; the\n"
+        "command is one for root, opens no monitor, and takes the taps as they are. What you start with it, vfiostate\n"
+        "neither stops nor takes away.",
+        example="sudo vfiostate guest export --libvirt > guest.xml\nsudo vfiostate guest export --qemu > guest.sh",
+    )
+    form = export.add_mutually_exclusive_group(required=True)
+    form.add_argument("--libvirt", action="store_true", help="a domain, for `virsh define` and virt-manager")
+    form.add_argument("--qemu", action="store_true", help="the command line of the QEMU installed here")
 
 
 def run_start(args: argparse.Namespace) -> int:
@@ -127,9 +144,31 @@ def _needs_root(args: argparse.Namespace) -> None:
 
 def run_command(args: argparse.Namespace) -> int:
     """Show the command."""
-    from engine.config import load
     from engine.console import clean, out
     from engine.guest import command_of
+
+    host, config, setup = _known(args)
+    text, findings = command_of(host, config, setup, args.install)
+    out(clean(text))
+    show_findings(findings)
+    return Exit.DONE
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Write it."""
+    from engine.console import clean, out
+    from engine.guest_export import as_command, as_domain
+
+    host, config, setup = _known(args)
+    text, findings = (as_domain if args.libvirt else as_command)(host, config, setup)
+    out(clean(text))
+    show_findings(findings)
+    return Exit.DONE
+
+
+def _known(args: argparse.Namespace) -> tuple[ChangeableHost, Config, Setup | None]:
+    """The host, its configuration, and the present setup where there is one."""
+    from engine.config import load
     from engine.progress import reporter
     from engine.session import open_session
     from engine.target import open_host
@@ -141,10 +180,7 @@ def run_command(args: argparse.Namespace) -> int:
     except JournalMissingError:
         setup = None
     host = open_host(options)
-    text, findings = command_of(host, load(host, options.config), setup, args.install)
-    out(clean(text))
-    show_findings(findings)
-    return Exit.DONE
+    return host, load(host, options.config), setup
 
 
 def _lines(found: GuestStatus) -> list[str]:

@@ -1,7 +1,7 @@
 """The build backend of pyproject.toml: setuptools, which finds the manual pages and the completion made before it.
 
-A source archive carries what makes them, not them. They are data of the wheel (`[tool.setuptools.data-files]`), so they land in PREFIX/share, where `man` and the
-shells look. See PEP 517 (in-tree backends) and PEP 660.
+A source archive carries what makes them, not them. They are data of the wheel (`[tool.setuptools.data-files]`), so they
+land in PREFIX/share, where `man` and the shells look. See PEP 517 (in-tree backends) and PEP 660.
 """
 
 from __future__ import annotations

@@ -46,21 +46,32 @@ def alias_of(address: str) -> str:
 
 def domain(order: Order, binary: str) -> bytes:
     """The whole document. Raises ConfigurationError when the guest has more devices than its bus has slots."""
+    return _document(order, binary, ours=True)
+
+
+def exported(order: Order, binary: str) -> bytes:
+    """The same for the user's own libvirt: with a UUID that libvirt chooses, since ours is of what a rollback takes
+    away; and with taps that libvirt makes and removes. Raises ConfigurationError as above."""
+    return _document(order, binary, ours=False)
+
+
+def _document(order: Order, binary: str, *, ours: bool) -> bytes:
     guest = order.guest
     root = Element("domain", {"type": "kvm" if guest.accel is Accel.KVM else "qemu"})
     passed_on = bool(guest.args) or any(device.x_vga for device in order.devices)
     if passed_on:
         root.set("xmlns:qemu", QEMU_SCHEMA)
     _text(root, "name", guest.name)
-    _text(root, "uuid", uuid_of(order.setup, guest.name))
-    _text(root, "description", f"Made by vfiostate, setup {order.setup}; a rollback takes it away.")
+    if ours:
+        _text(root, "uuid", uuid_of(order.setup, guest.name))
+        _text(root, "description", f"Made by vfiostate, setup {order.setup}; a rollback takes it away.")
     _text(root, "memory", str(guest.memory), unit="MiB")
     _text(root, "vcpu", str(guest.sockets * guest.cores * guest.threads), placement="static")
     _add_os(root, guest)
     add_features(root, guest)
     add_cpu(root, guest)
     add_clock(root, guest)
-    _add_devices(SubElement(root, "devices"), order, binary)
+    _add_devices(SubElement(root, "devices"), order, binary, ours=ours)
     if passed_on:
         _add_passed_on(root, order)
     ElementTree.indent(root)
@@ -84,7 +95,7 @@ def _add_os(root: Element, guest: Guest) -> None:
         SubElement(found, "bootmenu", {"enable": "yes"})
 
 
-def _add_devices(devices: Element, order: Order, binary: str) -> None:
+def _add_devices(devices: Element, order: Order, binary: str, *, ours: bool) -> None:
     guest = order.guest
     slots = Slots("pci.0" if is_conventional(guest.machine) else "pcie.0")
     _text(devices, "emulator", binary)
@@ -93,7 +104,7 @@ def _add_devices(devices: Element, order: Order, binary: str) -> None:
     model = "pci-root" if is_conventional(guest.machine) else "pcie-root"
     SubElement(devices, "controller", {"type": "pci", "index": "0", "model": model})
     _add_storage(devices, guest, slots)
-    _add_networks(devices, order, slots)
+    _add_networks(devices, order, slots, ours=ours)
     _add_passed(devices, order.devices, slots)
     _add_display(devices, order)
     balloon = SubElement(devices, "memballoon", {"model": "virtio" if guest.balloon else "none"})
@@ -155,12 +166,16 @@ def _letters(number: int) -> str:
     return (_letters(rest - 1) if rest else "") + chr(ord("a") + last)
 
 
-def _add_networks(devices: Element, order: Order, slots: Slots) -> None:
+def _add_networks(devices: Element, order: Order, slots: Slots, *, ours: bool) -> None:
     for network in order.guest.networks:
-        found = SubElement(devices, "interface", {"type": "ethernet"})
+        bridged = network.bridge is not None and not ours
+        found = SubElement(devices, "interface", {"type": "bridge" if bridged else "ethernet"})
         SubElement(found, "mac", {"address": network.mac or stable_mac(order.setup, network.tap)})
-        # The tap is made before and stays after: libvirt takes a tap that is there only for this type, said so.
-        SubElement(found, "target", {"dev": network.tap, "managed": "no"})
+        if ours:
+            # The tap is made before and stays after: libvirt takes a tap that is there only for this type, said so.
+            SubElement(found, "target", {"dev": network.tap, "managed": "no"})
+        elif network.bridge is not None:
+            SubElement(found, "source", {"bridge": network.bridge})
         model = "virtio" if network.model == "virtio-net-pci" else network.model
         SubElement(found, "model", {"type": model})
         _pci(found, 0, slots.next(), 0)

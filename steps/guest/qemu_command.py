@@ -6,7 +6,7 @@ Sources: qemu-options.hx and docs/pcie.txt of QEMU; the article's win7_vfio_test
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from journal.errors import ConfigurationError
@@ -53,8 +53,9 @@ class _Bus(Slots):
         return self.at(self.next())
 
 
-def command(order: Order, found: Capabilities) -> tuple[str, ...]:
-    """The argument list. Pure: the same order and the same QEMU give the same command."""
+def command(order: Order, found: Capabilities, *, monitored: bool = True) -> tuple[str, ...]:
+    """The argument list, with the monitor that we look through or without. Pure: the same order and the same QEMU give
+    the same command."""
     guest = order.guest
     bus = _Bus("pci.0" if is_conventional(guest.machine) else "pcie.0")
     parts = (
@@ -62,7 +63,7 @@ def command(order: Order, found: Capabilities) -> tuple[str, ...]:
         _machine(guest, found),
         _firmware(guest, found),
         _isolation(order, found),
-        _monitor(order, found),
+        _monitor(order, found) if monitored else (),
         _storage(guest, found, bus),
         _balloon(guest, bus),
         _networks(order, bus),
@@ -71,6 +72,11 @@ def command(order: Order, found: Capabilities) -> tuple[str, ...]:
         guest.args,
     )
     return tuple(word for part in parts for word in part)
+
+
+def exported(order: Order, found: Capabilities) -> tuple[str, ...]:
+    """The same for the user's own hands: nobody hands it a monitor; started as root, it leaves that by itself."""
+    return command(order, replace(found, inherits_socket=False), monitored=False)
 
 
 def escape(value: str) -> str:

@@ -14,14 +14,14 @@ import pytest
 from engine.cli import main
 from engine.cli.parser import build
 from engine.config import parse
+from engine.documents.grammar import read
 from journal.errors import Exit
 from tests.cli.conftest import Run
-from tests.project.reference import commands
 
 INIT = ("init", "--device", "03:00.0", "--device", "03:00.1=10de:0e0c", "--stub", "pci-stub")
 
 
-@pytest.mark.parametrize("words", [words for words, _, _ in commands()])
+@pytest.mark.parametrize("words", [command.words for command in read().leaves()])
 def test_every_command_has_help_with_an_example(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words.split()[1:], "--help"]) == 0
     shown = capsys.readouterr().out
@@ -29,7 +29,7 @@ def test_every_command_has_help_with_an_example(words: str, capsys: pytest.Captu
     assert words.split()[1] in shown.partition("example:")[2]
 
 
-@pytest.mark.parametrize("words", [words for words, _, _ in commands()])
+@pytest.mark.parametrize("words", [command.words for command in read().leaves()])
 def test_the_example_of_every_command_is_understood(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([*words.split()[1:], "--help"])
     for line in capsys.readouterr().out.partition("example:")[2].splitlines():

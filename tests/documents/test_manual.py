@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from engine.cli import status
+from engine.cli.parser import build
 from engine.config import parse
 from engine.config.keys import KEYS
 from engine.documents import documents, grammar, keys_manual, words
 from engine.documents.grammar import UndocumentedError
+from engine.documents.keys import tables
 from journal.errors import Exit
 from steps.base import State
 from steps.config import Config
@@ -66,7 +68,7 @@ def test_every_command_option_state_and_exit_code_is_in_the_manual_page(share: P
     lines = [line.strip() for line in text.splitlines()]
     for command in grammar.read().leaves():
         assert command.words in lines
-    for option in spellings(grammar.build()):
+    for option in spellings(build()):
         assert re.search(rf"^ +(.*, )?{re.escape(option)}\b", text, re.MULTILINE), option
     for state in State:
         assert re.search(rf"^ +{state.value}( |$)", text, re.MULTILINE), state
@@ -81,7 +83,7 @@ def test_every_key_is_in_the_manual_page_below_its_table(share: Path) -> None:
         for name, key in keys.items():
             shown = " ".join(key.text.replace("`", "").split())
             assert shown in " ".join(text.split()), name
-            table = any(name == known.strip("[]").rpartition(".")[2] for known, _, _ in keys_manual.tables())
+            table = any(name == known.strip("[]").rpartition(".")[2] for known, _, _ in tables())
             assert table or re.search(rf"^ +{name} \(", text, re.MULTILINE), (kind, name)
 
 
