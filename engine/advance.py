@@ -116,7 +116,8 @@ def notice_config(session: Session) -> None:
         return
     # Read as this version reads it: an older one knew fewer keys, and a key at its default is no change.
     encoded, was = configuration.encode(config), configuration.encode(session.config)
-    changed = sorted(key for key in encoded.keys() | was.keys() if encoded.get(key) != was.get(key))
+    keys = (encoded.keys() | was.keys()) - configuration.APART
+    changed = sorted(key for key in keys if encoded.get(key) != was.get(key))
     if not changed:
         return
     if setup.state is not State.NEW and changed != ["guest"]:

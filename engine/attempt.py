@@ -46,7 +46,8 @@ def fire(session: Session, move: Move, data: dict[str, Any], step: State | None 
         event = session.scribe.now(
             session.scribe.note(kind, said, step=step.value if step else None, attempt=setup.attempts)
         )[0]
-        session.host.system_log(heads.line(setup.id, made.target.value, event.seq, event.hash))
+        line = heads.line(setup.id, made.target.value, event.seq, event.hash)
+        session.host.system_log(line, **heads.fields(setup.id, made.target.value, event.step))
 
     Lifecycle(setup.state, record).fire(move.trigger)
 

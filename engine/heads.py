@@ -25,6 +25,11 @@ def line(setup: str, state: str, seq: int, digest: str) -> str:
     return f"setup {setup}: {state}; journal head {seq} {digest}"
 
 
+def fields(setup: str, state: str, step: str | None) -> dict[str, str]:
+    """What such a line can be asked for by in systemd's journal; `step` is None where none is being taken."""
+    return {"SETUP": setup, "STATE": state, **({"STEP": step} if step else {})}
+
+
 def remembered(host: ChangeableHost, setups: Iterable[str]) -> Announced:
     """The heads that the system's log has of these setups, and what it has of others that came after them.
 
@@ -55,7 +60,8 @@ def announce(host: ChangeableHost, scribe: Scribe) -> None:
     last = scribe.last
     if last is None or scribe.setup is None or last.kind in (Kind.TRANSITION, Kind.HOST_REBOOTED):
         return
-    host.system_log(line(scribe.setup.id, scribe.setup.state.value, last.seq, last.hash))
+    setup, state = scribe.setup.id, scribe.setup.state.value
+    host.system_log(line(setup, state, last.seq, last.hash), **fields(setup, state, last.step))
 
 
 class _Unread(NamedTuple):

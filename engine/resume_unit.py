@@ -17,6 +17,7 @@ from engine.attempt import NO_ATTEMPT, Outcome
 from engine.config.safety import Files, foreign
 from engine.decide import decide
 from engine.effects import files_of
+from engine.heads import fields
 from engine.perform import perform
 from engine.resumption import What
 from engine.setup import Deed
@@ -115,7 +116,8 @@ def over(session: Session, why: str) -> tuple[str, ...]:
 def park(session: Session, reason: str) -> str:
     """It does nothing more until somebody has looked; the reason to the journal and to the system's log."""
     note(session, What.PARKED, reason=reason)
-    session.host.system_log(f"{UNIT_NAME} is parked and does nothing more: {reason}")
+    told = fields(session.setup.id, session.setup.state.value, None)
+    session.host.system_log(f"{UNIT_NAME} is parked and does nothing more: {reason}", **told)
     return f"{UNIT_NAME} is parked: {reason}"
 
 

@@ -140,3 +140,4 @@ class Config:
     guest: Guest | None = None
     allow: Allow = field(default_factory=Allow)
     journal_url: str | None = None
+    metrics: str | None = None

@@ -25,7 +25,8 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         text="A line for each difference: where, what was found, what was promised by which event, what to do.\n"
         "Exit code 0 without a difference, 4 with one, 6 when the journal itself is damaged, 75 when another\n"
         "vfiostate is at work and does not end within --wait seconds. Nothing is changed, and without --record\n"
-        "nothing is written: a check every five minutes must neither fill the journal nor be in the way of `advance`.",
+        "nothing is written: a check every five minutes must neither fill the journal nor be in the way of `advance`.\n"
+        "Only the file that `metrics` in the configuration names is written at each call, for monitoring.",
         example="sudo vfiostate audit\nsudo vfiostate audit --quiet\nsudo vfiostate audit --json",
     )
     add_json(parser)
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         found, chain = _look(options, args.record)
     except JournalMissingError:
         found, chain = Audit(None), None
+    _tell_monitoring(options, found, chain)
     if args.json:
         _show_json(found, chain)
     else:
@@ -67,6 +69,26 @@ def run(args: argparse.Namespace) -> int:
     if chain is not None and not chain.ok:
         return Exit.DAMAGED
     return Exit.DRIFT if found.differences else Exit.DONE
+
+
+def _tell_monitoring(options: SessionOptions, found: Audit, chain: Chain | None) -> None:
+    """Write the file for monitoring where the configuration asks for it; what fails of it is said, and no more."""
+    from engine import metrics
+    from engine.target import open_host
+    from journal.errors import VfiostateError
+
+    host = open_host(options)
+    try:
+        path = metrics.place(host, options)
+        if path is None:
+            return
+        import time
+
+        metrics.write(host, path, found, whole=chain is None or chain.ok, now=time.time())
+    except (VfiostateError, OSError) as error:
+        from engine.console import clean, err
+
+        err(f"warning: the file of `metrics` in {options.config} was not written: {clean(str(error))}")
 
 
 def _wait(options: SessionOptions, seconds: float) -> None:

@@ -23,6 +23,9 @@ __all__ = ["DEFAULT_PATH", "decode", "encode", "load", "parse", "sha256", "write
 
 DEFAULT_PATH = "/etc/vfiostate.toml"
 
+# What no setup goes by: it is read from the file at every run, and may change at any time.
+APART = frozenset({"metrics"})
+
 # Far more than any configuration; a file larger than this is something else.
 MAX_SIZE = 1 << 20
 
@@ -92,8 +95,9 @@ def decode(data: Mapping[str, Json]) -> Config:
 
 
 def sha256(config: Config) -> str:
-    """A hash of what the configuration says: the same for another order, spelling or comment in the file."""
-    canonical = json.dumps(encode(config), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """A hash of what a setup goes by: the same for another order, spelling or comment in the file."""
+    counted = {key: value for key, value in encode(config).items() if key not in APART}
+    canonical = json.dumps(counted, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

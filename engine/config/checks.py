@@ -58,6 +58,13 @@ def path(value: object) -> str:
     return text
 
 
+def metrics(value: object) -> str:
+    """A file that node_exporter's textfile collector reads: it takes *.prom only."""
+    if not str(value).endswith(".prom"):
+        raise ValueError("expected a file that ends in .prom")
+    return path(value)
+
+
 def vnc(value: object) -> str:
     """A VNC display that other machines cannot reach."""
     text = str(value)

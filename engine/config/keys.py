@@ -61,6 +61,11 @@ _CONFIG = {
         '"postgresql+psycopg://db.example/vfiostate"',
         checks.url,
     ),
+    "metrics": Key(
+        "A file (*.prom) that `vfiostate audit` writes for the textfile collector of Prometheus' node_exporter.",
+        '"/var/lib/prometheus/node-exporter/vfiostate.prom"',
+        checks.metrics,
+    ),
 }
 
 _DEVICE = {

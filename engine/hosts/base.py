@@ -98,6 +98,7 @@ class ChangeableHost(Host, Protocol):
         """Ask the host to reboot; returns when it was asked."""
         ...
 
-    def system_log(self, text: str) -> None:
-        """One line to the system's log, where a cut tail of the journal shows later; never raises."""
+    def system_log(self, text: str, **fields: str) -> None:
+        """One line to the system's log, where a cut tail of the journal shows later; never raises. The fields (names in
+        capitals) go along where the log keeps such, as systemd's does."""
         ...

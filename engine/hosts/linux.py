@@ -172,13 +172,12 @@ class LinuxHost(ProcessTree):
         if not done.ok:
             raise OSError(0, f"the reboot was refused: {done.stderr.decode(errors='replace').strip()}")
 
-    def system_log(self, text: str) -> None:
-        """One line to the system's log."""
+    def system_log(self, text: str, **fields: str) -> None:
+        """One line to the system's log, by systemd's journal where there is one, which keeps the fields."""
         if self.booted:
-            import syslog  # needed once in a step, not by what only reads
+            from engine.hosts.system_log import log  # needed once in a step, not by what only reads
 
-            syslog.openlog("vfiostate", 0, syslog.LOG_AUTHPRIV)
-            syslog.syslog(syslog.LOG_NOTICE, text)
+            log(text, fields)
 
 
 def _reach_boot_loader(path: str) -> None:

@@ -45,6 +45,7 @@ _BY_KEY: dict[str, st.SearchStrategy[object]] = {
     "vnc": st.sampled_from(["127.0.0.1:0", "[::1]:5", "unix:/run/vnc"]),
     "mac": st.none() | st.just("52:54:00:12:34:56"),
     "journal_url": st.none() | st.just("postgresql+psycopg://host/db"),
+    "metrics": st.none() | st.just("/srv/metrics/vfiostate.prom"),
     "extra_modules": st.lists(_name, max_size=2).map(tuple),
     "args": st.lists(_text, max_size=2).map(tuple),
     **dict.fromkeys(("name", "machine", "model", "tap", "user"), _name),

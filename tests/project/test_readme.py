@@ -18,7 +18,7 @@ from tests.project.reference import README, with_reference
 
 TOP = README.parent
 TEXT = README.read_text(encoding="utf-8")
-SCRIPTS = ("scripts/demo", "scripts/test", "scripts/environment.sh", "scripts/bench/run", ".ci/run")
+SCRIPTS = ("scripts/demo", "scripts/test", "scripts/environment.sh", "scripts/bench/run", "scripts/package", ".ci/run")
 
 
 def test_the_reference_is_that_of_the_program() -> None:
@@ -52,13 +52,20 @@ def test_every_command_line_of_the_readme_is_understood(line: str) -> None:
 
 
 def test_every_file_the_readme_names_is_there() -> None:
-    for name in set(re.findall(r"\b(scripts/[a-z/]+|\.ci/run|[A-Z]+\.md|LICENSE)\b", TEXT)):
+    for name in set(re.findall(r"(?<![\w./])(scripts/[a-z/]+|\.ci/[\w.]+\w|[A-Z]+\.md|LICENSE)\b", TEXT)):
+        assert (TOP / name).exists(), name
+
+
+def test_every_file_that_contributing_names_is_there() -> None:
+    text = (TOP / ".ci/CONTRIBUTING.md").read_text(encoding="utf-8")
+    for name in set(re.findall(r"(?<![\w./])((?:scripts|steps|engine|tests|journal|\.ci)/[\w./]*\w)", text)):
         assert (TOP / name).exists(), name
 
 
 def test_the_version_is_the_same_everywhere() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project.get("version", VERSION) == VERSION
+    assert f"vfiostate_{VERSION}_all.deb" in TEXT
     assert f"## {VERSION}\n" in (TOP / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

@@ -233,7 +233,7 @@ class SimulatedHost(ProcessTree):
         )
         return super().start(ours)
 
-    def system_log(self, text: str) -> None:
+    def system_log(self, text: str, **fields: str) -> None:
         """One line to the machine's system log; as syslog(3), it tells nobody when it could not be written."""
         place = self.machine.path("/var/log/syslog")
         with contextlib.suppress(OSError):
