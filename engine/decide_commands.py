@@ -39,9 +39,14 @@ def products(view: View, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
     if lost:
         why = f"the before-image of {', '.join(sorted(lost))} is damaged"
     run = RunCommand(undo.argv, why, undo, tuple(deed.before), undo.timeout)
-    # What is back already, too: the command that runs anew would write over it.
-    ours_now = (path for path, found in now.items() if found in (before[path], deed.after.get(path)))
+    # What is back already, too: the command that runs anew would write over it. And what it wrote when it was cut off.
+    ours_now = (
+        path
+        for path, found in now.items()
+        if found in (before[path], deed.after.get(path)) or (path in deed.cut_off and found == deed.cut_off[path])
+    )
     restore = tuple(path for path in ours_now if exact and path not in lost)
+    view.products |= {path: before[path] for path in restore}
     return Decision(deed, Way.REGENERATE, why, action=run, restore=restore)
 
 

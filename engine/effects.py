@@ -69,11 +69,12 @@ def carry_out(host: ChangeableHost, action: Action, on_line: Callable[[str], Non
     except OutcomeUnknown as error:
         return Effect("unknown", str(error))
     except TimeoutError:
-        return Effect("failed", f"gave no answer within its time and was ended: {_timeout(action):g} s")
+        why = f"gave no answer within its time and was ended: {_timeout(action):g} s"
+        return Effect("failed", why, now(host, action))
     except InterruptedByUser as error:
-        return Effect("failed", str(error), _after(host, action))
+        return Effect("failed", str(error), now(host, action))
     except OSError as error:
-        return Effect("failed", explain(error), _after(host, action))
+        return Effect("failed", explain(error), now(host, action))
 
 
 def explain(error: OSError) -> str:
@@ -95,7 +96,8 @@ def _timeout(action: Action) -> float:
     return getattr(action, "timeout", 0.0)
 
 
-def _after(host: ChangeableHost, action: Action) -> dict[str, str | None]:
+def now(host: ChangeableHost, action: Action) -> dict[str, str | None]:
+    """What the files of an action are at this moment: path -> sha256. Raises OSError where one cannot be read."""
     return {path: fingerprint(host, path) for path in files_of(action)}
 
 
@@ -146,7 +148,7 @@ def _run(host: ChangeableHost, action: RunCommand, on_line: Callable[[str], None
         host.sync(path)
     lines = (completed.stdout + b"\n" + completed.stderr).decode(errors="replace").splitlines()
     output = tuple(deque((line for line in lines if line.strip()), LAST_LINES))
-    after = _after(host, action)
+    after = now(host, action)
     if completed.ok:
         return Effect("done", "exit status 0", after, output)
     status = completed.status

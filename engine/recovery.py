@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine import effects, images
+from engine.decision import Way
 from engine.setup import Deed, Undoing
 from journal.errors import DriftError
 from journal.events import Kind
@@ -30,10 +31,9 @@ def recover(session: Session) -> int:
         result, after = _ended(session, deed)
         _record(session, {"intent": deed.seq, "result": result, "after": after}, deed)
     for undoing in undoings:
-        result = _undo_ended(session, undoing)
-        _record(
-            session, {"intent": undoing.seq, "undoes": undoing.deed.seq, "result": result, "after": {}}, undoing.deed
-        )
+        result, after = _undo_ended(session, undoing)
+        data = {"intent": undoing.seq, "undoes": undoing.deed.seq, "result": result, "after": after}
+        _record(session, data, undoing.deed)
     return len(deeds) + len(undoings)
 
 
@@ -78,17 +78,19 @@ def _told_apart(session: Session, deed: Deed, now: dict[str, str | None]) -> str
     raise _drift(session, deed, now)
 
 
-def _undo_ended(session: Session, undoing: Undoing) -> str:
+def _undo_ended(session: Session, undoing: Undoing) -> tuple[str, dict[str, str | None]]:
     deed, planned = undoing.deed, undoing.planned
-    if not planned:
-        return "unknown"
     for path in planned:
         session.host.tidy(path)
     now = {path: images.fingerprint(session.host, path) for path in planned}
+    if undoing.way not in (Way.RESTORE, Way.MERGE):
+        # A command may have gone any part of its way. What it left of the files that were to be put back after it is
+        # told from what others make of them from now on.
+        return "unknown", now
     if now == dict(planned):
-        return "merged" if undoing.way == "merge" else "done"
+        return ("merged" if undoing.way == Way.MERGE else "done"), {}
     if deed.action["type"] == "run_command" or now == dict(deed.after):
-        return "not_done"
+        return "not_done", {}
     raise _drift(session, deed, now)
 
 

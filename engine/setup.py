@@ -17,7 +17,10 @@ SETTLED = frozenset({"done", "merged", "already_gone", "kept", "regenerated"})
 
 @dataclass(slots=True)
 class Deed:
-    """One action carried out, or begun: what the journal says of its intent, its outcome and its undoing."""
+    """One action carried out, or begun: what the journal says of its intent, its outcome and its undoing.
+
+    `cut_off` is what an undo that did not end well left of the files that it was to put back: path -> sha256.
+    """
 
     seq: int
     target: State
@@ -30,6 +33,7 @@ class Deed:
     after: Mapping[str, str | None] = field(default_factory=dict)
     undone: str | None = None
     undone_in: str = ""
+    cut_off: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def standing(self) -> bool:
@@ -197,8 +201,10 @@ def _outcome(setup: Setup, event: Event) -> None:
     data: Mapping[str, Any] = event.data
     undoes = data.get("undoes")
     if undoes is not None:
-        setup.undoing.pop(data["intent"] or 0, None)
-        setup.deeds[undoes].undone, setup.deeds[undoes].undone_in = data["result"], event.boot
+        undoing, deed = setup.undoing.pop(data["intent"] or 0, None), setup.deeds[undoes]
+        deed.undone, deed.undone_in = data["result"], event.boot
+        planned = undoing.planned if undoing is not None else {}
+        deed.cut_off = {path: sha for path, sha in data.get("after", {}).items() if path in planned}
         _no_way_to_go(setup)
         return
     deed = setup.deeds[data["intent"]]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine import effects, images
-from engine.codec import describe, encode, finding_data
+from engine import effects, images, undo_events
+from engine.codec import describe, finding_data
 from engine.decide import conflicts
-from engine.decision import Decision, Way
+from engine.decision import Decision, Way, was
 from engine.hosts.base import Attributes
+from engine.remake import remake, remakes
 from engine.setup import Deed
 from journal.errors import ActionFailedError, DriftError, Exit
 from journal.events import Kind
@@ -26,7 +27,6 @@ RESULTS = {
     Way.ALREADY_GONE: "already_gone",
     Way.KEEP: "kept",
     Way.INVERSE: "done",
-    Way.REGENERATE: "regenerated",
 }
 
 
@@ -40,20 +40,14 @@ def undo(session: Session, decision: Decision) -> effects.Effect | None:
         _outcome(session, deed, None, RESULTS[decision.way], decision.detail)
         return None
     session.reporter.action(f"take back: {decision.detail}")
-    intent = _intent(session, decision)
-    if decision.way in (Way.INVERSE, Way.REGENERATE):
+    intent = session.scribe.now(undo_events.intent(session, decision, _planned(decision)))[0].seq
+    if decision.way is Way.INVERSE:
         assert decision.action is not None
         effect = effects.carry_out(session.host, decision.action, session.reporter.line)
-        if decision.way is Way.INVERSE:
-            # Few tools sync what they change: after a power cut it would be undone in the journal and not on the disk.
-            for path in deed.before:
-                session.host.sync(path)
-            return _finish_inverse(session, deed, intent, effect)
-        result = RESULTS[decision.way] if effect.result == "done" else effect.result
-        if effect.result == "done":
-            _put_back(session, deed, decision.restore)
-        _outcome(session, deed, intent, result, effect.detail, effect)
-        return effect if effect.result != "done" else None
+        # Few tools sync what they change: after a power cut it would be undone in the journal and not on the disk.
+        for path in deed.before:
+            session.host.sync(path)
+        return _finish_inverse(session, deed, intent, effect)
     try:
         _write_back(session, decision)
     except OSError as error:
@@ -80,12 +74,8 @@ def _write_back(session: Session, decision: Decision) -> None:
                 _changed_attributes(session, path, decision.deed.before[path]),
             )
         else:
-            _put_back(session, decision.deed, (path,))
-
-
-def _put_back(session: Session, deed: Deed, paths: Sequence[str]) -> None:
-    for path in paths:
-        images.put_back(session.host, session.images, session.journal.blob, path, deed.before[path])
+            record = decision.deed.before[path]
+            images.put_back(session.host, session.images, session.journal.blob, path, record)
 
 
 def _changed_attributes(session: Session, path: str, record: Mapping[str, Any]) -> Attributes | None:
@@ -112,39 +102,17 @@ def _finish_inverse(session: Session, deed: Deed, intent: int, effect: effects.E
     return effect if left else None
 
 
-def _intent(session: Session, decision: Decision) -> int:
-    deed = decision.deed
-    planned: dict[str, Any] = {}
+def _planned(decision: Decision) -> dict[str, str | None]:
+    """What the files will be, where that is known before."""
     if decision.way is Way.RESTORE:
-        planned = {path: record["sha256"] for path, record in deed.before.items()}
-    elif decision.way is Way.MERGE:
-        planned = dict.fromkeys(deed.before, sha256(decision.content))
-    data: dict[str, object] = {
-        "n": 0,
-        "action": encode(decision.action) if decision.action else {"type": decision.way.value},
-        "back": True,
-        "undoes": deed.seq,
-        "before": {},
-        "planned": planned,
-        "diff": list(decision.diff),
-    }
-    return session.scribe.now(session.scribe.note(Kind.INTENT, data, step=deed.target.value, attempt=deed.attempt))[
-        0
-    ].seq
+        return was(decision.deed)
+    return dict.fromkeys(decision.deed.before, sha256(decision.content)) if decision.way is Way.MERGE else {}
 
 
 def _outcome(
     session: Session, deed: Deed, intent: int | None, result: str, detail: str, effect: effects.Effect | None = None
 ) -> None:
-    data: dict[str, object] = {
-        "intent": intent,
-        "undoes": deed.seq,
-        "result": result,
-        "detail": detail,
-        "after": dict(effect.after) if effect else {},
-        "output": list(effect.output) if effect else [],
-    }
-    session.scribe.now(session.scribe.note(Kind.OUTCOME, data, step=deed.target.value, attempt=deed.attempt))
+    session.scribe.now(undo_events.outcome(session, deed, intent, result, detail, effect))
 
 
 def take_back(session: Session, decisions: Sequence[Decision]) -> None:
@@ -153,30 +121,18 @@ def take_back(session: Session, decisions: Sequence[Decision]) -> None:
     Raises ActionFailedError, after all the others, for a command that did not make what it was to make as it was.
     """
     failed: list[tuple[RunCommand, effects.Effect]] = []
-    later: dict[tuple[str, ...], list[Decision]] = {}
     for decision in decisions:
-        if decision.way is Way.REGENERATE:
-            assert isinstance(decision.action, RunCommand)
-            later.setdefault(decision.action.argv, []).append(decision)
-        else:
-            failed += _undone(session, decision)
-    for same in later.values():
-        failed += _undone(session, same[0])
-        for decision in same[1:]:
-            _outcome(
-                session, decision.deed, None, session.setup.deeds[same[0].deed.seq].undone or "failed", "as before"
-            )
+        if decision.way is not Way.REGENERATE and (effect := undo(session, decision)) is not None:
+            failed += [(decision.action, effect)] if isinstance(decision.action, RunCommand) else []
+    for one in remakes(decisions):
+        if (effect := remake(session, one)) is not None:
+            failed.append((one.action, effect))
     for action, effect in failed:
         raise ActionFailedError(
             f"{describe(action)}: {effect.detail}; what it makes is not yet as it was",
             evidence=effect.output,
             hint="mend what it names, then run the command again",
         )
-
-
-def _undone(session: Session, decision: Decision) -> list[tuple[RunCommand, effects.Effect]]:
-    effect = undo(session, decision)
-    return [(decision.action, effect)] if effect is not None and isinstance(decision.action, RunCommand) else []
 
 
 def compare(session: Session, deeds: Sequence[Deed]) -> tuple[list[str], list[dict[str, str]]]:

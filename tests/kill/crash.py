@@ -1,7 +1,8 @@
 """The program run in a child process and killed at a chosen point: between any two changes it makes.
 
 A point is the moment before or after a commit of the journal, an effect on the host, or a system call of a file effect
-(fsync, rename, unlink). The child dies by _exit: nothing is flushed, no handler runs, as after SIGKILL.
+(fsync, rename, unlink); where it is asked for, also each file that a command of the simulated machine writes. The child
+dies by _exit: nothing is flushed, no handler runs, as after SIGKILL.
 """
 
 from __future__ import annotations
@@ -106,8 +107,9 @@ class Points:
         setattr(owner, name, wrapped)
 
 
-def _instrument(points: Points) -> None:
+def _instrument(points: Points, *, inside: bool) -> None:
     from engine.hosts.simulated import SimulatedHost
+    from engine.hosts.simulated.machine import Machine
     from journal.store import Journal
 
     points.cache.watch()
@@ -116,18 +118,21 @@ def _instrument(points: Points) -> None:
         points.around(SimulatedHost, name, name)
     for name in CALLS:
         points.around(os, name, name)
+    if inside:
+        points.around(Machine, "put", "put")
 
 
-def run(machine: Path, *argv: str, kill_at: int | None = None, lose: Random | None = None) -> Run:
+def run(machine: Path, *argv: str, kill_at: int | None = None, lose: Random | None = None, inside: bool = False) -> Run:
     """Run `vfiostate --simulate MACHINE ARGV` in a child, to its end or to the point with the number `kill_at`.
 
-    With `lose` the end is a power cut: what was not synced is lost or not, as `lose` decides.
+    With `lose` the end is a power cut: what was not synced is lost or not, as `lose` decides. With `inside` there are
+    points within commands, too: before and after each file that they write.
     """
     reader, writer = os.pipe()
     out = machine.parent / f"{machine.name}.out"
     child = os.fork()
     if child == 0:
-        _child(machine, argv, kill_at, lose, writer, out)
+        _child(machine, argv, kill_at, lose, writer, out, inside=inside)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
         passed = stream.read().decode().splitlines()
@@ -136,7 +141,14 @@ def run(machine: Path, *argv: str, kill_at: int | None = None, lose: Random | No
 
 
 def _child(
-    machine: Path, argv: tuple[str, ...], kill_at: int | None, lose: Random | None, writer: int, out: Path
+    machine: Path,
+    argv: tuple[str, ...],
+    kill_at: int | None,
+    lose: Random | None,
+    writer: int,
+    out: Path,
+    *,
+    inside: bool,
 ) -> None:
     code = INTERNAL
     try:
@@ -147,7 +159,7 @@ def _child(
         sys.stderr = io.TextIOWrapper(os.fdopen(os.dup(2), "wb", 0), write_through=True)
         from engine.cli import main
 
-        _instrument(Points(kill_at, writer, Cache(machine, lose)))
+        _instrument(Points(kill_at, writer, Cache(machine, lose)), inside=inside)
         code = main(["--simulate", str(machine), *argv])
     finally:
         # Whatever happened, the child must not run on as a second test runner.

@@ -16,8 +16,7 @@ class System:
     user does to it besides; `trial` is whether a new command line can be booted once, `recovery` whether there are
     entries that must keep the old one. `spoilt` is a content of `where` with which nothing may be attempted, None where
     the loader's own tool reads it and nobody else. `former` is whether what was the default stays in the menu as it
-    was, after the way back with our words on it. `told` are files in which the loader's tool writes down the running
-    kernel's command line, whenever it is run: nothing boots by them. `init` are the arguments of `init`.
+    was, after the way back with our words on it. `init` are the arguments of `init`.
     """
 
     name: str
@@ -28,5 +27,4 @@ class System:
     recovery: bool = True
     spoilt: bytes | None = b"\0\0\0"
     former: bool = False
-    told: tuple[str, ...] = ()
     init: tuple[str, ...] = LAB

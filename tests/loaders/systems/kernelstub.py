@@ -21,15 +21,4 @@ def _edit(content: bytes) -> bytes:
     return content.replace(b'"splash"', b'"splash",\n      "mitigations=off"', 2)
 
 
-# The command line of the kernel that runs when kernelstub does; nothing boots by it.
-TOLD = "boot/efi/EFI/Pop_OS-00000000-0000-4000-8000-000000000001/cmdline"
-SYSTEMS = (
-    System(
-        "systemd-boot on Pop!_OS, by kernelstub",
-        pop,
-        "etc/kernelstub/configuration",
-        _edit,
-        trial=False,
-        told=(TOLD,),
-    ),
-)
+SYSTEMS = (System("systemd-boot on Pop!_OS, by kernelstub", pop, "etc/kernelstub/configuration", _edit, trial=False),)

@@ -1,0 +1,100 @@
+"""What commands make anew on the way back: each command once, when all files are back; then what it wrote over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from engine import effects, images, undo_events
+from engine.decision import Decision, Way
+from journal.errors import ActionFailedError
+from steps.actions import RunCommand
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Remake:
+    """One command, the decisions it is run for (newest first), and the before-images that are put back after it."""
+
+    action: RunCommand
+    decisions: tuple[Decision, ...]
+    restore: Mapping[str, Mapping[str, Any]]
+
+
+def remakes(decisions: Sequence[Decision]) -> list[Remake]:
+    """The commands of a way back (its decisions, newest first), in the order in which they are run.
+
+    A file that several deeds made is put back to what it was before the first of them, and only where each of them
+    would put it back: where one has it made anew, what another remembers of it may be of the time in between.
+    """
+    oldest: dict[str, Mapping[str, Any]] = {}
+    anew: set[str] = set()
+    same: dict[tuple[str, ...], list[Decision]] = {}
+    for decision in decisions:
+        oldest |= decision.deed.before
+        if decision.way is Way.REGENERATE:
+            assert isinstance(decision.action, RunCommand)
+            same.setdefault(decision.action.argv, []).append(decision)
+            anew |= decision.deed.before.keys() - set(decision.restore)
+    return [_remake(group, oldest, anew) for group in same.values()]
+
+
+def _remake(group: Sequence[Decision], oldest: Mapping[str, Mapping[str, Any]], anew: set[str]) -> Remake:
+    action = group[0].action
+    assert isinstance(action, RunCommand)
+    made = dict.fromkeys(path for decision in group for path in decision.deed.before)
+    kept = set.intersection(*(set(decision.restore) for decision in group)) - anew
+    restore = {path: oldest[path] for path in made if path in kept}
+    return Remake(replace(action, produces=tuple(made)), tuple(group), restore)
+
+
+def remake(session: Session, one: Remake) -> effects.Effect | None:
+    """Run it: an intent for each deed, the effect, an outcome for each. Returns the effect of a command that failed.
+
+    What will be put back is in the intents: a run that is cut off leaves files that are neither as before nor as the
+    command of the deed had left them, and the next run must know them from what others have made since.
+    """
+    first = one.decisions[0]
+    session.reporter.action(f"take back: {first.detail}")
+    planned = {path: record["sha256"] for path, record in one.restore.items()}
+    drafts = [
+        undo_events.intent(
+            session,
+            decision,
+            {path: sha for path, sha in planned.items() if path in decision.deed.before},
+            runs=decision is first,
+        )
+        for decision in one.decisions
+    ]
+    intents = [event.seq for event in session.scribe.now(*drafts)]
+    effect = effects.carry_out(session.host, one.action, session.reporter.line)
+    if effect.result == "done":
+        _put_back(session, one, intents)
+    _outcomes(session, one, intents, "regenerated" if effect.result == "done" else effect.result, effect)
+    return effect if effect.result != "done" else None
+
+
+def _put_back(session: Session, one: Remake, intents: Sequence[int]) -> None:
+    for path, record in one.restore.items():
+        try:
+            images.put_back(session.host, session.images, session.journal.blob, path, record)
+        except OSError as error:
+            why = effects.explain(error)
+            now = effects.Effect("failed", why, effects.now(session.host, one.action))
+            _outcomes(session, one, intents, "failed", now)
+            raise ActionFailedError(
+                f"cannot put back {path}: {why}",
+                hint=f"mend it, then run the command again; {session.state_dir}/restore.sh does it without vfiostate",
+            ) from error
+
+
+def _outcomes(session: Session, one: Remake, intents: Sequence[int], result: str, effect: effects.Effect) -> None:
+    drafts = []
+    for seq, decision in zip(intents, one.decisions, strict=True):
+        told = effect if seq == intents[0] else replace(effect, output=())
+        detail = effect.detail if seq == intents[0] else f"by the command of event {intents[0]}"
+        drafts.append(undo_events.outcome(session, decision.deed, seq, result, detail, told))
+    session.scribe.now(*drafts)

@@ -1,0 +1,49 @@
+"""What the journal is told of an undo: that it begins, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from engine.codec import encode
+from engine.decision import Decision
+from engine.setup import Deed
+from journal.events import Draft, Json, Kind
+
+if TYPE_CHECKING:
+    from engine.effects import Effect
+    from engine.session import Session
+
+
+def intent(session: Session, decision: Decision, planned: Mapping[str, str | None], *, runs: bool = True) -> Draft:
+    """An undo is about to begin. `planned` is what it will make of files: path -> sha256, None for absent.
+
+    `runs` is False for what is undone by the command of another decision.
+    """
+    deed, action = decision.deed, decision.action if runs else None
+    data: dict[str, object] = {
+        "n": 0,
+        "action": encode(action) if action else {"type": decision.way.value},
+        "back": True,
+        "undoes": deed.seq,
+        "before": {},
+        "planned": dict(planned),
+        "diff": list(decision.diff),
+    }
+    return session.scribe.note(Kind.INTENT, data, step=deed.target.value, attempt=deed.attempt)
+
+
+def outcome(
+    session: Session, deed: Deed, of: int | None, result: str, detail: str, effect: Effect | None = None
+) -> Draft:
+    """An undo has ended; `of` is the number of its intent, None where nothing was to be done."""
+    after: dict[str, Json] = {path: sha for path, sha in effect.after.items() if path in deed.before} if effect else {}
+    data: dict[str, object] = {
+        "intent": of,
+        "undoes": deed.seq,
+        "result": result,
+        "detail": detail,
+        "after": after,
+        "output": list(effect.output) if effect else [],
+    }
+    return session.scribe.note(Kind.OUTCOME, data, step=deed.target.value, attempt=deed.attempt)
