@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from steps.actions import Action, EditFile, Inverse, RunCommand
+from steps.actions import Action, EditFile, Inverse, Regenerate, RunCommand
 from steps.base import Finding, Host
 from steps.insertion import new_file, sha256
 
@@ -103,6 +103,26 @@ class Generator(Protocol):
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
         """Rebuild the images of all kernels; pure."""
         ...
+
+
+def unlisted(facts: InitramfsFacts, modules: Sequence[str]) -> list[str]:
+    """Those of these modules that the generator's configuration does not name yet."""
+    return [module for module in modules if module.replace("-", "_") not in facts.listed]
+
+
+def rebuilt(facts: InitramfsFacts, kin: str) -> tuple[Action, ...]:
+    """Rebuild the images of all kernels, so that booting another one is no surprise; `kin` is as in Regenerate."""
+    undo = Regenerate(facts.rebuild, kin=kin)
+    why = "rebuild the initramfs of every kernel"
+    return (RunCommand(facts.rebuild, why, undo, produces=facts.products, timeout=3600.0),)
+
+
+def kin_of(image: str, names: Sequence[str]) -> str:
+    """A pattern of the images that kernels which are installed later get in the same place; empty where the name of
+    this one is none of these, in which `{}` stands for the kernel."""
+    folder, _, name = image.rpartition("/")
+    found = next((each for each in names if re.fullmatch(re.escape(each).replace(r"\{\}", ".+"), name)), None)
+    return f"{folder}/{found.format('*')}" if found else ""
 
 
 def module_name(path: str) -> str | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from steps.actions import EditFile
-from steps.initramfs.base import InitramfsFacts
+from steps.actions import Action, EditFile
+from steps.initramfs.base import EarlyFile, InitramfsFacts, early_edits
 from steps.insertion import appended, new_file
+from steps.softdeps import CONF
 
 
 def added(facts: InitramfsFacts, lines: Sequence[str], setup: str, why: str) -> EditFile:
@@ -16,3 +17,14 @@ def added(facts: InitramfsFacts, lines: Sequence[str], setup: str, why: str) -> 
     if facts.content is None:
         return new_file(facts.path, block, why)
     return appended(facts.path, facts.content, block).action(facts.content, why)
+
+
+def bash_edits(
+    facts: InitramfsFacts, missing: Sequence[str], lines: Sequence[str], setup: str, early: Sequence[EarlyFile]
+) -> tuple[Action, ...]:
+    """The edits of a generator whose configuration is bash: `lines` take in the modules that are `missing`, or our file
+    in modprobe.d alone; nothing is edited where none is needed. Then the files of a script that is run early."""
+    files = early_edits(facts, early) if early else ()
+    if not lines:
+        return files
+    return (added(facts, lines, setup, f"take {', '.join(missing) or CONF} into the initramfs, ahead of udev"), *files)

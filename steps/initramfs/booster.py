@@ -13,9 +13,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steps.actions import Action, Regenerate, RunCommand
+from steps.actions import Action
 from steps.base import Finding, Host, Severity
-from steps.initramfs.base import Generator, InitramfsFacts
+from steps.initramfs.base import Generator, InitramfsFacts, rebuilt, unlisted
 from steps.initramfs.block import added
 from steps.insertion import Insertion
 from steps.reading import names_in, text_of
@@ -70,7 +70,7 @@ class Booster:
         self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
     ) -> tuple[Action, ...]:
         """Our modules in front of those that are forced already; a line of its own where there is no such key."""
-        missing = [module for module in modules if module.replace("-", "_") not in facts.listed]
+        missing = unlisted(facts, modules)
         if not missing:
             return ()
         why = f"load {', '.join(missing)} first of all in the initramfs"
@@ -84,10 +84,8 @@ class Booster:
         return (Insertion(facts.path, found.end(), f"{lead}{run}".encode()).action(facts.content, why),)
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
-        """Rebuild the images of all kernels, so that booting another one is no surprise."""
-        undo = Regenerate((SCRIPT,), kin="/boot/booster-*.img")
-        why = "rebuild the initramfs of every kernel"
-        return (RunCommand((SCRIPT,), why, undo, produces=facts.products, timeout=3600.0),)
+        """Its own script."""
+        return rebuilt(facts, "/boot/booster-*.img")
 
 
 GENERATORS: tuple[Generator, ...] = (Booster(),)

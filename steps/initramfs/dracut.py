@@ -13,13 +13,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from steps.actions import Action, Regenerate, RunCommand
+from steps.actions import Action
 from steps.base import Finding, Host, Severity
 from steps.boot.shell_value import Broken, Script
 from steps.early_script import CALL
-from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, early_edits, read_early
+from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, kin_of, read_early, rebuilt, unlisted
 from steps.initramfs.bash_value import evaluate
-from steps.initramfs.block import added
+from steps.initramfs.block import bash_edits
 from steps.reading import names_in, text_of
 from steps.softdeps import CONF
 
@@ -89,20 +89,14 @@ class Dracut:
         self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
     ) -> tuple[Action, ...]:
         """A drop-in with the modules that are not forced yet, and our file in modprobe.d where dracut leaves it out."""
-        missing = [module for module in modules if module.replace("-", "_") not in facts.listed]
+        missing = unlisted(facts, modules)
         lines = [f'force_drivers+=" {" ".join(missing)} "'] if missing else []
         lines += [f'install_optional_items+=" {CONF} "'] if modules and CONF not in facts.listed else []
-        early = early_edits(facts, _early(script, setup)) if script else ()
-        if not lines:
-            return early
-        why = f"take {', '.join(missing) or CONF} into the initramfs, ahead of udev"
-        return (added(facts, lines, setup, why), *early)
+        return bash_edits(facts, missing, lines, setup, _early(script, setup) if script else ())
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
-        """Rebuild the images of all kernels, so that booting another one is no surprise."""
-        why = "rebuild the initramfs of every kernel"
-        undo = Regenerate(REBUILD, kin=_kin(facts.image))
-        return (RunCommand(REBUILD, why, undo, produces=facts.products, timeout=3600.0),)
+        """dracut for every kernel."""
+        return rebuilt(facts, _kin(facts.image))
 
 
 GENERATORS: tuple[Generator, ...] = (Dracut(),)
@@ -148,10 +142,10 @@ def image_of(host: Host, release: str, named: str = "") -> str:
 
 
 def _kin(image: str) -> str:
-    """A pattern of the images that kernels which are installed later get in the same place."""
-    folder, _, name = image.rpartition("/")
-    found = next((each for each in NAMES if re.fullmatch(re.escape(each).replace(r"\{\}", ".+"), name)), None)
-    return f"{folder}/{found.format('*')}" if found else ""
+    """The images of kernels that are installed later, by what `image_of` calls one."""
+    if image.endswith("/initrd"):
+        return f"{image.removesuffix('/initrd').rpartition('/')[0]}/*/initrd"
+    return kin_of(image, NAMES)
 
 
 def _releases(host: Host) -> tuple[str, ...]:

@@ -8,10 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steps.actions import Action, Regenerate, RunCommand
+from steps.actions import Action
 from steps.base import Finding, Host, Severity
 from steps.early_script import CALL
-from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, early_edits, read_early
+from steps.initramfs.base import (
+    EarlyFile,
+    Generator,
+    InitramfsFacts,
+    early_edits,
+    read_early,
+    rebuilt,
+    unlisted,
+)
 from steps.initramfs.block import added
 
 FOLDER = "/etc/initramfs-tools"
@@ -67,17 +75,15 @@ class InitramfsTools:
         self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
     ) -> tuple[Action, ...]:
         """One marked block at the end of the module list, with those that are not in it yet."""
-        missing = [module for module in modules if module.replace("-", "_") not in facts.listed]
+        missing = unlisted(facts, modules)
         early = early_edits(facts, [EarlyFile(EARLY, _early(script), 0o755)]) if script else ()
         if not missing:
             return early
         return (added(facts, missing, setup, f"take {', '.join(missing)} into the initramfs"), *early)
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
-        """Rebuild the images of all kernels, so that booting another one is no surprise."""
-        why = "rebuild the initramfs of every kernel"
-        undo = Regenerate(REBUILD, kin="/boot/initrd.img-*")
-        return (RunCommand(REBUILD, why, undo, produces=facts.products, timeout=3600.0),)
+        """update-initramfs for every kernel."""
+        return rebuilt(facts, "/boot/initrd.img-*")
 
 
 GENERATORS: tuple[Generator, ...] = (InitramfsTools(),)

@@ -14,13 +14,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from steps.actions import Action, Regenerate, RunCommand
+from steps.actions import Action
 from steps.base import Finding, Host, Severity
 from steps.boot.shell_value import Broken, Script
 from steps.early_script import CALL
-from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, early_edits, read_early
+from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, kin_of, read_early, rebuilt, unlisted
 from steps.initramfs.bash_value import evaluate
-from steps.initramfs.block import added
+from steps.initramfs.block import bash_edits
 from steps.initramfs.presets import PRESETS, Presets, read_presets
 from steps.reading import names_in
 from steps.softdeps import CONF
@@ -82,22 +82,16 @@ class Mkinitcpio:
         self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
     ) -> tuple[Action, ...]:
         """One marked block of bash that puts the modules in front of those that are there."""
-        missing = [module for module in modules if module.replace("-", "_") not in facts.listed]
+        missing = unlisted(facts, modules)
         # Unquoted, since the value may be one string of words too.
         lines = [f"MODULES=({' '.join(missing)} ${{MODULES[@]}})"] if missing else []
         lines += [f"FILES=(${{FILES[@]}} {CONF})"] if modules and CONF not in facts.listed else []
         lines += [f"HOOKS=(${{HOOKS[@]}} {HOOK})"] if script and HOOK not in facts.listed else []
-        early = early_edits(facts, _early(script, setup)) if script else ()
-        if not lines:
-            return early
-        why = f"take {', '.join(missing) or CONF} into the initramfs, ahead of udev"
-        return (added(facts, lines, setup, why), *early)
+        return bash_edits(facts, missing, lines, setup, _early(script, setup) if script else ())
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
-        """Make the images of all presets anew, so that booting another kernel is no surprise."""
-        why = "rebuild the initramfs of every preset"
-        undo = Regenerate(REBUILD, kin=_kin(facts.image))
-        return (RunCommand(REBUILD, why, undo, produces=facts.products, timeout=3600.0),)
+        """The images of all presets."""
+        return rebuilt(facts, kin_of(facts.image, ("initramfs-{}.img",)))
 
 
 GENERATORS: tuple[Generator, ...] = (Mkinitcpio(),)
@@ -189,12 +183,6 @@ def _look(host: Host, image: str, release: str) -> tuple[frozenset[str] | None, 
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     said = lines[-1] if lines else "no message"
     return None, f"lsinitcpio {image} ended with status {done.status} and {len(names)} names: {said}"
-
-
-def _kin(image: str) -> str:
-    """A pattern of the images that kernels which are installed later get in the same place."""
-    folder, _, name = image.rpartition("/")
-    return f"{folder}/initramfs-*.img" if re.fullmatch(r"initramfs-.+\.img", name) else ""
 
 
 def _unreadable(path: str, what: str) -> Finding:

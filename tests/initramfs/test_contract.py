@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from engine.hosts.simulated.host import SimulatedHost
 from engine.hosts.simulated.initramfs import Archive, parse
 from steps import initramfs
 from steps.actions import EditFile
-from tests.badinput.support import broken_command, copy, faults, manifest, roll_back, run, state, unchanged
+from tests.badinput.support import At, broken_command, copy, faults, manifest, roll_back, run, state, unchanged
 from tests.field.support import CONF, KERNEL, LAB, NATIVE, STUBBED, drivers, made, reboot
 from tests.initramfs.system import System
 from tests.initramfs.systems import systems
@@ -21,7 +20,6 @@ from tests.kill import crash
 STRIDE = int(os.environ.get("VFIOSTATE_KILL_STRIDE", "29"))
 OTHER, LATER = "6.1.0-98-amd64", "6.1.0-99-amd64"
 MODULES = frozenset({"vfio", "vfio_iommu_type1", "vfio_pci"})
-At = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module", params=systems(), ids=lambda system: system.name)
@@ -48,12 +46,6 @@ def places(system: System, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     run(machine, "advance", "--until", "bound").is_(0)
     found["bound"] = copy(machine, base / "bound")
     return found
-
-
-@pytest.fixture
-def at(places: dict[str, Path], tmp_path: Path) -> At:
-    """A copy of the machine at one of these places."""
-    return lambda place: copy(places[place], tmp_path / place)
 
 
 def image(system: System, machine: Path, release: str) -> Archive:

@@ -59,12 +59,6 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.fixture
-def at(places: dict[str, Path], tmp_path: Path) -> At:
-    """A copy of one of them."""
-    return lambda place: copy(places[place], tmp_path / place)
-
-
 def options(machine: Path) -> dict[str, str]:
     """The line of each entry, by the end of its file's name; the machine's own id is another one each time."""
     found = {}

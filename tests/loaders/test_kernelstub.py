@@ -39,12 +39,6 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {**found, "stubbed": machine}
 
 
-@pytest.fixture
-def at(places: dict[str, Path], tmp_path: Path) -> At:
-    """A copy of one of them."""
-    return lambda place: copy(places[place], tmp_path / place)
-
-
 def options(machine: Path) -> list[str]:
     """The user's words in kernelstub's configuration."""
     found: list[str] = json.loads((machine / CONFIGURATION).read_text())["user"]["kernel_options"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.badinput.support import At, copy, run, unchanged
+from tests.badinput.support import At, run, unchanged
 from tests.field.support import LAB, STUBBED, Description, advanced, command, drivers, has_token, made, reboot, words
 
 CONFIGURATION = "etc/nixos/configuration.nix"
@@ -29,12 +29,6 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     machine = made(tmp_path_factory.mktemp("nixos"), "debian12-lab", *LAB, change=nixos)
     run(machine, "advance", "--until", "modules_loaded").is_(0)
     return {"modules_loaded": machine}
-
-
-@pytest.fixture
-def at(places: dict[str, Path], tmp_path: Path) -> At:
-    """A copy of it."""
-    return lambda place: copy(places[place], tmp_path / place)
 
 
 def printed(text: str) -> list[str]:

@@ -29,12 +29,6 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {**found, "stubbed": machine}
 
 
-@pytest.fixture
-def at(places: dict[str, Path], tmp_path: Path) -> At:
-    """A copy of one of them."""
-    return lambda place: copy(places[place], tmp_path / place)
-
-
 def calls(machine: Path) -> list[str]:
     """What changed the deployments."""
     return (machine / CALLS.lstrip("/")).read_text().splitlines()

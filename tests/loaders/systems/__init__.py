@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 
+from engine.hosts.simulated.modelled import modules
 from tests.loaders.system import System
 
 
 def systems() -> tuple[System, ...]:
     """All of them, by name."""
-    modules = (importlib.import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__))
-    found: list[System] = [system for module in modules for system in module.SYSTEMS]
+    found: list[System] = [system for module in modules(sys.modules[__name__]) for system in module.SYSTEMS]
     return tuple(sorted(found, key=lambda system: system.name))

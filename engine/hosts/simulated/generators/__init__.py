@@ -5,43 +5,22 @@ A module is called like its generator in a description's `initramfs`, with `_` f
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Protocol
 
-from engine.hosts.simulated.doubles.base import Double
 from engine.hosts.simulated.initramfs import Archive
 from engine.hosts.simulated.kmod import Index
 from engine.hosts.simulated.machine import Machine
-from engine.hosts.simulated.parts import TextFile
+from engine.hosts.simulated.modelled import Modelled, modules
 
 
-class Generator(Protocol):
+class Generator(Modelled, Protocol):
     """One generator, as far as the images depend on it."""
-
-    @property
-    def name(self) -> str:
-        """What a description calls it."""
-        ...
-
-    @property
-    def doubles(self) -> Mapping[str, Double]:
-        """The doubles of its commands."""
-        ...
-
-    @property
-    def files(self) -> Mapping[str, TextFile]:
-        """What its packages leave, unless a description's own files say otherwise."""
-        ...
 
     def image(self, release: str) -> str:
         """The path of a kernel's image."""
-        ...
-
-    def kernel_installed(self, release: str) -> tuple[str, ...]:
-        """The command that a kernel package runs for it."""
         ...
 
     def early(self, archive: Archive) -> tuple[str, ...]:
@@ -60,8 +39,7 @@ class Generator(Protocol):
 @cache
 def known() -> Mapping[str, Generator]:
     """Every generator there is a model of, by name."""
-    modules = (importlib.import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__))
-    return {module.GENERATOR.name: module.GENERATOR for module in modules}
+    return {each.GENERATOR.name: each.GENERATOR for each in modules(sys.modules[__name__])}
 
 
 def of(machine: Machine) -> Generator:

@@ -5,16 +5,14 @@ A module is called like its loader in a description's `boot_loader`, with `_` fo
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
-from engine.hosts.simulated.doubles.base import Double
 from engine.hosts.simulated.machine import Machine
-from engine.hosts.simulated.parts import TextFile
+from engine.hosts.simulated.modelled import Modelled, modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +31,11 @@ class Item:
     archive: bytes | None = None
 
 
-class Loader(Protocol):
+class Loader(Modelled, Protocol):
     """One boot loader, as far as a boot depends on it."""
-
-    @property
-    def name(self) -> str:
-        """What a description calls it."""
-        ...
-
-    @property
-    def doubles(self) -> Mapping[str, Double]:
-        """The doubles of its commands."""
-        ...
-
-    @property
-    def files(self) -> Mapping[str, TextFile]:
-        """What its packages leave, unless a description's own files say otherwise."""
-        ...
 
     def install(self, machine: Machine) -> None:
         """What its installation leaves once kernels and images are there. Raises ConfigurationError."""
-        ...
-
-    def kernel_installed(self, release: str) -> tuple[str, ...]:
-        """The command that a kernel package runs for it."""
         ...
 
     def menu(self, machine: Machine) -> tuple[Item, ...]:
@@ -75,8 +54,7 @@ class Loader(Protocol):
 @cache
 def known() -> Mapping[str, Loader]:
     """Every loader there is a model of, by name."""
-    modules = (importlib.import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__))
-    return {module.LOADER.name: module.LOADER for module in modules}
+    return {each.LOADER.name: each.LOADER for each in modules(sys.modules[__name__])}
 
 
 def of(machine: Machine) -> Loader:

@@ -1,0 +1,5 @@
+"""What the tests of initramfs generators have in common."""
+
+from tests.support.places import at
+
+__all__ = ["at"]

@@ -1,0 +1,5 @@
+"""What the tests of boot loaders have in common."""
+
+from tests.support.places import at
+
+__all__ = ["at"]
