@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
+import itertools
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine import images
@@ -14,6 +15,7 @@ from engine.setup import Deed
 from engine.stopping import runs
 from journal.before import Where
 from steps.actions import Inverse, Regenerate, RunCommand, Shutdown
+from steps.reading import matching
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -24,21 +26,21 @@ def products(view: View, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
     if undo.unseen:
         return again(view.session, deed, "what it makes lies where only it can look")
     now, before = view.prints(deed), was(deed)
-    kin = _came_since(view.session, deed, undo)
-    if not kin and now == before:
+    came = _came_since(view.session, deed, undo)
+    if not came and now == before:
         return Decision(deed, Way.ALREADY_GONE, "what it makes is as it was")
     # Found out before anything is changed: a way back must not stop halfway at a before-image that is damaged.
     lost = {path for path, record in deed.before.items() if not images.sound(view.session.images, record)}
     # A way back that was cut short has put some of them back already.
     ours = all(found in (before[path], deed.after.get(path, before[path])) for path, found in now.items())
-    if not kin and exact and ours and not lost:
+    whole = exact and ours and not lost
+    if not came and whole:
         return view.put_back(deed, ", ".join(deed.before))
-    why = f"{', '.join(kin)} was made since" if kin else "it was made anew since by others"
-    if not kin and ours:
+    why = f"{', '.join(came)} was made since" if came else "it was made anew since by others"
+    if not came and ours:
         why = "what it was made of was changed since"
     if lost:
         why = f"the before-image of {', '.join(sorted(lost))} is damaged"
-    run = RunCommand(undo.argv, why, undo, tuple(deed.before), undo.timeout)
     # What is back already, too: the command that runs anew would write over it. And what it wrote when it was cut off.
     ours_now = (
         path
@@ -47,28 +49,40 @@ def products(view: View, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
     )
     restore = tuple(path for path in ours_now if exact and path not in lost)
     view.products |= {path: before[path] for path in restore}
-    return Decision(deed, Way.REGENERATE, why, action=run, restore=restore)
+    all_anew = () if undo.each and (whole or now == before) else (_command(deed, undo, undo.argv, why),)
+    commands = (*all_anew, *(_command(deed, undo, argv, why) for argv in _one_by_one(view.session, undo, came)))
+    return Decision(deed, Way.REGENERATE, why, commands=commands, restore=restore, came=tuple(came))
 
 
 def again(session: Session, deed: Deed, why: str) -> Decision:
     """What a command of that deed once made is to be made by it anew."""
     action = decode(deed.action, session.journal.blob)
     assert isinstance(action, RunCommand) and isinstance(action.undo, Regenerate)
-    run = RunCommand(action.undo.argv, why, action.undo, tuple(deed.before), action.undo.timeout)
-    return Decision(deed, Way.REGENERATE, why, action=run)
+    return Decision(deed, Way.REGENERATE, why, commands=(_command(deed, action.undo, action.undo.argv, why),))
+
+
+def _command(deed: Deed, undo: Regenerate, argv: tuple[str, ...], why: str) -> RunCommand:
+    return RunCommand(argv, why, undo, tuple(deed.before), undo.timeout)
 
 
 def _came_since(session: Session, deed: Deed, undo: Regenerate) -> list[str]:
     """What the command makes too, and what was not there when it ran."""
-    folder, _, pattern = undo.kin.rpartition("/")
-    if not pattern:
-        return []
-    try:
-        names = fnmatch.filter(session.host.list(folder or "/"), pattern)
-    except OSError:
-        return []
     known = {*deed.before, *undo.there}
-    return [path for path in (f"{folder}/{name}" for name in names) if path not in known]
+    return [path for path in matching(session.host, undo.kin) if path not in known]
+
+
+def _one_by_one(session: Session, undo: Regenerate, came: Sequence[str]) -> list[tuple[str, ...]]:
+    """The commands that make these, where each is made by one of its own."""
+    head, _, tail = undo.kin.partition("*")
+    found = []
+    for name in (path[len(head) : len(path) - len(tail)] for path in came if undo.each):
+        words = (word.replace("{}", name) for word in undo.each)
+        found.append(tuple(itertools.takewhile(lambda word: _usable(session, word), words)))
+    return found
+
+
+def _usable(session: Session, word: str) -> bool:
+    return not word.startswith("/") or session.host.lstat(word) is not None
 
 
 def lines(view: View, deed: Deed, undo: Inverse, action: RunCommand) -> Decision:

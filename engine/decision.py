@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine import images
 from engine.setup import Deed
-from steps.actions import Action
+from steps.actions import Action, RunCommand
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -29,8 +29,8 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What will be done about a deed, and why; `content` is the merged file, `action` what undoes a runtime effect,
-    `restore` the files that are put back after it."""
+    """What will be done about a deed, and why; `content` is the merged file, `action` what undoes a runtime effect.
+    `commands` make files anew: those of `restore` are put back after them, `came` are what others have made since."""
 
     deed: Deed
     way: Way
@@ -39,7 +39,9 @@ class Decision:
     action: Action | None = None
     diff: Sequence[str] = ()
     hint: str = ""
+    commands: tuple[RunCommand, ...] = ()
     restore: tuple[str, ...] = ()
+    came: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

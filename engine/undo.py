@@ -40,7 +40,7 @@ def undo(session: Session, decision: Decision) -> effects.Effect | None:
         _outcome(session, deed, None, RESULTS[decision.way], decision.detail)
         return None
     session.reporter.action(f"take back: {decision.detail}")
-    intent = session.scribe.now(undo_events.intent(session, decision, _planned(decision)))[0].seq
+    intent = session.scribe.now(undo_events.intent(session, decision, decision.action, _planned(decision)))[0].seq
     if decision.way is Way.INVERSE:
         assert decision.action is not None
         effect = effects.carry_out(session.host, decision.action, session.reporter.line)
@@ -124,8 +124,9 @@ def take_back(session: Session, decisions: Sequence[Decision]) -> None:
     for decision in decisions:
         if decision.way is not Way.REGENERATE and (effect := undo(session, decision)) is not None:
             failed += [(decision.action, effect)] if isinstance(decision.action, RunCommand) else []
+    unsettled: set[int] = set()
     for one in remakes(decisions):
-        if (effect := remake(session, one)) is not None:
+        if (effect := remake(session, one, unsettled)) is not None:
             failed.append((one.action, effect))
     for action, effect in failed:
         raise ActionFailedError(

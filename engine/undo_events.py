@@ -9,18 +9,19 @@ from engine.codec import encode
 from engine.decision import Decision
 from engine.setup import Deed
 from journal.events import Draft, Json, Kind
+from steps.actions import Action
 
 if TYPE_CHECKING:
     from engine.effects import Effect
     from engine.session import Session
 
 
-def intent(session: Session, decision: Decision, planned: Mapping[str, str | None], *, runs: bool = True) -> Draft:
+def intent(session: Session, decision: Decision, action: Action | None, planned: Mapping[str, str | None]) -> Draft:
     """An undo is about to begin. `planned` is what it will make of files: path -> sha256, None for absent.
 
-    `runs` is False for what is undone by the command of another decision.
+    `action` is None where files are written back, and for what is undone by the command of another decision.
     """
-    deed, action = decision.deed, decision.action if runs else None
+    deed = decision.deed
     data: dict[str, object] = {
         "n": 0,
         "action": encode(action) if action else {"type": decision.way.value},

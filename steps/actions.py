@@ -38,9 +38,11 @@ class Regenerate:
     """The products are put back byte for byte while they still are what the command made of files that are back as
     they were; otherwise this command makes them anew, once, after all files are back.
 
-    `kin` is a pattern of file names (fnmatch): what matches and was not there then was made since of our files, such as
-    the initramfs of a kernel that was installed meanwhile, and is made anew too; `there` are those that were there then
-    and are no products. `unseen` is for what is made where only the command can look, such as files of a partition that
+    `kin` is a pattern of paths (`*` stands for anything within one name): what matches and was not there then was made
+    since of our files, such as the initramfs of a kernel that was installed meanwhile, and is made anew too; `there`
+    are those that were there then and are no products. `each` is the command that makes one of `kin`, where there is no
+    command that makes all: `{}` in it is what stands for `*`, and it ends before the first path that is not there.
+    `unseen` is for what is made where only the command can look, such as files of a partition that
     is not mounted: the way back runs it again, whatever was changed since.
     """
 
@@ -48,6 +50,7 @@ class Regenerate:
     timeout: float = 3600.0
     kin: str = ""
     there: tuple[str, ...] = ()
+    each: tuple[str, ...] = ()
     unseen: bool = False
 
 

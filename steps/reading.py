@@ -5,6 +5,8 @@ For what a fact hangs on, ask the host itself: it tells absent from empty.
 
 from __future__ import annotations
 
+import fnmatch
+
 from steps.base import Host
 
 
@@ -22,6 +24,17 @@ def names_in(host: Host, path: str) -> tuple[str, ...]:
         return host.list(path)
     except OSError:
         return ()
+
+
+def matching(host: Host, pattern: str) -> tuple[str, ...]:
+    """The paths that a pattern names; `*` in it stands for anything within one name. None for an empty pattern."""
+    found = [""] if pattern else []
+    for part in pattern.strip("/").split("/"):
+        if "*" in part:
+            found = [f"{path}/{name}" for path in found for name in fnmatch.filter(names_in(host, path or "/"), part)]
+        else:
+            found = [f"{path}/{part}" for path in found]
+    return tuple(path for path in found if host.lstat(path) is not None)
 
 
 def target_of(host: Host, path: str) -> str:

@@ -8,7 +8,7 @@ take our words, and those of a trial, for every kernel that comes, on the way ba
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steps import cmdline
 from steps.actions import Action, EditFile, Regenerate, RunCommand
@@ -17,6 +17,7 @@ from steps.boot.grub_sites import Site
 from steps.boot.systemd_boot_entry import ENTRIES, IMAGES, MenuEntry
 from steps.boot.systemd_boot_menu import Identity
 from steps.insertion import new_file
+from steps.reading import matching
 
 CMDLINE, VENDOR = "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline"
 TRIES = "/etc/kernel/tries"
@@ -66,8 +67,9 @@ def made(host: Host, entries: Sequence[MenuEntry], identity: Identity) -> tuple[
     """Which of these entries kernel-install makes. One whose kernel is not installed any more is not made again."""
     if host.which("kernel-install") is None:
         return ()
-    found = (_made(host, entry, token) for entry in entries for token in identity.tokens)
-    return tuple(each for each in found if each is not None)
+    found = [each for entry in entries for token in identity.tokens if (each := _made(host, entry, token)) is not None]
+    ours = {each.entry.path for each in found}
+    return tuple(replace(each, undo=_undo(host, each, ours)) for each in found)
 
 
 def _made(host: Host, entry: MenuEntry, token: str) -> Made | None:
@@ -84,8 +86,7 @@ def _made(host: Host, entry: MenuEntry, token: str) -> Made | None:
         return None
     initrd = f"/boot/initrd.img-{release}"
     argv = ("kernel-install", "add", release, kernel, *((initrd,) if host.lstat(initrd) is not None else ()))
-    undo = _undo(host, entry, token, argv)
-    return Made(entry, release, argv, _products(entry), undo, token, hooked(host))
+    return Made(entry, release, argv, _products(entry), Regenerate(argv), token, hooked(host))
 
 
 def _products(entry: MenuEntry) -> tuple[str, ...]:
@@ -134,12 +135,19 @@ def commands(making: Sequence[Made]) -> tuple[RunCommand, ...]:
     return tuple(found)
 
 
-def _undo(host: Host, entry: MenuEntry, token: str, argv: tuple[str, ...]) -> Regenerate:
-    if not hooked(host):
-        return Regenerate(argv)
-    # The hook makes every kernel's entry anew, those of kernels that came since too.
-    folder, suffix = (IMAGES, ".efi") if entry.unified else (ENTRIES, ".conf")
-    return Regenerate(UPDATE_ALL, kin=f"{entry.root}/{folder}/{token}-*{suffix}")
+def _undo(host: Host, made: Made, ours: set[str]) -> Regenerate:
+    """What makes an entry anew; and with it those of kernels that came since, of the line that had our words.
+
+    `ours` are the entries that are made now: another of the same kind is of a kernel that is not installed any more.
+    """
+    folder, suffix = (IMAGES, ".efi") if made.entry.unified else (ENTRIES, ".conf")
+    kin = f"{made.entry.root}/{folder}/{made.token}-*{suffix}"
+    there = tuple(path for path in matching(host, kin) if path not in ours)
+    if hooked(host):
+        # The hook makes every kernel's entry anew.
+        return Regenerate(UPDATE_ALL, kin=kin, there=there)
+    each = tuple(word.replace(made.release, "{}") for word in made.argv)
+    return Regenerate(made.argv, kin=kin, there=there, each=each)
 
 
 def hooked(host: Host) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from steps.actions import Regenerate
 from steps.base import Host
 from steps.boot.kernel_install import Made
-from steps.boot.systemd_boot_entry import MenuEntry
+from steps.boot.systemd_boot_entry import IMAGES, MenuEntry
+from steps.reading import matching
 
 PRESETS = "/etc/mkinitcpio.d"
 ALL = ("mkinitcpio", "-P")
@@ -24,10 +25,15 @@ def made(host: Host, entries: Sequence[MenuEntry]) -> tuple[Made, ...]:
     if host.which(ALL[0]) is None:
         return ()
     named = {host.resolve(path) for path in _named(host)}
-    ours = (entry for entry in entries if entry.unified and host.resolve(entry.path) in named)
-    return tuple(
-        Made(entry, entry.release or entry.id, ALL, (entry.path,), Regenerate(ALL), hooked=True) for entry in ours
-    )
+    ours = [entry for entry in entries if entry.unified and host.resolve(entry.path) in named]
+    return tuple(_made(host, entry, {each.path for each in ours}) for entry in ours)
+
+
+def _made(host: Host, entry: MenuEntry, ours: set[str]) -> Made:
+    """`ours` are the images that are made now: one that comes later may be of a kernel that comes later."""
+    kin = f"{entry.root}/{IMAGES}/*.efi"
+    undo = Regenerate(ALL, kin=kin, there=tuple(path for path in matching(host, kin) if path not in ours))
+    return Made(entry, entry.release or entry.id, ALL, (entry.path,), undo, hooked=True)
 
 
 def _named(host: Host) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Protocol
 from steps.actions import Action, EditFile, Inverse, Regenerate, RunCommand
 from steps.base import Finding, Host
 from steps.insertion import new_file, sha256
+from steps.reading import matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class InitramfsFacts:
     """What a generator has to say. `listed` are the modules that its configuration names (`_` for `-`), and those files
     of ours that it takes in; `content` is that of `path`, None where there is no file; `names` is what lies in the
     image of the kernel that will boot, None where it was not looked into, `trouble` why looking failed; `rebuild` is
-    the command that makes all images anew. `takes_conf` is whether its init heeds modprobe.d: then our file there has
-    to be in the image.
+    the command that makes all images anew, `kin` and `there` are as in Regenerate. `takes_conf` is whether its init
+    heeds modprobe.d: then our file there has to be in the image.
     `early` is how the name of a script of ours ends in an image, one that is run before udev meets the devices; empty
     where none can be run, and `no_early` says why. `early_files` is what lies in the places of the files for that,
     `early_folders` which of their folders are not there yet.
@@ -38,6 +39,8 @@ class InitramfsFacts:
     products: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     rebuild: tuple[str, ...] = ()
+    kin: str = ""
+    there: tuple[str, ...] = ()
     takes_conf: bool = True
     early: str = ""
     early_files: Mapping[str, bytes] = field(default_factory=dict)
@@ -110,19 +113,18 @@ def unlisted(facts: InitramfsFacts, modules: Sequence[str]) -> list[str]:
     return [module for module in modules if module.replace("-", "_") not in facts.listed]
 
 
-def rebuilt(facts: InitramfsFacts, kin: str) -> tuple[Action, ...]:
-    """Rebuild the images of all kernels, so that booting another one is no surprise; `kin` is as in Regenerate."""
-    undo = Regenerate(facts.rebuild, kin=kin)
+def with_kin(host: Host, facts: InitramfsFacts, kin: str) -> InitramfsFacts:
+    """The facts with a pattern of the images that kernels which come later get. What it names now and no rebuild makes,
+    such as a rescue image or a backup, is not made anew for its sake."""
+    there = tuple(path for path in matching(host, kin) if path not in facts.products)
+    return replace(facts, kin=kin, there=there)
+
+
+def rebuilt(facts: InitramfsFacts) -> tuple[Action, ...]:
+    """Rebuild the images of all kernels, so that booting another one is no surprise."""
+    undo = Regenerate(facts.rebuild, kin=facts.kin, there=facts.there)
     why = "rebuild the initramfs of every kernel"
     return (RunCommand(facts.rebuild, why, undo, produces=facts.products, timeout=3600.0),)
-
-
-def kin_of(image: str, names: Sequence[str]) -> str:
-    """A pattern of the images that kernels which are installed later get in the same place; empty where the name of
-    this one is none of these, in which `{}` stands for the kernel."""
-    folder, _, name = image.rpartition("/")
-    found = next((each for each in names if re.fullmatch(re.escape(each).replace(r"\{\}", ".+"), name)), None)
-    return f"{folder}/{found.format('*')}" if found else ""
 
 
 def module_name(path: str) -> str | None:

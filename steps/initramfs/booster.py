@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from steps.actions import Action
 from steps.base import Finding, Host, Severity
-from steps.initramfs.base import Generator, InitramfsFacts, rebuilt, unlisted
+from steps.initramfs.base import Generator, InitramfsFacts, rebuilt, unlisted, with_kin
 from steps.initramfs.block import added
 from steps.insertion import Insertion
 from steps.reading import names_in, text_of
@@ -51,7 +51,7 @@ class Booster:
         names, trouble = _look(host, image, release) if look else (None, "")
         if host.lstat(SCRIPT) is None:
             findings += (_no_script(),)
-        return InitramfsFacts(
+        facts = InitramfsFacts(
             self.name,
             path,
             content,
@@ -65,6 +65,7 @@ class Booster:
             takes_conf=False,
             no_early="booster's images have no shell to run a script with",
         )
+        return with_kin(host, facts, "/boot/booster-*.img")
 
     def edits(
         self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
@@ -85,7 +86,7 @@ class Booster:
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
         """Its own script."""
-        return rebuilt(facts, "/boot/booster-*.img")
+        return rebuilt(facts)
 
 
 GENERATORS: tuple[Generator, ...] = (Booster(),)

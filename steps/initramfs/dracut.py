@@ -17,7 +17,7 @@ from steps.actions import Action
 from steps.base import Finding, Host, Severity
 from steps.boot.shell_value import Broken, Script
 from steps.early_script import CALL
-from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, kin_of, read_early, rebuilt, unlisted
+from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, read_early, rebuilt, unlisted, with_kin
 from steps.initramfs.bash_value import evaluate
 from steps.initramfs.block import bash_edits
 from steps.reading import names_in, text_of
@@ -83,6 +83,7 @@ class Dracut:
             REBUILD,
             early=f"hooks/pre-udev/00-{SCRIPT}",
         )
+        facts = with_kin(host, facts, image.replace(release, "*", 1) if release in image else "")
         return read_early(host, facts, f"{MODULE}/module-setup.sh", f"{MODULE}/{SCRIPT}")
 
     def edits(
@@ -96,7 +97,7 @@ class Dracut:
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
         """dracut for every kernel."""
-        return rebuilt(facts, _kin(facts.image))
+        return rebuilt(facts)
 
 
 GENERATORS: tuple[Generator, ...] = (Dracut(),)
@@ -139,13 +140,6 @@ def image_of(host: Host, release: str, named: str = "") -> str:
     names = ([named] if named else []) + [pattern.format(release) for pattern in NAMES]
     present = (name for name in names if host.lstat(f"/boot/{name}") is not None)
     return f"/boot/{next(present, NAMES[1].format(release))}"
-
-
-def _kin(image: str) -> str:
-    """The images of kernels that are installed later, by what `image_of` calls one."""
-    if image.endswith("/initrd"):
-        return f"{image.removesuffix('/initrd').rpartition('/')[0]}/*/initrd"
-    return kin_of(image, NAMES)
 
 
 def _releases(host: Host) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from steps.initramfs.base import (
     read_early,
     rebuilt,
     unlisted,
+    with_kin,
 )
 from steps.initramfs.block import added
 
@@ -69,7 +70,7 @@ class InitramfsTools:
             REBUILD,
             early=EARLY.removeprefix(f"{FOLDER}/"),
         )
-        return read_early(host, facts, EARLY)
+        return read_early(host, with_kin(host, facts, "/boot/initrd.img-*"), EARLY)
 
     def edits(
         self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
@@ -83,7 +84,7 @@ class InitramfsTools:
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
         """update-initramfs for every kernel."""
-        return rebuilt(facts, "/boot/initrd.img-*")
+        return rebuilt(facts)
 
 
 GENERATORS: tuple[Generator, ...] = (InitramfsTools(),)

@@ -18,7 +18,7 @@ from steps.actions import Action
 from steps.base import Finding, Host, Severity
 from steps.boot.shell_value import Broken, Script
 from steps.early_script import CALL
-from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, kin_of, read_early, rebuilt, unlisted
+from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, read_early, rebuilt, unlisted, with_kin
 from steps.initramfs.bash_value import evaluate
 from steps.initramfs.block import bash_edits
 from steps.initramfs.presets import PRESETS, Presets, read_presets
@@ -76,7 +76,7 @@ class Mkinitcpio:
             REBUILD,
             early=f"hooks/{HOOK}",
         )
-        return read_early(host, facts, *PLACES)
+        return read_early(host, with_kin(host, facts, _kin(image)), *PLACES)
 
     def edits(
         self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
@@ -91,7 +91,7 @@ class Mkinitcpio:
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
         """The images of all presets."""
-        return rebuilt(facts, kin_of(facts.image, ("initramfs-{}.img",)))
+        return rebuilt(facts)
 
 
 GENERATORS: tuple[Generator, ...] = (Mkinitcpio(),)
@@ -183,6 +183,12 @@ def _look(host: Host, image: str, release: str) -> tuple[frozenset[str] | None, 
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     said = lines[-1] if lines else "no message"
     return None, f"lsinitcpio {image} ended with status {done.status} and {len(names)} names: {said}"
+
+
+def _kin(image: str) -> str:
+    """A pattern of the images that kernels which are installed later get in the same place."""
+    folder, _, name = image.rpartition("/")
+    return f"{folder}/initramfs-*.img" if re.fullmatch(r"initramfs-.+\.img", name) else ""
 
 
 def _unreadable(path: str, what: str) -> Finding:

@@ -7,6 +7,7 @@ import pytest
 from steps.actions import EditFile, Regenerate, RunCommand
 from steps.initramfs.dracut import DROP_IN, REBUILD, Dracut
 from steps.insertion import take_out
+from steps.reading import matching
 from tests.support.memory_host import MemoryHost, Node, completed
 
 DRACUT = Dracut()
@@ -93,20 +94,26 @@ def test_a_configuration_that_is_not_driven_is_refused(more: dict[str, Node], co
         ({"/boot/initrd.img-6.1": b""}, "/boot/initrd.img-6.1", "/boot/initrd.img-*"),
         ({"/boot/initrd-6.1": b""}, "/boot/initrd-6.1", "/boot/initrd-*"),
         ({}, "/boot/initramfs-6.1.img", "/boot/initramfs-*.img"),
-        ({"/lib/modules/6.1/initrd": b""}, "/lib/modules/6.1/initrd", ""),
+        ({"/lib/modules/6.1/initrd": b""}, "/lib/modules/6.1/initrd", "/lib/modules/*/initrd"),
         (
             {"/etc/machine-id": b"abc\n", "/boot/loader/entries": None, "/boot/abc": None, "/boot/initrd-6.1": b""},
             "/boot/abc/6.1/initrd",
-            "",
+            "/boot/abc/*/initrd",
         ),
-        ({"/etc/dracut.conf.d/n.conf": b'initrdname="ram-${kernel}"\n', "/boot/ram-6.1": b""}, "/boot/ram-6.1", ""),
+        (
+            {"/etc/dracut.conf.d/n.conf": b'initrdname="ram-${kernel}"\n', "/boot/ram-6.1": b""},
+            "/boot/ram-6.1",
+            "/boot/ram-*",
+        ),
+        ({"/etc/dracut.conf.d/n.conf": b"initrdname=ram\n", "/boot/ram": b""}, "/boot/ram", ""),
     ],
 )
 def test_the_image_is_looked_for_where_dracut_puts_it(tree: dict[str, Node], image: str, kin: str) -> None:
     facts = DRACUT.read(MemoryHost({**BASE, **tree}), "6.1", look=False)
     assert facts.image == image
     (command,) = DRACUT.commit(facts)
-    assert isinstance(command, RunCommand) and command.undo == Regenerate(REBUILD, kin=kin)
+    assert isinstance(command, RunCommand) and isinstance(command.undo, Regenerate)
+    assert (command.undo.argv, command.undo.kin) == (REBUILD, kin)
 
 
 def test_every_kernel_that_is_regenerated_has_its_image_among_the_products() -> None:
@@ -114,6 +121,13 @@ def test_every_kernel_that_is_regenerated_has_its_image_among_the_products() -> 
     tree |= {"/lib/modules/4.19/extra/x.ko": b"", "/boot/initramfs-0-rescue-abc.img": b""}
     facts = DRACUT.read(MemoryHost({**BASE, **tree}), "6.1", look=False)
     assert facts.products == ("/boot/initramfs-5.10.img", "/boot/initramfs-6.1.img")
+
+
+def test_a_rescue_image_that_was_there_is_no_reason_to_make_all_anew_on_the_way_back() -> None:
+    rescue = "/boot/initramfs-0-rescue-abc.img"
+    (command,) = DRACUT.commit(DRACUT.read(MemoryHost({**BASE, rescue: b""}), "6.1", look=False))
+    assert isinstance(command, RunCommand) and isinstance(command.undo, Regenerate)
+    assert command.undo.there == (rescue,) and matching(MemoryHost({rescue: b""}), command.undo.kin) == (rescue,)
 
 
 def test_the_listing_is_read_whatever_stands_in_a_line() -> None:

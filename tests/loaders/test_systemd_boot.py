@@ -88,7 +88,16 @@ def test_without_debians_hook_the_rebuild_of_an_initramfs_changes_no_entry_and_e
     del host.tree[kernel_install.HOOK]
     (command,) = commands(host)
     assert read(host).copies == ()
-    assert command.undo == Regenerate(command.argv)
+    each = ("kernel-install", "add", "{}", "/boot/vmlinuz-{}", "/boot/initrd.img-{}")
+    assert command.undo == Regenerate(command.argv, kin=f"{ESP}/loader/entries/{ID}-*.conf", each=each)
+
+
+def test_an_entry_of_a_kernel_that_is_gone_is_not_taken_for_one_that_came_later() -> None:
+    gone = f"{ESP}/loader/entries/{ID}-5.10.0-1-amd64.conf"
+    host = hosts.debian(**hosts.kernel("5.10.0-1-amd64"), **{gone: hosts.entry("5.10.0-1-amd64")})
+    del host.tree["/boot/vmlinuz-5.10.0-1-amd64"]
+    (command,) = commands(host)
+    assert isinstance(command.undo, Regenerate) and command.undo.there == (gone,)
 
 
 def test_a_kernel_that_lies_beside_its_modules_is_taken_from_there() -> None:
@@ -129,7 +138,8 @@ def test_images_that_mkinitcpio_makes_are_made_anew_by_it_all_at_once() -> None:
     facts = read(host)
     assert facts.findings == () and facts.fixed == ()
     (command,) = commands(host)
-    assert (command.argv, command.undo) == (("mkinitcpio", "-P"), Regenerate(("mkinitcpio", "-P")))
+    undo = Regenerate(("mkinitcpio", "-P"), kin=f"{ESP}/EFI/Linux/*.efi")
+    assert (command.argv, command.undo) == (("mkinitcpio", "-P"), undo)
     assert command.produces == facts.copies == (f"{ESP}/EFI/Linux/arch-linux.efi",)
 
 

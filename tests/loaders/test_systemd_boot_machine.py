@@ -21,7 +21,7 @@ from tests.field.support import LAB, NATIVE, STUBBED, Description, drivers, has_
 from tests.loaders.systems import systemd_boot
 from tests.loaders.systems.systemd_boot import LINE
 
-RELEASE = "6.1.0-56-amd64"
+RELEASE, LATER = "6.1.0-56-amd64", "6.1.0-99-amd64"
 PLUGIN = Path("/usr/lib/kernel/install.d/90-loaderentry.install")
 ARCH = f"title Mine\nlinux /vmlinuz-{RELEASE}\ninitrd /initrd.img-{RELEASE}\noptions {LINE}\n"
 FALLBACK = ARCH.replace("Mine", "Mine (fallback)")
@@ -91,6 +91,41 @@ def test_without_a_hook_the_new_initramfs_still_comes_to_where_the_loader_finds_
     copied = bound / f"boot/efi/debian/{RELEASE}/initrd.img-{RELEASE}"
     assert copied.read_bytes() == (bound / f"boot/initrd.img-{RELEASE}").read_bytes()
     assert not (bound / HOOKS[0].lstrip("/")).exists()
+
+
+@pytest.mark.parametrize(("unified", "edited"), [(False, False), (True, True)], ids=["entry", "image, line edited"])
+def test_without_a_hook_a_kernel_that_comes_in_between_has_our_words_no_more_after_the_way_back(
+    tmp_path: Path, unified: bool, edited: bool
+) -> None:
+    def change(description: Description) -> None:
+        without_hook(description)
+        if unified:
+            description["files"]["/etc/kernel/install.conf"] = {"text": "layout=uki\n"}
+
+    machine = made(tmp_path, "debian12-lab", *LAB, change=change)
+    before = manifest(machine)
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    reboot(machine)
+    run(machine, "advance", "--until", "bound").is_(0)
+    run(machine, "machine", "install-kernel", LATER).is_(0)
+    line = machine / "etc/kernel/cmdline"
+    line.write_text(line.read_text().replace(" quiet", " nosmt quiet" if edited else " quiet"))
+    reboot(machine)
+    assert has_token(words(machine)) and words(machine)[-1] != "panic=30"
+    roll_back(machine)
+    reboot(machine)
+    assert not has_token(words(machine))
+    assert (machine / "proc/sys/kernel/osrelease").read_text().strip() == LATER
+    assert all("vfiostate" not in bytes.fromhex(content).decode(errors="replace") for _, content in whole(machine))
+    if not edited:
+        after = manifest(machine)
+        assert {path for path in before if after.get(path) != before[path]} == set()
+        assert all(LATER in path for path in set(after) - set(before))
+
+
+def whole(machine: Path) -> list[tuple[int, str]]:
+    """Every file of the partition that the loader reads, by mode and content in hexadecimal digits."""
+    return [found for path, found in manifest(machine).items() if path.startswith("boot/efi/")]
 
 
 def test_without_a_line_of_its_own_kernel_install_would_keep_ours_so_it_is_asked_for(tmp_path: Path) -> None:
