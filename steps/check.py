@@ -23,9 +23,10 @@ from steps import (
 )
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.base import BootFacts
+from steps.config import Config
 from steps.devices import DeviceFacts
 from steps.host_checks import HostFacts
-from steps.iommu import IommuFacts, IommuState
+from steps.iommu import IommuFacts
 from steps.modules import ModuleStates
 
 
@@ -89,38 +90,43 @@ class CheckStep:
         """No action: the findings are the result."""
         resettable = resets.notes(facts.devices.configured(brief.config))
         notes = (f"IOMMU: {iommu.judge(facts.iommu).value}", *facts.seen, *resettable)
-        return Plan(notes=notes, findings=_ordered(self._judge(brief, facts)), remember=_remember(brief, facts))
+        return Plan(notes=notes, findings=ordered(self._judge(brief, facts)), remember=_remember(brief, facts))
 
     def verify(self, brief: Brief, facts: CheckFacts) -> tuple[Finding, ...]:
         """The same questions again, on new facts."""
-        return _ordered(self._judge(brief, facts))
+        return ordered(self._judge(brief, facts))
 
     def _judge(self, brief: Brief, facts: CheckFacts) -> tuple[Finding, ...]:
         config = brief.config
         return (
             *iommu.findings(facts.iommu, allow_unsafe=config.allow.unsafe_interrupts),
-            *guards.findings(config, facts.devices),
-            *groups.findings(config, facts.devices),
-            *groups.siblings(config, facts.devices),
-            *_without_group(brief, facts),
+            *of_devices(config, facts.devices, facts.iommu),
             *facts.found,
-            *_objections(facts),
+            *(objections(facts.boot, facts.iommu) if facts.boot else ()),
             *_acs_override(facts),
             *variants.findings(facts.variants, facts.next_release),
             *(modules.absent(facts.modules) if facts.modules else ()),
-            *host_checks.findings(config, facts.host, facts.iommu.virtualization),
+            *host_checks.findings(config, facts.host, facts.iommu.virtualization, facts.iommu.vendor),
         )
 
 
 STEP = CheckStep()
 
 
-def _objections(facts: CheckFacts) -> tuple[Finding, ...]:
+def of_devices(config: Config, facts: DeviceFacts, found: IommuFacts) -> tuple[Finding, ...]:
+    """Everything that is to be said of giving the configured devices to a guest."""
+    return (
+        *guards.findings(config, facts),
+        *groups.findings(config, facts),
+        *groups.siblings(config, facts),
+        *groups.without_group(config, facts, found),
+    )
+
+
+def objections(facts: BootFacts, found: IommuFacts) -> tuple[Finding, ...]:
     """What the boot configuration says against it: it holds for the next boot, whatever the running kernel was told."""
-    if facts.boot is None:
-        return ()
-    vendor = {"DMAR": "intel", "IVRS": "amd"}.get(facts.iommu.table or "")
-    return cmdline.objections(facts.boot.in_force, facts.boot.where, vendor=vendor)
+    vendor = {"DMAR": "intel", "IVRS": "amd"}.get(found.table or "")
+    return cmdline.objections(facts.in_force, facts.where, vendor=vendor)
 
 
 def _acs_override(facts: CheckFacts) -> Iterator[Finding]:
@@ -138,37 +144,7 @@ def _acs_override(facts: CheckFacts) -> Iterator[Finding]:
         )
 
 
-def _without_group(brief: Brief, facts: CheckFacts) -> list[Finding]:
-    """Configured functions that no IOMMU group holds although the IOMMU is on."""
-    if iommu.judge(facts.iommu) is not IommuState.ON:
-        return []
-    told = "on" in cmdline.options(facts.iommu.words, "intel_iommu")
-    found = []
-    for function in facts.devices.configured(brief.config):
-        if function.group is not None or function.is_bridge:
-            continue
-        # Kernels built with INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF leave this one out until they are told.
-        later = function.is_display and function.vendor == "8086" and not told
-        found.append(
-            Finding(
-                "no-group",
-                Severity.WARNING if later else Severity.REFUSAL,
-                f"{function.address} is in no IOMMU group: the IOMMU does not cover it"
-                + (
-                    " yet, and may after the reboot with intel_iommu=on."
-                    if later
-                    else "; it cannot be given to a guest."
-                ),
-                (f"/sys/bus/pci/devices/{function.address}/iommu_group does not exist",),
-                "It is checked again after the reboot."
-                if later
-                else "Use another device, or another slot for this one.",
-            )
-        )
-    return found
-
-
-def _ordered(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
+def ordered(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """Refusals first, then warnings, then notes; the order among equals stays."""
     weight = {severity: place for place, severity in enumerate(reversed(Severity))}
     return tuple(sorted(found, key=lambda finding: weight[finding.severity]))

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from steps import group_ways
+from steps import cmdline, group_ways, iommu
 from steps.base import Finding, Severity
 from steps.config import Config
 from steps.devices import DeviceFacts
 from steps.group_ways import describe, kind_of
+from steps.iommu import IommuFacts, IommuState
 from steps.pci import Function
 
 
@@ -81,4 +82,28 @@ def siblings(config: Config, facts: DeviceFacts) -> tuple[Finding, ...]:
             tuple(describe(function) for function in left),
             "A graphics card's audio, USB and USB-C functions go to the guest with it: add them to the devices.",
         ),
+    )
+
+
+def without_group(config: Config, facts: DeviceFacts, found: IommuFacts) -> tuple[Finding, ...]:
+    """Configured functions that no IOMMU group holds although the IOMMU is on."""
+    if iommu.judge(found) is not IommuState.ON:
+        return ()
+    told = "on" in cmdline.options(found.words, "intel_iommu")
+    alone = (each for each in facts.configured(config) if each.group is None and not each.is_bridge)
+    return tuple(_ungrouped(function, told=told) for function in alone)
+
+
+def _ungrouped(function: Function, *, told: bool) -> Finding:
+    # Kernels built with INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF leave this one out until they are told.
+    later = function.is_display and function.vendor == "8086" and not told
+    message = f"{function.address} is in no IOMMU group: the IOMMU does not cover it"
+    return Finding(
+        "no-group",
+        Severity.WARNING if later else Severity.REFUSAL,
+        f"{message} yet, and may after the reboot with intel_iommu=on."
+        if later
+        else f"{message}; it cannot be given to a guest.",
+        (f"/sys/bus/pci/devices/{function.address}/iommu_group does not exist",),
+        "It is checked again after the reboot." if later else "Use another device, or another slot for this one.",
     )

@@ -10,6 +10,8 @@ from steps import module_file
 from steps.base import FileKind, Finding, Host, Severity
 from steps.boot.base import BootFacts
 from steps.config import Accel, Config
+from steps.cpu import CpuVendor
+from steps.firmware import Switch, named
 from steps.module_file import ModuleFile
 
 STATE_DIR = "/var/lib/vfiostate"
@@ -77,12 +79,14 @@ def needed_commands(config: Config, boot: BootFacts | None, *, systemd: bool) ->
     return tuple(dict.fromkeys(names))
 
 
-def findings(config: Config, facts: HostFacts, virtualization: str | None) -> tuple[Finding, ...]:
-    """Everything that is to be said, all at once."""
+def findings(
+    config: Config, facts: HostFacts, virtualization: str | None, vendor: CpuVendor = CpuVendor.OTHER
+) -> tuple[Finding, ...]:
+    """Everything that is to be said, all at once. `virtualization` is the CPU's flag, `vendor` whose CPU it is."""
     return (
         *_commands(facts),
         *_full(facts.space),
-        *_kvm(config, facts, virtualization),
+        *_kvm(config, facts, virtualization, vendor),
         *_notes(facts),
         *module_file.findings(facts.module_file),
         *_rc_local(facts),
@@ -126,7 +130,7 @@ def _mib(size: int) -> str:
     return f"{size / (1 << 20):.1f} MiB"
 
 
-def _kvm(config: Config, facts: HostFacts, virtualization: str | None) -> list[Finding]:
+def _kvm(config: Config, facts: HostFacts, virtualization: str | None, vendor: CpuVendor) -> list[Finding]:
     if config.guest is None or config.guest.accel is not Accel.KVM or facts.kvm_device:
         return []
     if virtualization is not None and not facts.kvm_loaded:
@@ -138,9 +142,21 @@ def _kvm(config: Config, facts: HostFacts, virtualization: str | None) -> list[F
             Severity.REFUSAL,
             f"The guest is to run with KVM and /dev/kvm is not there: {why}.",
             ("/dev/kvm does not exist", f"/proc/cpuinfo: {virtualization or 'neither vmx nor svm'}"),
-            'Turn virtualization (VT-x, SVM) on in the firmware, or set accel = "tcg" for a slow guest without it.',
+            f"In the firmware's setup turn on {named(Switch.VIRTUALIZATION, vendor)}; or set"
+            ' accel = "tcg" in [guest] for a slow guest without it.',
         )
     ]
+
+
+def forbidden(log: Sequence[str], vendor: CpuVendor) -> Finding:
+    """The CPU can, and the firmware has it switched off: KVM will not load."""
+    return Finding(
+        "kvm-forbidden",
+        Severity.REFUSAL,
+        "The firmware has the CPU's virtualization switched off: there will be no /dev/kvm.",
+        tuple(f"kernel log: {line}" for line in log),
+        f"In the firmware's setup turn on {named(Switch.VIRTUALIZATION, vendor)}.",
+    )
 
 
 def _notes(facts: HostFacts) -> list[Finding]:

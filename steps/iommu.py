@@ -12,6 +12,8 @@ from enum import StrEnum
 
 from steps.base import Finding, Host, Severity
 from steps.cmdline import options, shown, split
+from steps.cpu import CpuVendor, forbidden, read_cpu
+from steps.firmware import Switch, named
 from steps.pci import GROUPS
 
 TABLES = "/sys/firmware/acpi/tables"
@@ -29,18 +31,11 @@ class IommuState(StrEnum):
     ON = "on"
 
 
-class CpuVendor(StrEnum):
-    """Whose IOMMU goes with the CPU."""
-
-    INTEL = "intel"
-    AMD = "amd"
-    OTHER = "other"
-
-
 @dataclass(frozen=True, slots=True)
 class IommuFacts:
     """What the host says of its IOMMU. `table` is the ACPI table that describes one, `remapping` whether interrupts are
-    remapped (None: not known), `log` the kernel's own lines about it (None: the log may not be read)."""
+    remapped (None: not known), `log` the kernel's own lines about it (None: the log may not be read), `forbidden` those
+    that say that the firmware has the CPU's virtualization off."""
 
     vendor: CpuVendor
     virtualization: str | None
@@ -50,6 +45,7 @@ class IommuFacts:
     words: tuple[str, ...]
     remapping: bool | None
     log: tuple[str, ...] | None
+    forbidden: tuple[str, ...] = ()
 
 
 def read_iommu(host: Host) -> IommuFacts:
@@ -67,25 +63,8 @@ def read_iommu(host: Host) -> IommuFacts:
         words=words,
         remapping=_remapping(words, log),
         log=None if log is None else tuple(line for line in log if re.search(r"DMAR|AMD-Vi|iommu", line, re.I))[:12],
+        forbidden=forbidden(log or ()),
     )
-
-
-def read_cpu(host: Host) -> tuple[CpuVendor, frozenset[str]]:
-    """The CPU's vendor and its flags, of the first processor in /proc/cpuinfo; no flags where it names none."""
-    vendor, flags = CpuVendor.OTHER, frozenset[str]()
-    for line in _read(host, "/proc/cpuinfo").decode("ascii", errors="replace").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "vendor_id":
-            name = value.strip()
-            vendor = {
-                "GenuineIntel": CpuVendor.INTEL,
-                "AuthenticAMD": CpuVendor.AMD,
-                "HygonGenuine": CpuVendor.AMD,
-            }.get(name, CpuVendor.OTHER)
-        if key.strip() == "flags":
-            flags = frozenset(value.split())
-            break
-    return vendor, flags
 
 
 def read_log(host: Host) -> tuple[str, ...] | None:
@@ -105,7 +84,8 @@ def judge(facts: IommuFacts) -> IommuState:
     if facts.groups:
         return IommuState.ON
     if facts.table is None:
-        return IommuState.OFF_IN_FIRMWARE if facts.virtualization else IommuState.NO_SUPPORT
+        can = facts.virtualization is not None or facts.forbidden
+        return IommuState.OFF_IN_FIRMWARE if can else IommuState.NO_SUPPORT
     if off_words(facts):
         return IommuState.OFF_ON_COMMAND_LINE
     if facts.table == "DMAR" and "on" not in options(facts.words, "intel_iommu"):
@@ -132,7 +112,7 @@ def evidence(facts: IommuFacts) -> tuple[str, ...]:
     ]
     if facts.log is None:
         return (*lines, "kernel log: not readable")
-    return (*lines, *(f"kernel log: {line}" for line in facts.log))
+    return (*lines, *(f"kernel log: {line}" for line in dict.fromkeys((*facts.forbidden, *facts.log))))
 
 
 def findings(facts: IommuFacts, *, allow_unsafe: bool) -> tuple[Finding, ...]:
@@ -148,8 +128,8 @@ def findings(facts: IommuFacts, *, allow_unsafe: bool) -> tuple[Finding, ...]:
                 Severity.WARNING,
                 "Interrupts are not remapped: vfio gives a device to a guest only with allow_unsafe_interrupts.",
                 evidence(facts),
-                "Turn x2APIC/interrupt remapping on in the firmware (and take intremap=off out of the command line), or"
-                " accept that a guest may forge interrupts: [allow] unsafe_interrupts = true.",
+                f"In the firmware's setup turn on {named(Switch.REMAPPING, facts.vendor)}, and take intremap=off out of"
+                " the command line; or accept that a guest may forge interrupts: [allow] unsafe_interrupts = true.",
             )
         )
     return tuple(found)
@@ -157,20 +137,23 @@ def findings(facts: IommuFacts, *, allow_unsafe: bool) -> tuple[Finding, ...]:
 
 def _answers(facts: IommuFacts) -> dict[IommuState, Finding]:
     name = "AMD-Vi" if facts.vendor is CpuVendor.AMD or facts.table == "IVRS" else "VT-d"
+    switches = [named(Switch.IOMMU, facts.vendor)]
+    switches += [named(Switch.VIRTUALIZATION, facts.vendor)] if facts.virtualization is None else []
     rows: Sequence[tuple[IommuState, str, Severity, str, str]] = (
         (
             IommuState.NO_SUPPORT,
             "iommu-no-support",
             Severity.REFUSAL,
-            "This CPU has no hardware virtualization and the firmware describes no IOMMU.",
-            "A machine with AMD-V and AMD-Vi, or Intel VT-x and VT-d, is needed.",
+            "This CPU shows no hardware virtualization and the firmware describes no IOMMU.",
+            f"Look in the firmware's setup for {named(Switch.VIRTUALIZATION, facts.vendor)}: what is off there may not"
+            " show at all. Where there is no such switch, the machine cannot, and another is needed.",
         ),
         (
             IommuState.OFF_IN_FIRMWARE,
             "iommu-off-in-firmware",
             Severity.REFUSAL,
             f"The CPU can, but the firmware describes no IOMMU: {name} is off there, or the mainboard has none.",
-            f"Turn {name} (IOMMU) on in the firmware's setup, boot again, then run `vfiostate advance`.",
+            f"In the firmware's setup turn on {' and '.join(switches)}; boot again, then run `vfiostate doctor`.",
         ),
         (
             IommuState.OFF_ON_COMMAND_LINE,

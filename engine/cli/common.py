@@ -12,6 +12,7 @@ from journal.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import TextIO
 
     from engine.target import SessionOptions
     from journal.events import Json
@@ -97,16 +98,22 @@ def show_findings(findings: Sequence[Finding]) -> None:
     """The findings on stderr, the grave ones last, where they are read."""
     import sys
 
-    from engine.console import BOLD, DIM, RED, YELLOW, clean, err, paint
+    from engine.console import err
     from steps.base import Severity
 
-    styles = {Severity.NOTE: DIM, Severity.WARNING: YELLOW, Severity.REFUSAL: RED}
     for severity in Severity:
         for finding in findings:
-            if finding.severity is not severity:
-                continue
-            err(f"{paint(severity.value, styles[severity], stream=sys.stderr)}: {clean(finding.message)}")
-            for line in finding.evidence:
-                err(f"    {clean(line)}")
-            if finding.hint:
-                err(f"    {paint('->', BOLD, stream=sys.stderr)} {clean(finding.hint)}")
+            if finding.severity is severity:
+                err("\n".join(finding_lines(finding, sys.stderr)))
+
+
+def finding_lines(finding: Finding, stream: TextIO | None = None) -> list[str]:
+    """A finding as lines for a stream (stdout by default): what, the evidence, what to do."""
+    from engine.console import BOLD, DIM, RED, YELLOW, clean, paint
+    from steps.base import Severity
+
+    style = {Severity.NOTE: DIM, Severity.WARNING: YELLOW, Severity.REFUSAL: RED}[finding.severity]
+    lines = [f"{paint(finding.severity.value, style, stream=stream)}: {clean(finding.message)}"]
+    lines += [f"    {clean(line)}" for line in finding.evidence]
+    lines += [f"    {paint('->', BOLD, stream=stream)} {clean(finding.hint)}"] if finding.hint else []
+    return lines

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Every command with its summary. Only the module of the command that is asked for is imported, and `--help` pays for
 # none; a test holds the summaries equal to theirs.
 COMMANDS: Mapping[str, str] = {
+    "doctor": "say what stands in the way of passthrough on this host",
     "init": "write the configuration for these devices",
     "devices": "list the PCI functions by IOMMU group",
     "rom": "read a card's ROM into a file",
