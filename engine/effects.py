@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,12 +33,14 @@ LAST_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """How an action ended: `done`, `failed` or `unknown`, in words, and what its files are now."""
+    """How an action ended: `done`, `failed` or `unknown`, in words, and what its files are now; of a command also the
+    seconds it took."""
 
     result: str
     detail: str = ""
     after: Mapping[str, str | None] = field(default_factory=dict)
     output: tuple[str, ...] = ()
+    seconds: float | None = None
 
 
 def files_of(action: Action) -> tuple[str, ...]:
@@ -142,7 +145,9 @@ def refuse_drift(host: ChangeableHost, path: str, expected: str | None) -> None:
 
 
 def _run(host: ChangeableHost, action: RunCommand, on_line: Callable[[str], None]) -> Effect:
+    began = time.monotonic()
     completed = host.run(action.argv, timeout=action.timeout, on_line=on_line)
+    seconds = round(time.monotonic() - began, 2)
     for path in action.produces:
         # Few tools sync what they make. A power cut after the outcome is recorded must not leave an empty grub.cfg.
         host.sync(path)
@@ -150,10 +155,10 @@ def _run(host: ChangeableHost, action: RunCommand, on_line: Callable[[str], None
     output = tuple(deque((line for line in lines if line.strip()), LAST_LINES))
     after = now(host, action)
     if completed.ok:
-        return Effect("done", "exit status 0", after, output)
+        return Effect("done", "exit status 0", after, output, seconds)
     status = completed.status
     said = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-    return Effect("failed", "no such command" if status == 127 else said, after, output)
+    return Effect("failed", "no such command" if status == 127 else said, after, output, seconds)
 
 
 def _write_attribute(host: ChangeableHost, action: WriteAttribute) -> Effect:

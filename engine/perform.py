@@ -94,6 +94,8 @@ def _outcome(session: Session, target: State, attempt: int, seq: int, effect: Ef
         "after": dict(effect.after),
         "output": list(effect.output),
     }
+    if effect.seconds is not None:
+        data["seconds"] = effect.seconds
     return session.scribe.note(Kind.OUTCOME, data, step=target.value, attempt=attempt)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import shlex
+from collections import Counter
 from collections.abc import Iterator
+from enum import StrEnum
 
 from engine.codec import describe
-from engine.console import BOLD, CYAN, DIM, GREEN, RED, clean, paint
-from engine.plan import Preview
+from engine.console import BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint
+from engine.plan import Preview, Previews
 from journal.events import Json
 from steps.actions import (
     Action,
@@ -25,27 +27,122 @@ from steps.actions import (
     Write,
     WriteAttribute,
 )
-from steps.base import Host, Plan
+from steps.base import Finding, Host, Plan, Severity
 
 # Lines of a diff that are shown; a whole generated file helps nobody.
 LONGEST = 200
 
 
-def plan_lines(host: Host, one: Preview) -> Iterator[str]:
-    """A step's plan as lines."""
-    yield paint(f"{one.target.value}:", BOLD)
-    for note in one.plan.notes:
+# What a plan cannot show before the boot that it is for.
+_IN_THAT_BOOT = "that boot is looked at: is it the right one, are the devices under the stub driver"
+_FROM_NOW = "planned from what is true in this boot, and anew in that one"
+
+
+def plan_lines(previews: Previews, one: Preview, *, brief: bool = False) -> Iterator[str]:
+    """A step's plan as lines; `brief` leaves out the diffs and how each action is undone."""
+    yield paint(f"{one.target.value}:", BOLD) + (paint(" after a reboot", YELLOW) if one.reboots else "")
+    for note in () if brief else one.plan.notes:
         yield f"  {paint(clean(note), DIM)}"
-    if not one.plan.actions and not one.plan.findings:
+    if one.reboots:
+        yield f"  {_IN_THAT_BOOT}"
+    elif one.later and one.plan.actions:
+        yield f"  {paint(_FROM_NOW, DIM)}"
+    elif not one.plan.actions and not one.plan.findings:
         yield "  nothing to change"
     for action in one.plan.actions:
-        yield f"  {clean(_command(action) or describe(action))}"
-        yield f"      why: {clean(action.why)}"
-        if given := rights(action):
-            yield f"      rights: {clean(given)}"
-        yield f"      undone: {clean(undoing(action))}"
-        for line in diff(host, action):
-            yield f"      {_painted(line)}"
+        yield f"  {_title(action)}"
+        if not brief:
+            yield from _details(previews, action)
+    yield from _for_now(one)
+
+
+def _details(previews: Previews, action: Action) -> Iterator[str]:
+    yield f"      why: {clean(action.why)}"
+    if isinstance(action, RunCommand) and (expected := previews.durations.words(action)):
+        yield f"      takes: {expected}"
+    if given := rights(action):
+        yield f"      rights: {clean(given)}"
+    yield f"      undone: {clean(undoing(action))}"
+    for line in diff(previews.host, action):
+        yield f"      {_painted(line)}"
+
+
+def _for_now(one: Preview) -> Iterator[str]:
+    """What stands against a step of another boot now is what that boot, or a step before it, is there to change."""
+    refusals = [finding for finding in one.plan.findings if finding.severity is Severity.REFUSAL]
+    if one.later and not one.reboots and refusals:
+        more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
+        yield paint(f"  not yet, and planned anew then: {clean(refusals[0].message)}{more}", DIM)
+
+
+def findings_now(one: Preview) -> tuple[Finding, ...]:
+    """What is to be said of a step already now."""
+    if not one.later:
+        return one.plan.findings
+    return tuple(finding for finding in one.plan.findings if finding.severity is not Severity.REFUSAL)
+
+
+def summary_lines(previews: Previews) -> Iterator[str]:
+    """The whole plan in a few words: how much of what, where the host reboots, and what stays after a rollback."""
+    actions = [action for one in previews.steps for action in one.plan.actions]
+    counts = Counter(_sort(action) for action in actions)
+    said = [each.counted(counts[each]) for each in Sort if counts[each]]
+    if said:
+        yield f"{paint('in all:', BOLD)} {', '.join(said)}"
+    for one in previews.steps:
+        if one.reboots:
+            yield f"reboot: once, before `{one.target.value}`"
+    kept = {_title(action): reason for action in actions if (reason := kept_because(action))}
+    if said:
+        yield "undone: all of it, by `vfiostate rollback`" + (", except" if kept else "")
+    for title, reason in kept.items():
+        yield f"  {title}: {clean(reason)}"
+
+
+class Sort(StrEnum):
+    """What a reader counts; the value is its name among several."""
+
+    MADE = "files made"
+    EDITED = "files edited"
+    REMOVED = "files removed"
+    COMMAND = "commands"
+    ATTRIBUTE = "kernel attributes written"
+    PROCESS = "processes started or stopped"
+
+    def counted(self, number: int) -> str:
+        """So many of it, in words."""
+        alone = {"files": "file", "commands": "command", "attributes": "attribute", "processes": "process"}
+        words = self.value.split() if number != 1 else [alone.get(word, word) for word in self.value.split()]
+        return f"{number} {' '.join(words)}"
+
+
+def _sort(action: Action) -> Sort | None:
+    match action:
+        case EditFile(before=before):
+            return Sort.EDITED if before is not None else Sort.MADE
+        case RemoveFile():
+            return Sort.REMOVED
+        case RunCommand():
+            return Sort.COMMAND
+        case WriteAttribute():
+            return Sort.ATTRIBUTE
+        case StartProcess() | StopProcess() | Shutdown():
+            return Sort.PROCESS
+        case RequestReboot():
+            return None
+
+
+def kept_because(action: Action) -> str | None:
+    """Why an action is not undone; None for one that is."""
+    match action:
+        case RunCommand(undo=Keep(reason=reason)) | WriteAttribute(undo=Keep(reason=reason)):
+            return reason
+        case _:
+            return None
+
+
+def _title(action: Action) -> str:
+    return clean(_command(action) or describe(action))
 
 
 def rights(action: Action) -> str | None:
@@ -99,15 +196,16 @@ def diff(host: Host, action: Action) -> list[str]:
     return lines if more <= 0 else [*lines[:LONGEST], f"… and {more} lines more"]
 
 
-def action_json(host: Host, plan: Plan) -> list[Json]:
-    """A plan's actions for --json."""
+def action_json(previews: Previews, plan: Plan) -> list[Json]:
+    """A plan's actions for --json; `expected_seconds` is null where it is not known or no command."""
     return [
         {
             "what": describe(action),
             "why": action.why,
             "rights": rights(action),
             "undone": undoing(action),
-            "diff": list(diff(host, action)),
+            "expected_seconds": previews.durations.expected(action.argv) if isinstance(action, RunCommand) else None,
+            "diff": list(diff(previews.host, action)),
         }
         for action in plan.actions
     ]

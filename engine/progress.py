@@ -1,4 +1,4 @@
-"""How a run says what it does while it does it: a line that moves on a terminal, plain lines elsewhere."""
+"""How a run says what it does while it does it: a line that moves on a terminal, one line per action elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Reporter(Protocol):
         ...
 
     def line(self, text: str) -> None:
-        """The last output line of the command that runs."""
+        """The last output line of the command that runs; again every second while it says nothing new."""
         ...
 
     def done(self, result: str) -> None:
@@ -67,11 +67,10 @@ class Plain:
 
 
 class Terminal:
-    """As Plain, with a last line that shows since when a command runs and what it said last."""
+    """As Plain, with a last line that shows how long a command has been running and what it said last."""
 
     def __init__(self) -> None:
         self._began = 0.0
-        self._since = ""
         self._action = ""
 
     def step(self, name: str) -> None:
@@ -80,13 +79,14 @@ class Terminal:
 
     def action(self, text: str) -> None:
         """An action begins."""
-        self._began, self._since = time.monotonic(), time.strftime("%H:%M:%S")
+        self._began = time.monotonic()
         self._action = clean(text)
         self._show(f"  {self._action}")
 
     def line(self, text: str) -> None:
-        """The last output line, beside what runs and since when."""
-        self._show(f"  {self._action} (since {self._since}) | {clean(text).strip()}")
+        """The last output line, beside what runs and for how long."""
+        said = clean(text).replace("\t", " ").strip()
+        self._show(f"  {self._action} ({_clock(time.monotonic() - self._began)})" + (f" | {said}" if said else ""))
 
     def done(self, result: str) -> None:
         """The action's line for good."""
@@ -116,8 +116,12 @@ class Terminal:
             return
 
 
+def _clock(taken: float) -> str:
+    return f"{taken:.0f} s" if taken < 60 else f"{taken // 60:.0f}:{taken % 60:02.0f} min"
+
+
 def _seconds(taken: float) -> str:
-    return f" ({taken:.0f} s)" if taken >= 1 else ""
+    return f" ({_clock(taken)})" if taken >= 1 else ""
 
 
 def reporter() -> Reporter:

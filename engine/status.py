@@ -22,6 +22,17 @@ NEXT: Mapping[State, str] = {
 }
 
 
+BACK: Mapping[State, str] = {
+    State.NEW: "nothing was changed on the host",
+    State.CHECKED: "nothing was changed on the host; vfiostate rollback ends the setup",
+    State.MODULES_LOADED: "vfiostate rollback (no reboot is needed)",
+    State.STUBBED: "vfiostate rollback (before the reboot none is needed)",
+    State.REBOOTED: "vfiostate rollback (a reboot finishes it)",
+    State.BOUND: "vfiostate rollback (a reboot finishes it), or --to rebooted",
+    State.RUNNING: "vfiostate rollback (a reboot finishes it), or --to bound to stop the guest",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What `status` tells. `rebooted` says whether the host was booted anew since the state was reached; `unfinished`
@@ -41,6 +52,11 @@ class Survey:
 def next_words(state: State) -> str:
     """What comes after a state, in words."""
     return NEXT[state]
+
+
+def back_words(state: State) -> str:
+    """How to go back from a state, in words."""
+    return BACK[state]
 
 
 def survey(session: Session) -> Survey:

@@ -47,4 +47,6 @@ def outcome(
         "after": after,
         "output": list(effect.output) if effect else [],
     }
+    if effect is not None and effect.seconds is not None:
+        data["seconds"] = effect.seconds
     return session.scribe.note(Kind.OUTCOME, data, step=deed.target.value, attempt=deed.attempt)

@@ -64,6 +64,8 @@ def judged(config: Config, facts: DeviceFacts, found: IommuFacts, functions: Seq
     one = replace(config, devices=tuple(Device(function.address, function.id) for function in functions))
     seen = replace(facts, members={group: facts.members[group] for group in sorted(numbers) if group in facts.members})
     said = check.of_devices(one, seen, found)
+    # Beside a graphics card's functions, which are all taken, the functions of one slot are the chipset's.
+    said = tuple(finding for finding in said if finding.code != "sibling-left-out")
     ordered = sorted((facts.functions[address] for address in own), key=_importance)
     return Card(tuple(ordered), said, tuple(sorted(numbers)))
 

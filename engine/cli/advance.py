@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from engine.cli.common import add_command, session_options, show_findings, state
-from journal.errors import Exit
+from engine.cli.common import TYPE_CHECKING, add_command, session_options, show_findings, state
+from journal.errors import Exit, VfiostateError
+
+if TYPE_CHECKING:
+    from engine.session import Session
+    from steps.base import State
 
 
 def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,31 +36,57 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
 
 
+# What comes next where a step was not taken.
+_NEXT = {
+    Exit.REBOOT: "reboot, then vfiostate advance (or vfiostate advance --reboot)",
+    Exit.REFUSED: "do what stands at the ->, then vfiostate advance",
+    Exit.DRIFT: "do what stands at the ->, then vfiostate advance",
+}
+
+
+def _tell(state: State, comes_next: str | None) -> None:
+    """Where one is, what comes next and how to go back."""
+    from engine.console import BOLD, out, paint
+    from engine.status import back_words, next_words
+
+    out(f"state: {paint(state.value, BOLD)}")
+    out(f"next: {comes_next or next_words(state)}")
+    out(f"back: {back_words(state)}")
+
+
+def _tell_failed(session: Session) -> None:
+    setup = session.scribe.setup
+    if setup is not None:
+        _tell(setup.state, "what stands at the -> below, then vfiostate advance")
+
+
 def run(args: argparse.Namespace) -> int:
     """Take it."""
     from engine import signals
     from engine.advance import advance
-    from engine.console import BOLD, clean, out, paint
+    from engine.console import clean, out
     from engine.progress import reporter
     from engine.session import Choice, open_session
-    from engine.status import next_words
 
     options = session_options(args)
     signals.listen()
     with open_session(options, reporter(), write=True, create=True) as session:
         session.choice = Choice(trial=not args.no_trial, again=args.again)
-        if args.resume:
-            from engine.resume import advance_and_resume  # only where it is asked for
+        try:
+            if args.resume:
+                from engine.resume import advance_and_resume  # only where it is asked for
 
-            outcome = advance_and_resume(session, args.until, reboot=args.reboot)
-        else:
-            outcome = advance(session, args.until, reboot=args.reboot)
+                outcome = advance_and_resume(session, args.until, reboot=args.reboot)
+            else:
+                outcome = advance(session, args.until, reboot=args.reboot)
+        except VfiostateError:
+            # Where one is comes before what went wrong, which `main` says last.
+            _tell_failed(session)
+            raise
     for line in outcome.said:
         out(clean(line))
     show_findings(outcome.findings)
-    out(f"state: {paint(outcome.state.value, BOLD)}")
-    if outcome.exit is Exit.DONE:
-        out(f"next: {next_words(outcome.state)}")
+    _tell(outcome.state, _NEXT.get(outcome.exit))
     if outcome.exit is Exit.REBOOT and args.resume and args.reboot and options.simulate is not None:
         from engine.cli.resume import on_simulated  # its systemd is a model
 

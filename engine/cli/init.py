@@ -39,15 +39,16 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "write the configuration for these devices",
         run,
         text="The file explains every key; whatever has no option here is changed there. Ids are read from the host\n"
-        "where they are not given.",
-        example="vfiostate init --device 03:00.0=10de:1200 --device 03:00.1 --stub pci-stub --memory 4096 "
-        "--disk /dev/vg0/win7",
+        "where they are not given. At a terminal and without --device it shows the cards and asks which, and ends\n"
+        "with the plan; without a terminal --device is needed.",
+        example="vfiostate init\n"
+        "vfiostate init --device 03:00.0=10de:1200 --device 03:00.1 --stub pci-stub --memory 4096 --disk /dev/vg0/win7",
     )
     parser.add_argument(
         "--device",
         metavar="ADDR[=VENDOR:DEVICE]",
         action="append",
-        required=True,
+        default=[],
         help="a PCI function to pass through; once for each",
     )
     parser.add_argument("--x-vga", metavar="ADDR", action="append", default=[], help="hand it the legacy VGA ranges")
@@ -105,12 +106,38 @@ def run(args: argparse.Namespace) -> int:
         raise RefusedError(
             f"{options.config} is there already", hint="edit it, or replace it with: vfiostate init --force …"
         )
+    asked = not args.device
+    if asked:
+        args.device = _ask(host, args, options.config)
     config = _config(host, args)
     host.write_file(options.config, write_commented(config).encode(), Attributes(0o644, 0, 0))
     out(f"{options.config} written: {len(config.devices)} device(s) to pass through")
     _tell_neighbours(host, config)
+    if asked:
+        from engine.cli.choose import end_with_plan
+
+        return end_with_plan(options, config)
     out("next: vfiostate plan")
     return 0
+
+
+def _ask(host: ChangeableHost, args: argparse.Namespace, path: str) -> list[str]:
+    """The devices as --device would name them. Raises UsageError where there is nobody to ask."""
+    from engine.cli.choose import at_terminal, choose, missing, refuse_unwritable
+    from steps.config import Allow, Config
+
+    allow = Allow(tuple(_addresses(args.allow_boot_vga)), tuple(args.allow_identical_ids), args.allow_unsafe_interrupts)
+    wanted = Config((), allow=allow)
+    if not at_terminal():
+        raise missing(host, wanted)
+    refuse_unwritable(host, path)
+    return choose(host, wanted)
+
+
+def _addresses(texts: list[str]) -> list[str]:
+    from steps.pci import parse_address
+
+    return [parse_address(text) for text in texts]
 
 
 def _config(host: ChangeableHost, args: argparse.Namespace) -> Config:
@@ -144,7 +171,8 @@ def _document(host: ChangeableHost, args: argparse.Namespace) -> dict[str, Json]
     if x_vga - {str(each["address"]) for each in devices if isinstance(each, dict)}:
         raise UsageError("--x-vga names a device that no --device names", hint="name it with --device too")
     document: dict[str, Json] = {"devices": devices, "iommu_pt": args.iommu_pt}
-    document |= {key: getattr(args, key) for key in ("stub", "persist") if getattr(args, key) is not None}
+    chosen = {"stub": args.stub, "persist": args.persist or _persist(host)}
+    document |= {key: value for key, value in chosen.items() if value is not None}
     document["allow"] = {
         "boot_vga": args.allow_boot_vga,
         "identical_ids": args.allow_identical_ids,
@@ -154,6 +182,15 @@ def _document(host: ChangeableHost, args: argparse.Namespace) -> dict[str, Json]
     if not args.no_guest:
         document["guest"] = _guest(args)
     return document
+
+
+def _persist(host: ChangeableHost) -> str | None:
+    """Where the modules are written down, where the usual place would not be read at boot."""
+    from steps.config import Persist
+    from steps.module_file import read_module_file
+
+    unread = read_module_file(host, Persist.ETC_MODULES).read_at_boot is False
+    return Persist.MODULES_LOAD_D.value if unread else None
 
 
 def _guest(args: argparse.Namespace) -> dict[str, Json]:

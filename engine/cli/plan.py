@@ -10,7 +10,6 @@ from journal.errors import Exit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.hosts.base import ChangeableHost
     from engine.plan import Preview
     from journal.events import Json
     from steps.base import Finding
@@ -37,21 +36,23 @@ def run(args: argparse.Namespace) -> int:
     """Show it."""
     from engine.console import out, out_json
     from engine.plan import preview
-    from engine.planview import action_json, plan_lines
+    from engine.planview import action_json, findings_now, plan_lines, summary_lines
     from engine.progress import reporter
 
-    host, previews = preview(session_options(args), reporter(), all_steps=args.all, trial=not args.no_trial)
+    previews = preview(session_options(args), reporter(), all_steps=args.all, trial=not args.no_trial)
     if args.json:
-        steps: list[Json] = [_as_json(host, one, action_json(host, one.plan)) for one in previews]
+        steps: list[Json] = [_as_json(one, action_json(previews, one.plan)) for one in previews.steps]
         out_json("vfiostate.plan/1", {"steps": steps})
-        return _exit(previews, args.detailed_exitcode)
-    if not previews:
+        return _exit(previews.steps, args.detailed_exitcode)
+    if not previews.steps:
         out("nothing is left to do: the setup is at the end of the way")
-    for one in previews:
-        for line in plan_lines(host, one):
+    for one in previews.steps:
+        for line in plan_lines(previews, one):
             out(line)
-        show_findings(one.plan.findings)
-    return _exit(previews, args.detailed_exitcode)
+        show_findings(findings_now(one) if args.all else one.plan.findings)
+    for line in summary_lines(previews):
+        out(line)
+    return _exit(previews.steps, args.detailed_exitcode)
 
 
 def _exit(previews: Sequence[Preview], detailed: bool) -> int:
@@ -70,9 +71,10 @@ def refusal_exit(findings: Sequence[Finding]) -> int:
     return next((code for code in exits if code is not Exit.REBOOT), exits[0] if exits else Exit.DONE)
 
 
-def _as_json(host: ChangeableHost, one: Preview, actions: Json) -> Json:
+def _as_json(one: Preview, actions: Json) -> Json:
     return {
         "step": one.target.value,
+        "after_reboot": one.reboots,
         "actions": actions,
         "notes": list(one.plan.notes),
         "findings": [finding_json(finding) for finding in one.plan.findings],

@@ -72,7 +72,8 @@ class ChangeableHost(Host, Protocol):
         ...
 
     def run(self, argv: Sequence[str], *, timeout: float, on_line: Callable[[str], None] | None = None) -> Completed:
-        """Run a command that changes the host; `on_line` sees its output as it comes. Status 127: no such command.
+        """Run a command that changes the host; `on_line` sees its output as it comes, and its last line
+        again every second, so that it can be told that it still runs. Status 127: no such command.
 
         Raises TimeoutError after killing it and its children.
         """

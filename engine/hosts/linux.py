@@ -24,6 +24,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # sudo's caller chooses neither the path nor the language of what commands print.
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", "TERM": "dumb", "DEBIAN_FRONTEND": "noninteractive"}
 TICK = 0.1
+# How often it is told, in seconds, that a command without a new line still runs.
+BEAT = 1.0
 BOOT_LOADER_READS = ("/boot/", "/efi/")
 # In a mount namespace of its own, gone with the command: update-grub and update-initramfs need /dev, /proc and /sys of
 # the kernel that runs, whether or not the user has mounted them below the root; nothing is left mounted there. Of /run
@@ -204,7 +206,7 @@ def _follow(process: subprocess.Popen[bytes], deadline: float, on_line: Callable
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     output = bytearray()
-    shown = 0
+    shown, told, last_line = 0, time.monotonic(), ""
     try:
         while True:
             ended = process.poll() is not None
@@ -212,8 +214,11 @@ def _follow(process: subprocess.Popen[bytes], deadline: float, on_line: Callable
             output += chunk
             if on_line is not None and b"\n" in chunk:
                 last = output.rindex(b"\n")
-                on_line(output[shown:last].rsplit(b"\n", 1)[-1].decode(errors="replace"))
-                shown = last + 1
+                last_line = output[shown:last].rsplit(b"\n", 1)[-1].decode(errors="replace")
+                shown, told = last + 1, 0.0
+            if on_line is not None and time.monotonic() - told >= BEAT:
+                on_line(last_line)
+                told = time.monotonic()
             if ended:
                 return bytes(output)
             signals.check()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import session
 from engine.cli import main
+from journal.errors import NotRootError
 from tests.cli.conftest import Run
 
 
@@ -52,7 +52,7 @@ def test_without_root_the_journal_is_named_as_not_looked_at(
     run: Run, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise session.NotRootError("the journal and the host's boot files belong to root", hint="run it with sudo")
+        raise NotRootError("the journal and the host's boot files belong to root", hint="run it with sudo")
 
     monkeypatch.setattr("engine.doctor.open_session", refuse)
     said = run("doctor")
