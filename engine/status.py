@@ -9,6 +9,7 @@ from engine.difference import Difference
 from engine.resumption import LIMIT
 from engine.session import Session
 from engine.setup import Setup
+from engine.target import SessionOptions, open_host
 from steps.base import Host, State
 
 NEXT: Mapping[State, str] = {
@@ -49,9 +50,17 @@ class Survey:
     resume: str | None = None
 
 
-def next_words(state: State) -> str:
-    """What comes after a state, in words."""
+def next_words(state: State, *, guest: bool = True) -> str:
+    """What comes after a state, in words; `guest` is whether there is one to start."""
+    if state is State.BOUND and not guest:
+        return "nothing: the configuration has no [guest]; vfiostate rollback takes everything back"
     return NEXT[state]
+
+
+def first_words(options: SessionOptions) -> str:
+    """What comes first on a host where nothing was begun."""
+    configured = open_host(options).lstat(options.config) is not None
+    return NEXT[State.NEW] if configured else "vfiostate doctor (what stands in the way), then vfiostate init"
 
 
 def back_words(state: State) -> str:
@@ -63,7 +72,7 @@ def survey(session: Session) -> Survey:
     """Look at the journal and at the host."""
     setup = session.scribe.setup
     if setup is None or setup.finished:
-        return Survey(setup, State.NEW, False, (), None, None, NEXT[State.NEW])
+        return Survey(setup, State.NEW, False, (), None, None, first_words(session.options))
     rebooted = session.host.booted and bool(setup.boot) and setup.boot != session.host.boot_id
     return Survey(
         setup,
@@ -123,4 +132,4 @@ def _next(setup: Setup, rebooted: bool) -> str:
         return "vfiostate advance (looks whether the reboot took)"
     if rebooted and setup.state in (State.BOUND, State.RUNNING):
         return f"vfiostate advance (comes back to {setup.state.value} after the reboot)"
-    return NEXT[setup.state]
+    return next_words(setup.state, guest=setup.config.get("guest") is not None)

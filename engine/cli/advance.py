@@ -9,6 +9,7 @@ from journal.errors import Exit, VfiostateError
 
 if TYPE_CHECKING:
     from engine.session import Session
+    from engine.setup import Setup
     from steps.base import State
 
 
@@ -44,20 +45,21 @@ _NEXT = {
 }
 
 
-def _tell(state: State, comes_next: str | None) -> None:
+def _tell(state: State, comes_next: str | None, setup: Setup | None) -> None:
     """Where one is, what comes next and how to go back."""
     from engine.console import BOLD, out, paint
     from engine.status import back_words, next_words
 
+    guest = setup is None or setup.config.get("guest") is not None
     out(f"state: {paint(state.value, BOLD)}")
-    out(f"next: {comes_next or next_words(state)}")
+    out(f"next: {comes_next or next_words(state, guest=guest)}")
     out(f"back: {back_words(state)}")
 
 
 def _tell_failed(session: Session) -> None:
     setup = session.scribe.setup
     if setup is not None:
-        _tell(setup.state, "what stands at the -> below, then vfiostate advance")
+        _tell(setup.state, "what stands at the -> below, then vfiostate advance", setup)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     for line in outcome.said:
         out(clean(line))
     show_findings(outcome.findings)
-    _tell(outcome.state, _NEXT.get(outcome.exit))
+    _tell(outcome.state, _NEXT.get(outcome.exit), session.scribe.setup)
     if outcome.exit is Exit.REBOOT and args.resume and args.reboot and options.simulate is not None:
         from engine.cli.resume import on_simulated  # its systemd is a model
 

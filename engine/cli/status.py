@@ -32,30 +32,29 @@ def run(args: argparse.Namespace) -> int:
     from engine.difference import drifts
     from engine.progress import reporter
     from engine.session import open_session
-    from engine.status import survey
+    from engine.status import first_words, survey
 
+    options, first = session_options(args), ""
     try:
-        with open_session(session_options(args), reporter(), write=False) as session:
+        with open_session(options, reporter(), write=False) as session:
             found = survey(session)
     except JournalMissingError:
-        found = None
+        found, first = None, first_words(options)
     if args.json:
-        out_json("vfiostate.status/1", _as_json(found))
+        out_json("vfiostate.status/1", _as_json(found, first))
     else:
-        for line in _lines(found):
+        for line in _lines(found, first):
             out(line)
     return Exit.DRIFT if found is not None and drifts(found.drift) else Exit.DONE
 
 
-def _lines(found: Survey | None) -> list[str]:
+def _lines(found: Survey | None, first: str) -> list[str]:
     from engine.console import BOLD, clean, columns, paint
     from engine.difference import drifts
-    from engine.status import next_words
-    from steps.base import State
 
     if found is None or found.setup is None:
         rows = [("state", f"{paint('new', BOLD)} (nothing was set up on this host yet)")]
-        return columns([*rows, ("next", next_words(State.NEW))])
+        return columns([*rows, ("next", found.next if found is not None else first)])
     setup = found.setup
     since = "the last setup was taken back" if setup.finished else f"since {setup.since[:19]} UTC"
     rows = [("state", f"{paint(found.state.value, BOLD)} ({since})"), ("setup", setup.id)]
@@ -80,12 +79,11 @@ def _resume_json(found: Survey) -> Json:
     return {"until": resume.until.value, "tries": resume.tries, "parked": resume.parked}
 
 
-def _as_json(found: Survey | None) -> dict[str, Json]:
-    from engine.status import next_words
+def _as_json(found: Survey | None, first: str) -> dict[str, Json]:
     from steps.base import State
 
     if found is None or found.setup is None:
-        return {"state": State.NEW.value, "setup": None, "next": next_words(State.NEW)}
+        return {"state": State.NEW.value, "setup": None, "next": found.next if found is not None else first}
     return {
         "state": found.state.value,
         "setup": found.setup.id,

@@ -29,7 +29,7 @@ APART = frozenset({"metrics"})
 # Far more than any configuration; a file larger than this is something else.
 MAX_SIZE = 1 << 20
 
-_INIT = "write one with: vfiostate init --device ADDRESS …"
+_INIT = "write one with: vfiostate init"
 
 
 def load(files: Files, path: str = DEFAULT_PATH) -> Config:

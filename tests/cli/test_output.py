@@ -155,12 +155,21 @@ def test_progress_is_plain_lines_away_from_a_terminal(capsys: pytest.CaptureFixt
     ]
 
 
-def test_progress_on_a_terminal_shows_since_when_and_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_on_a_terminal_shows_how_long_and_the_last_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setenv("COLUMNS", "200")
     reporter = Terminal()
     reporter.action("run update-initramfs")
-    reporter.line("update-initramfs: Generating /boot/initrd.img\x1b[2J")
+    now[0] += 12
+    reporter.line("")
+    assert capsys.readouterr().err.endswith("  run update-initramfs (12 s)")
+    now[0] += 60
+    reporter.line("update-initramfs: Generating\t/boot/initrd.img\x1b[2J")
     shown = capsys.readouterr().err
-    assert "run update-initramfs (since " in shown
+    assert "run update-initramfs (1:12 min) | update-initramfs: Generating /boot/initrd.img" in shown
     assert "\x1b[2J" not in shown
     reporter.done("done")
-    assert capsys.readouterr().err.endswith("\n")
+    assert capsys.readouterr().err.endswith("done (1:12 min)\n")

@@ -111,6 +111,13 @@ def test_output_is_told_line_by_line_as_it_comes() -> None:
     assert done.stdout == b"one\ntwo\xff\ntail"
 
 
+def test_a_command_that_says_nothing_new_is_told_again_so_that_its_time_is_seen() -> None:
+    told: list[str] = []
+    HOST.run(["sh", "-c", "sleep 1.5; echo one; sleep 2.5"], timeout=60, on_line=told.append)
+    assert told[0] == ""
+    assert told.count("one") >= 2
+
+
 @pytest.mark.parametrize("way", ["query", "run"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_command_that_runs_and_says_so(way: str, number: signal.Signals, tmp_path: Path) -> None:

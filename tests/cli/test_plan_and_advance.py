@@ -1,0 +1,106 @@
+"""What a person reads of a plan before, and of a step while and after it is taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.status import BACK, NEXT
+from steps.base import State
+from tests.cli.conftest import Run
+from tests.support.terminal import at_terminal
+
+DEVICES = ("--device", "03:00.0", "--device", "03:00.1", "--stub", "pci-stub")
+
+
+@pytest.fixture
+def configured(run: Run) -> Run:
+    """The article's machine with its graphics card in the configuration."""
+    assert run("init", *DEVICES).code == 0
+    return run
+
+
+def test_the_whole_plan_says_where_the_reboot_comes_and_refuses_nothing_for_it(configured: Run) -> None:
+    said = configured("plan", "--all")
+    assert said.code == 0
+    assert "rebooted: after a reboot\n" in said.out
+    assert "refusal" not in said.err, said.err
+    assert "not yet, and planned anew then: 0000:03:00.0 is not under vfio-pci" in said.out
+    assert "reboot: once, before `rebooted`" in said.out
+
+
+def test_the_plan_ends_with_what_there_is_of_it_and_what_stays_after_a_rollback(configured: Run) -> None:
+    end = configured("plan", "--all").out.splitlines()[-4:]
+    assert end[0].startswith("in all: 2 files made, 2 files edited, 8 commands, 6 kernel attributes written")
+    assert end[2] == "undone: all of it, by `vfiostate rollback`, except"
+    assert end[3].startswith("  run modprobe vfio-pci: a loaded module holds nothing by itself")
+
+
+def test_a_plan_that_waits_for_the_reboot_still_says_so_with_its_exit_code(configured: Run) -> None:
+    assert configured("advance", "--until", "stubbed").code == 0
+    said = configured("plan")
+    assert said.code == 3
+    assert "has not been rebooted" in said.err and "rebooted: after a reboot" in said.out
+
+
+def test_the_plan_for_programs_has_the_reboot_and_the_expected_seconds(configured: Run) -> None:
+    assert configured("advance", "--until", "stubbed").code == 0
+    assert configured("rollback").code == 0
+    steps = json.loads(configured("plan", "--all", "--json").out)["steps"]
+    assert [step["step"] for step in steps if step["after_reboot"]] == ["rebooted"]
+    seconds = {action["what"]: action["expected_seconds"] for step in steps for action in step["actions"]}
+    assert isinstance(seconds["run update-grub"], float)
+    assert seconds["edit /etc/modules"] is None
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_diff_is_coloured_at_a_terminal_unless_no_color_is_set(configured: Run, machine: Path, no_color: str) -> None:
+    assert configured("advance").code == 0
+    code, screen = at_terminal("--simulate", str(machine), "plan", environment={"NO_COLOR": no_color})
+    assert code == 0
+    assert ("\x1b[32m+vfio\x1b[0m" in screen) is (not no_color)
+    assert ("\x1b" in screen) is (not no_color)
+
+
+def test_advance_ends_with_where_one_is_what_comes_next_and_how_to_go_back(configured: Run) -> None:
+    said = configured("advance", "--until", "stubbed")
+    state, after, back = said.out.splitlines()[-3:]
+    assert state == "state: stubbed"
+    assert after == "next: reboot, then vfiostate advance (or vfiostate advance --reboot)"
+    assert back == "back: vfiostate rollback (before the reboot none is needed)"
+
+
+def test_a_step_that_waits_is_refused_or_fails_says_the_same(
+    configured: Run, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert configured("advance", "--until", "modules_loaded").code == 0
+    monkeypatch.setattr("engine.hosts.simulated.host.SimulatedHost.write_file", _full)
+    failed = configured("advance")
+    assert failed.code == 1
+    assert failed.out.splitlines()[-3] == "state: modules_loaded"
+    assert failed.out.splitlines()[-1].startswith("back: vfiostate rollback")
+    monkeypatch.undo()
+    assert configured("advance").code == 0
+    waits = configured("advance")
+    assert waits.code == 3
+    assert waits.out.splitlines()[-2].startswith("next: reboot, then vfiostate advance")
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device", "/etc/x")
+
+
+def test_at_a_terminal_the_step_and_its_actions_stay_on_the_screen(configured: Run, machine: Path) -> None:
+    code, screen = at_terminal(
+        "--simulate", str(machine), "advance", "--until", "stubbed", environment={"NO_COLOR": "1", "COLUMNS": "200"}
+    )
+    assert code == 0
+    assert "stubbed:\n" in screen
+    assert "  run update-grub  done\n" in screen.replace("\r\x1b[K", "")
+    assert screen.rstrip().splitlines()[-1].startswith("back: ")
+
+
+def test_every_state_says_how_to_go_back() -> None:
+    assert set(BACK) == set(NEXT) == set(State)
