@@ -34,7 +34,10 @@ LONGEST = 200
 
 
 # What a plan cannot show before the boot that it is for.
-_IN_THAT_BOOT = "that boot is looked at: is it the right one, are the devices under the stub driver"
+_IN_THAT_BOOT = (
+    "that boot is looked at: is it the right one, are the devices under the stub driver; where it was a trial, its"
+    " command line becomes the default"
+)
 _FROM_NOW = "planned from what is true in this boot, and anew in that one"
 
 

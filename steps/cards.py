@@ -48,8 +48,8 @@ class Card:
 
 
 def read_cards(host: Host, config: Config, found: IommuFacts) -> tuple[Card, ...]:
-    """Every card of the host: graphics first, those that can be taken before those that cannot. `config` says what is
-    allowed; its devices count for nothing here."""
+    """Every card of the host: graphics first, of these what can be taken before what cannot, and what the host boots on
+    last. `config` says what is allowed; its devices count for nothing here."""
     offered = [each for each in list_functions(host) if not _of_the_board(each)]
     asked = replace(config, devices=tuple(Device(each.address, each.id) for each in offered))
     facts = read_devices(host, asked)
@@ -125,5 +125,5 @@ def _importance(function: Function) -> tuple[int, tuple[int, ...]]:
     return (0 if function.is_display else 1, sort_key(function.address))
 
 
-def _place(card: Card) -> tuple[bool, bool, tuple[int, ...]]:
-    return (not card.main.is_display, bool(card.refusals), sort_key(card.main.address))
+def _place(card: Card) -> tuple[bool, bool, bool, tuple[int, ...]]:
+    return (not card.main.is_display, bool(card.refusals), bool(card.main.boot_vga), sort_key(card.main.address))

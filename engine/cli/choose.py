@@ -201,8 +201,9 @@ def _ask(most: int) -> list[int]:
     """Numbers from 1 to `most`, asked for until they are."""
     from engine.console import out
 
+    range_ = f"Number, or several (1-{most})" if most > 1 else "1"
     while True:
-        numbers, wrong = _numbers(_line(f"Which? Number, or several (1-{most}), Enter for none: "), most)
+        numbers, wrong = _numbers(_line(f"Which? {range_}, Enter for none: "), most)
         if wrong is None:
             return numbers
         out(wrong)

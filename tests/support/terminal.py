@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,9 +56,7 @@ def at_terminal(
 
 
 def _own_terminal() -> None:
-    """A session of its own with this terminal, so that its keys make signals."""
-    import fcntl
-    import termios
-
+    """A session of its own with this terminal, so that its keys make signals; what the caller ignores it does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
