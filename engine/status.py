@@ -27,7 +27,7 @@ BACK: Mapping[State, str] = {
     State.NEW: "nothing was changed on the host",
     State.CHECKED: "nothing was changed on the host; vfiostate rollback ends the setup",
     State.MODULES_LOADED: "vfiostate rollback (no reboot is needed)",
-    State.STUBBED: "vfiostate rollback (before the reboot none is needed)",
+    State.STUBBED: "vfiostate rollback (needs a reboot only where the new command line was booted)",
     State.REBOOTED: "vfiostate rollback (a reboot finishes it)",
     State.BOUND: "vfiostate rollback (a reboot finishes it), or --to rebooted",
     State.RUNNING: "vfiostate rollback (a reboot finishes it), or --to bound to stop the guest",
@@ -81,7 +81,7 @@ def survey(session: Session) -> Survey:
         drift(session, setup),
         setup.cut_short,
         failure(setup),
-        _next(setup, rebooted),
+        _next(setup, rebooted, session.host.boot_id),
         resumes(session.host, setup),
     )
 
@@ -123,11 +123,20 @@ def failure(setup: Setup) -> str | None:
     return str(message) if message is not None else None
 
 
-def _next(setup: Setup, rebooted: bool) -> str:
+def _trial_failed(setup: Setup, boot_id: str) -> bool:
+    """Whether `advance` has already said so in this boot."""
+    event = setup.last_failure
+    found = event.data.get("findings") if event is not None and event.boot == boot_id else None
+    return isinstance(found, list) and any(isinstance(one, dict) and one.get("code") == "trial-failed" for one in found)
+
+
+def _next(setup: Setup, rebooted: bool, boot_id: str) -> str:
     if setup.rolling_back_to is not None:
         return "vfiostate rollback (finishes the rollback)"
     if setup.rolled_back and setup.state is State.NEW:
         return "reboot, then vfiostate rollback (finishes the rollback)" if not rebooted else "vfiostate rollback"
+    if rebooted and setup.state is State.STUBBED and _trial_failed(setup, boot_id):
+        return "vfiostate advance --again (one more trial boot), or vfiostate rollback"
     if rebooted and setup.state is State.STUBBED:
         return "vfiostate advance (looks whether the reboot took)"
     if rebooted and setup.state in (State.BOUND, State.RUNNING):

@@ -6,7 +6,7 @@ An area that cannot be looked at without root says so and keeps nothing else fro
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from journal.errors import VfiostateError
@@ -15,6 +15,7 @@ from steps.base import Brief, Finding, Host, Severity, State
 from steps.boot.base import BootFacts
 from steps.cards import Card
 from steps.config import Accel
+from steps.denied import WatchedHost
 from steps.firmware import Switch, named
 from steps.iommu import IommuFacts, IommuState
 from steps.pci import DEVICES, Function
@@ -55,7 +56,8 @@ def examine(host: Host, brief: Brief) -> tuple[Area, ...]:
 
     Reads only; raises nothing of what keeps one area from being read.
     """
-    seen = _Seen(host, brief, iommu.read_iommu(host))
+    watched = WatchedHost(host)
+    seen = _Seen(watched, brief, iommu.read_iommu(watched))
     # In this order: what the boot loader says is the next kernel is asked for its modules.
     looks: Sequence[tuple[str, Callable[[_Seen], Area]]] = (
         ("IOMMU", _iommu),
@@ -73,7 +75,7 @@ def examine(host: Host, brief: Brief) -> tuple[Area, ...]:
 class _Seen:
     """What the areas share: the host, what is wanted of it, and what was read of it so far."""
 
-    host: Host
+    host: WatchedHost
     brief: Brief
     iommu: IommuFacts
     boot: BootFacts | None = None
@@ -95,13 +97,21 @@ class _Seen:
 
 
 def _looked(name: str, seen: _Seen, look: Callable[[_Seen], Area]) -> Area:
-    try:
-        return look(seen)
-    except PermissionError as error:
-        return Area(name, "", unseen=(f"{error.filename or 'a file'} may be read by root only",))
-    except (OSError, VfiostateError) as error:
-        hint = getattr(error, "hint", "") or "Mend that, then look again."
-        return Area(name, "cannot be read", (_stopped(str(error), tuple(getattr(error, "evidence", ())), hint),))
+    with seen.host.watching() as denied:
+        try:
+            area = look(seen)
+        except PermissionError as error:
+            area = Area(name, "", unseen=() if denied() else (f"{error.filename or name} may be read by root only",))
+        except (OSError, VfiostateError) as error:
+            hint = getattr(error, "hint", "") or "Mend that, then look again."
+            area = Area(name, "cannot be read", (_stopped(str(error), tuple(getattr(error, "evidence", ())), hint),))
+        unseen = tuple(f"{path} may be read by root only" for path in denied())
+    if not unseen:
+        return area
+    if area.standing is Standing.BLOCKS:
+        # What is missing may be what could not be read.
+        return Area(name, "", unseen=(*area.unseen, *unseen))
+    return replace(area, unseen=(*area.unseen, *unseen))
 
 
 def _stopped(message: str, evidence: tuple[str, ...], hint: str) -> Finding:

@@ -69,7 +69,7 @@ def test_advance_ends_with_where_one_is_what_comes_next_and_how_to_go_back(confi
     state, after, back = said.out.splitlines()[-3:]
     assert state == "state: stubbed"
     assert after == "next: reboot, then vfiostate advance (or vfiostate advance --reboot)"
-    assert back == "back: vfiostate rollback (before the reboot none is needed)"
+    assert back == "back: vfiostate rollback (needs a reboot only where the new command line was booted)"
 
 
 def test_a_step_that_waits_is_refused_or_fails_says_the_same(
@@ -100,6 +100,30 @@ def test_at_a_terminal_the_step_and_its_actions_stay_on_the_screen(configured: R
     assert "stubbed:\n" in screen
     assert "  run update-grub  done\n" in screen.replace("\r\x1b[K", "")
     assert screen.rstrip().splitlines()[-1].startswith("back: ")
+
+
+def test_after_a_trial_that_failed_status_offers_one_more(configured: Run) -> None:
+    assert configured("advance", "--until", "stubbed").code == 0
+    assert configured("machine", "reboot", "--fails").code == 0
+    assert "next   vfiostate advance (looks whether the reboot took)" in configured("status").out
+    assert configured("advance").code == 5
+    assert "vfiostate advance --again (one more trial boot)" in configured("status").out
+
+
+def test_without_a_guest_the_way_ends_when_the_devices_are_bound(run: Run) -> None:
+    assert run("init", *DEVICES, "--no-guest").code == 0
+    assert run("advance", "--until", "stubbed").code == 0
+    assert run("machine", "reboot").code == 0
+    said = run("advance", "--until", "bound")
+    assert said.code == 0
+    assert "next: nothing: the configuration has no [guest]" in said.out
+    assert "the configuration has no [guest]" in run("status").out
+
+
+def test_where_nothing_was_begun_the_first_command_is_named(run: Run) -> None:
+    assert "vfiostate doctor (what stands in the way), then vfiostate init" in run("status").out
+    assert run("init", *DEVICES).code == 0
+    assert "next   vfiostate advance (checks the host; changes nothing)" in run("status").out
 
 
 def test_every_state_says_how_to_go_back() -> None:
