@@ -99,7 +99,7 @@ class CheckStep:
     def _judge(self, brief: Brief, facts: CheckFacts) -> tuple[Finding, ...]:
         config = brief.config
         return (
-            *iommu.findings(facts.iommu, allow_unsafe=config.allow.unsafe_interrupts),
+            *iommu.findings(facts.iommu, allow_unsafe=config.allow.unsafe_interrupts, guest=config.guest is not None),
             *of_devices(config, facts.devices, facts.iommu),
             *facts.found,
             *(objections(facts.boot, facts.iommu) if facts.boot else ()),

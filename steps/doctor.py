@@ -122,7 +122,10 @@ def _iommu(seen: _Seen) -> Area:
     found, state = seen.iommu, iommu.judge(seen.iommu)
     said = f"{state.value}, {found.groups} groups" if state is IommuState.ON else state.value
     dark = ("the kernel log: whether interrupts are remapped, and what the firmware has switched off",)
-    findings = iommu.findings(found, allow_unsafe=seen.brief.config.allow.unsafe_interrupts)
+    config = seen.brief.config
+    # Before anything is configured: the guest that nearly everybody wants.
+    guest = config.guest is not None or not config.devices
+    findings = iommu.findings(found, allow_unsafe=config.allow.unsafe_interrupts, guest=guest)
     return Area("IOMMU", said, findings, dark if found.log is None else ())
 
 

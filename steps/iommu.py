@@ -115,8 +115,8 @@ def evidence(facts: IommuFacts) -> tuple[str, ...]:
     return (*lines, *(f"kernel log: {line}" for line in dict.fromkeys((*facts.forbidden, *facts.log))))
 
 
-def findings(facts: IommuFacts, *, allow_unsafe: bool) -> tuple[Finding, ...]:
-    """What is to be said about the IOMMU before anything is changed."""
+def findings(facts: IommuFacts, *, allow_unsafe: bool, guest: bool) -> tuple[Finding, ...]:
+    """What is to be said about the IOMMU before anything is changed; `guest` is whether we are to start one."""
     state = judge(facts)
     said = _answers(facts).get(state)
     found = [] if said is None else [said]
@@ -125,7 +125,8 @@ def findings(facts: IommuFacts, *, allow_unsafe: bool) -> tuple[Finding, ...]:
         found.append(
             Finding(
                 "no-interrupt-remapping",
-                Severity.WARNING,
+                # It is for the user to decide, before the way begins: at its end QEMU may not have the devices.
+                Severity.REFUSAL if guest else Severity.WARNING,
                 "Interrupts are not remapped: vfio gives a device to a guest only with allow_unsafe_interrupts.",
                 evidence(facts),
                 f"In the firmware's setup turn on {named(Switch.REMAPPING, facts.vendor)}, and take intremap=off out of"

@@ -128,7 +128,7 @@ def _iommu(found: IommuFacts) -> list[str]:
 
     if judge(found) is IommuState.ON:
         return []
-    return [line for each in findings(found, allow_unsafe=True) for line in (*finding_lines(each), "")]
+    return [line for each in findings(found, allow_unsafe=True, guest=True) for line in (*finding_lines(each), "")]
 
 
 def _names(host: ChangeableHost) -> Names:

@@ -166,7 +166,7 @@ def test_a_plan_shows_diffs_commands_and_how_they_are_undone_and_changes_nothing
 def test_the_whole_way_and_back_by_the_commands_alone(run: Run, machine: Path) -> None:
     grub = (machine / "etc/default/grub").read_bytes()
     run(*INIT)
-    assert run("advance").out.splitlines()[-2] == "state: checked"
+    assert "state: checked" in run("advance").out.splitlines()
     assert run("advance", "--until", "stubbed").code == 0
     answer = run("advance")
     assert (answer.code, "rebooted since" in answer.err) == (Exit.REBOOT, True)

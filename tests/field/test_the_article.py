@@ -109,5 +109,19 @@ def test_without_interrupt_remapping_the_user_decides(tmp_path: Path) -> None:
     assert "options vfio_iommu_type1 allow_unsafe_interrupts=1" in options
     run(machine, "rollback").is_(0)
     run(machine, "init", "--force", *LAB).is_(0)
+    refused(machine, "no-interrupt-remapping", "Interrupts are not remapped")
+    run(machine, "init", "--force", *(word for word in LAB if word.startswith("--device")), "--no-guest").is_(0)
     with unchanged(machine):
         advanced(machine, "Interrupts are not remapped", "unsafe_interrupts = true")
+
+
+def test_qemu_may_not_have_a_device_whose_interrupts_are_not_remapped(tmp_path: Path) -> None:
+    machine = made(tmp_path, "debian12-lab", *LAB)
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    reboot(machine)
+    run(machine, "advance", "--until", "bound").is_(0)
+    log = machine / "var/log/kern.log"
+    log.write_text(log.read_text().replace("Enabled IRQ remapping", "…"))
+    run(machine, "advance").is_(1, "Failed to set iommu for container: Operation not permitted")
+    (machine / "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts").write_text("Y\n")
+    run(machine, "advance").is_(0, "state: running")

@@ -48,21 +48,21 @@ CASES = [
 def test_each_machine_gets_its_own_answer(machine: MemoryHost, state: IommuState, code: str | None) -> None:
     facts = read_iommu(machine)
     assert judge(facts) is state
-    assert [finding.code for finding in findings(facts, allow_unsafe=False)] == ([code] if code else [])
+    assert [finding.code for finding in findings(facts, allow_unsafe=False, guest=True)] == ([code] if code else [])
 
 
 @pytest.mark.parametrize(("machine", "state", "code"), CASES)
 def test_every_answer_that_is_not_on_brings_evidence_and_a_next_step(
     machine: MemoryHost, state: IommuState, code: str | None
 ) -> None:
-    for finding in findings(read_iommu(machine), allow_unsafe=False):
+    for finding in findings(read_iommu(machine), allow_unsafe=False, guest=True):
         assert finding.hint and any("/proc/cmdline" in line for line in finding.evidence)
         weight = Severity.WARNING if state is IommuState.NEEDS_OPTION else Severity.REFUSAL
         assert finding.severity is weight
 
 
 def test_that_an_intel_machine_only_waits_for_the_option_is_no_refusal_and_names_the_later_check() -> None:
-    (finding,) = findings(read_iommu(host(INTEL, "quiet", DMAR)), allow_unsafe=False)
+    (finding,) = findings(read_iommu(host(INTEL, "quiet", DMAR)), allow_unsafe=False, guest=True)
     assert finding.severity is Severity.WARNING and "checked again after the reboot" in finding.message
 
 
@@ -85,13 +85,18 @@ def test_interrupt_remapping_is_only_denied_where_it_is_proved(
 ) -> None:
     facts = read_iommu(host(INTEL, cmdline, DMAR, GROUPS, log=log))
     assert facts.remapping is remapping
-    codes = [finding.code for finding in findings(facts, allow_unsafe=False)]
+    codes = [finding.code for finding in findings(facts, allow_unsafe=False, guest=True)]
     assert codes == (["no-interrupt-remapping"] if remapping is False else [])
-    assert findings(facts, allow_unsafe=True) == ()
+    assert findings(facts, allow_unsafe=True, guest=True) == ()
+    weights = {
+        guest: [one.severity for one in findings(facts, allow_unsafe=False, guest=guest)] for guest in (True, False)
+    }
+    denied = remapping is False
+    assert weights == {True: [Severity.REFUSAL] * denied, False: [Severity.WARNING] * denied}
 
 
 def test_a_log_that_may_not_be_read_is_said_to_be_so() -> None:
-    (finding,) = findings(read_iommu(host(AMD, "quiet")), allow_unsafe=False)
+    (finding,) = findings(read_iommu(host(AMD, "quiet")), allow_unsafe=False, guest=True)
     assert "kernel log: not readable" in finding.evidence
 
 
