@@ -174,7 +174,7 @@ def test_the_whole_way_and_back_by_the_commands_alone(run: Run, machine: Path) -
     assert run("machine", "reboot").code == 0
     assert run("advance").code == 0
     assert "vfiostate.setup=" in (machine / "etc/default/grub").read_text()
-    assert run("advance", "--until", "running").out.splitlines()[-2] == "state: running"
+    assert "state: running" in run("advance", "--until", "running").out.splitlines()
     assert json.loads(run("status", "--json").out)["state"] == "running"
     assert run("rollback").code == Exit.REBOOT
     run("machine", "reboot")
