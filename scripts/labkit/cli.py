@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -62,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
     every = commands.add_parser("matrix", help="every row, or these, one after another; a table")
     every.add_argument("rows", nargs="*", metavar="ROW", help="which (default: all)")
+    every.add_argument("--minutes", type=float, default=math.inf, help="no row but the first is begun after these")
     every.add_argument("--record", action="store_true", help="write down in proven.json which rows held")
     add_output(every)
     every.set_defaults(function=cmd_matrix)
@@ -216,7 +218,13 @@ def cmd_run(options: argparse.Namespace) -> int:
 
 
 def cmd_matrix(options: argparse.Namespace) -> int:
-    return matrix.main_job(rows.named(options.rows), output=options.output, keep=options.keep, record=options.record)
+    return matrix.main_job(
+        rows.named(options.rows),
+        output=options.output,
+        keep=options.keep,
+        record=options.record,
+        minutes=options.minutes,
+    )
 
 
 def cmd_held(options: argparse.Namespace) -> int:
