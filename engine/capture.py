@@ -22,6 +22,7 @@ from engine.hosts.simulated.parts import (
 from steps import boot, initramfs
 from steps.base import FileKind, Host
 from steps.iommu import read_log
+from steps.tuning import cpus
 
 DEVICES = "/sys/bus/pci/devices"
 ADDRESS = re.compile(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
@@ -69,6 +70,8 @@ COMMANDS = [
     "update-grub",
     "update-initramfs",
     "virsh",
+    "mount",
+    "umount",
 ]
 # Directories are taken with the files in them that end so. /etc/grub.d stays out: it may hold password hashes.
 FILES = (
@@ -109,7 +112,7 @@ def _describe(host: Host) -> Description:
     # Shown since 4.13, for PCI Express only.
     links = any(host.lstat(f"{DEVICES}/{address}/max_link_speed") is not None for address in addresses)
     functions = tuple(_function(host, address, links) for address in addresses)
-    cpu = _cpu(host)
+    cpu, processors = _cpu(host), cpus.read(host)
     tables = tuple(name for name in TABLES if host.lstat(f"/sys/firmware/acpi/tables/{name}") is not None)
     kernels = capture_kernel.kernels(host, functions)
     words = text_of(host, "/proc/cmdline").split()
@@ -121,6 +124,8 @@ def _describe(host: Host) -> Description:
         cpu_model=cpu.get("model name", "unknown"),
         cpu_flags=tuple(cpu.get("flags", "").split()),
         threads=len(re.findall(r"^processor\s*:", text_of(host, "/proc/cpuinfo"), re.MULTILINE)) or 1,
+        smt=len(processors.siblings.get(0, (0,))),
+        nodes=max(1, len(processors.nodes)),
         memory=_memory(host),
         iommu=_iommu(tables, cpu),
         acpi_tables=tables,

@@ -12,6 +12,7 @@ from steps.actions import (
     EditFile,
     Inverse,
     Keep,
+    PinThreads,
     Regenerate,
     RemoveFile,
     RequestReboot,
@@ -31,6 +32,7 @@ ACTIONS: Mapping[str, type[Action]] = {
     "run_command": RunCommand,
     "write_attribute": WriteAttribute,
     "start_process": StartProcess,
+    "pin_threads": PinThreads,
     "stop_process": StopProcess,
     "shutdown": Shutdown,
     "request_reboot": RequestReboot,
@@ -109,6 +111,9 @@ def describe(action: Action) -> str:
             return f"write {action.value.strip() or 'a newline'} to {action.path}"
         case StartProcess():
             return f"start {action.name} ({action.argv[0]})"
+        case PinThreads():
+            places = ", ".join(f"{vcpu} on {cpus}" for vcpu, cpus in enumerate(action.cpus))
+            return f"pin the vCPUs of {action.process}: {places}"
         case StopProcess() | Shutdown():
             return f"stop {action.name}"
         case RequestReboot():

@@ -13,6 +13,7 @@ from engine.setup import Deed
 from steps.actions import (
     Action,
     Inverse,
+    PinThreads,
     Regenerate,
     RunCommand,
     Shutdown,
@@ -116,6 +117,8 @@ def _decide_other(view: View, deed: Deed, exact: bool) -> Decision:
         case WriteAttribute(undo=Write(path, value)):
             inverse = WriteAttribute(path, value, f"undo: {action.why}", action.undo, action.timeout)
             return _decide_runtime(session, deed, inverse)
+        case PinThreads():
+            return Decision(deed, Way.KEEP, "the threads end with the guest")
         case StartProcess():
             later = [each for each in session.setup.standing() if each.seq > deed.seq and each.action == deed.action]
             if later:
@@ -152,8 +155,12 @@ def _decide_runtime(session: Session, deed: Deed, inverse: Action) -> Decision:
 
 
 def _set_by_others(session: Session, deed: Deed, inverse: Action) -> str | None:
-    """Another tool's driver_override in the place of ours is its own to clear."""
-    if not isinstance(inverse, WriteAttribute) or not inverse.path.endswith("/driver_override"):
+    """Another tool's driver_override in the place of ours is its own to clear, and pages that it made are its own."""
+    if not isinstance(inverse, WriteAttribute):
+        return None
+    if inverse.path.endswith("/nr_hugepages"):
+        return _pool_grown(session, deed, inverse)
+    if not inverse.path.endswith("/driver_override"):
         return None
     try:
         now = session.host.read(inverse.path).decode(errors="replace").strip()
@@ -162,6 +169,19 @@ def _set_by_others(session: Session, deed: Deed, inverse: Action) -> str | None:
     if now in ("", "(null)", deed.action.get("value"), inverse.value.strip()):
         return None
     return f"{inverse.path} is {now} now, set by somebody else: it is left so"
+
+
+def _pool_grown(session: Session, deed: Deed, inverse: WriteAttribute) -> str | None:
+    """The kernel may have found fewer pages than we asked for, never more; a later start may have asked anew."""
+    path = inverse.path
+    asked = [each.action["value"] for each in session.setup.standing() if each.action.get("path") == path]
+    try:
+        now = int(session.host.read(path))
+    except (OSError, ValueError):
+        return None
+    if now <= max(int(value) for value in (*asked, deed.action["value"])):
+        return None
+    return f"{path} is {now} now, set by somebody else: it is left so"
 
 
 def _gone_with_boot(deed: Deed) -> Decision:

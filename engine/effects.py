@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 
 from engine.hosts.base import Attributes, ChangeableHost, OutcomeUnknown
 from engine.images import fingerprint
+from engine.pinning import pin_threads
 from engine.signals import InterruptedByUser
 from engine.stopping import shut_down, stop_guest
 from journal.errors import DriftError, NotRootError, VfiostateError
 from steps.actions import (
     Action,
     EditFile,
+    PinThreads,
     RemoveFile,
     RequestReboot,
     RunCommand,
@@ -114,6 +116,8 @@ def _carry_out(host: ChangeableHost, action: Action, on_line: Callable[[str], No
             return _write_attribute(host, action)
         case StartProcess():
             return Effect("done", f"pid {host.start(action)}")
+        case PinThreads():
+            return Effect("done", pin_threads(host, action))
         case StopProcess():
             return Effect("done", stop_guest(host, action.name, action.timeout))
         case Shutdown():

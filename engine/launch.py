@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steps.tuning import cpulist
+
 if TYPE_CHECKING:
     from steps.actions import StartProcess
 
@@ -57,6 +59,7 @@ def launch(process: StartProcess, runtime: Path) -> int:
         pid_file = _opened(stack, runtime / f"{process.name}.pid", os.O_TRUNC)
         inherited = stack.enter_context(_listening(runtime, process.name)) if process.inherit_socket else None
         stack.enter_context(_locked_memory(process.memlock))
+        stack.enter_context(_running_on(process.cpus))
         child = subprocess.Popen(
             process.argv,
             stdin=subprocess.DEVNULL if inherited is None else inherited.fileno(),
@@ -209,6 +212,20 @@ def _locked_memory(limit: int | None) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, before)
+
+
+@contextlib.contextmanager
+def _running_on(cpus: str | None) -> Iterator[None]:
+    """Go to these CPUs for the child to inherit it. Raises OSError (EINVAL) where none of them is online."""
+    if cpus is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpulist.parse(cpus))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _announce(descriptor: int) -> Callable[[], None]:

@@ -17,6 +17,7 @@ from steps.actions import (
     EditFile,
     Inverse,
     Keep,
+    PinThreads,
     Regenerate,
     RemoveFile,
     RequestReboot,
@@ -131,7 +132,8 @@ def _sort(action: Action) -> Sort | None:
             return Sort.ATTRIBUTE
         case StartProcess() | StopProcess() | Shutdown():
             return Sort.PROCESS
-        case RequestReboot():
+        case RequestReboot() | PinThreads():
+            # One is told by itself, the other is a part of starting the guest.
             return None
 
 
@@ -155,6 +157,7 @@ def rights(action: Action) -> str | None:
     said = [f"runs as {action.user}" if action.user else "runs as whoever runs vfiostate"]
     said += [f"owns {' '.join(action.devices)} while it runs"] if action.devices else []
     said += [f"may lock {action.memlock >> 20} MiB of memory"] if action.memlock is not None else []
+    said += [f"runs on CPUs {action.cpus}, but for its vCPUs"] if action.cpus is not None else []
     return "; ".join(said)
 
 
@@ -179,6 +182,8 @@ def undoing(action: Action) -> str:
             return "it is stopped, politely first"
         case StopProcess() | Shutdown():
             return "nothing to undo: what ran is gone"
+        case PinThreads():
+            return "nothing to undo: the threads end with the guest"
         case RequestReboot():
             return "nothing to undo: a reboot changes no file"
     raise TypeError(f"no action of the set: {action!r}")

@@ -145,7 +145,8 @@ class StartProcess:
     with the supplementary `groups` (names) and RLIMIT_MEMLOCK of `memlock` bytes (None: unchanged); `devices` are
     device nodes that belong to that user as long as it runs.
     With `inherit_socket` its standard input is the listening unix socket NAME.qmp, made before by the engine and open
-    to nobody else; without, it makes that socket itself.
+    to nobody else; without, it makes that socket itself. With `cpus`, a list of CPUs, it and all its threads begin
+    there.
     """
 
     name: str
@@ -157,6 +158,19 @@ class StartProcess:
     timeout: float = 60.0
     groups: tuple[str, ...] = ()
     inherit_socket: bool = False
+    cpus: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PinThreads:
+    """Let the threads of a guest's vCPUs run on these CPUs only, a list for each, in their order. `process` is the name
+    that the guest was started under. Not undone: the threads end with the guest.
+    """
+
+    process: str
+    cpus: tuple[str, ...]
+    why: str
+    timeout: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,4 +189,14 @@ class RequestReboot:
     why: str
 
 
-Action = EditFile | RemoveFile | RunCommand | WriteAttribute | StartProcess | StopProcess | Shutdown | RequestReboot
+Action = (
+    EditFile
+    | RemoveFile
+    | RunCommand
+    | WriteAttribute
+    | StartProcess
+    | PinThreads
+    | StopProcess
+    | Shutdown
+    | RequestReboot
+)

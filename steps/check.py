@@ -18,6 +18,7 @@ from steps import (
     kmod,
     modules,
     resets,
+    stub_checks,
     topology,
     variants,
 )
@@ -28,6 +29,10 @@ from steps.devices import DeviceFacts
 from steps.host_checks import HostFacts
 from steps.iommu import IommuFacts
 from steps.modules import ModuleStates
+from steps.tuning import check as tuning
+from steps.tuning import words
+from steps.tuning.check import TuningFacts
+from steps.tuning.words import Tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class CheckFacts:
     host: HostFacts
     boot: BootFacts | None
     modules: ModuleStates | None
+    tuning: TuningFacts
+    boot_tuning: Tuning
     found: tuple[Finding, ...]
     seen: tuple[str, ...]
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -77,6 +84,8 @@ class CheckStep:
             host_checks.read_host(host, brief.config, boot_facts, kmod.loaded(host)),
             boot_facts,
             states,
+            tuning.read(host, brief.config.guest, (each.address for each in brief.config.devices)),
+            words.wanted(brief.config, stub_checks.read_kernel(host, next_).build),
             (*loader.findings, *(boot_facts.findings if boot_facts else ()), *maker.findings, *image),
             (
                 *(f"boot loader {loader.loader.name}: {line}" for line in loader.evidence if loader.loader),
@@ -103,9 +112,11 @@ class CheckStep:
             *of_devices(config, facts.devices, facts.iommu),
             *facts.found,
             *(objections(facts.boot, facts.iommu) if facts.boot else ()),
+            *_tuned(facts),
             *_acs_override(facts),
             *variants.findings(facts.variants, facts.next_release),
             *(modules.absent(facts.modules) if facts.modules else ()),
+            *tuning.findings(config.guest, facts.tuning),
             *host_checks.findings(config, facts.host, facts.iommu.virtualization, facts.iommu.vendor),
         )
 
@@ -129,10 +140,16 @@ def objections(facts: BootFacts, found: IommuFacts) -> tuple[Finding, ...]:
     return cmdline.objections(facts.in_force, facts.where, vendor=vendor)
 
 
+def _tuned(facts: CheckFacts) -> Iterator[Finding]:
+    """What the boot configuration says already of CPUs and pages that the guest's own words are about."""
+    if facts.boot is not None:
+        yield from words.objections(facts.boot_tuning, cmdline.parsed(facts.boot.in_force), facts.boot.where)
+
+
 def _acs_override(facts: CheckFacts) -> Iterator[Finding]:
     """The user's own word for groups that the hardware does not make. Only patched kernels know it."""
-    words = (*facts.iommu.words, *(facts.boot.in_force if facts.boot is not None else ()))
-    said = dict.fromkeys(word for word in words if cmdline.name_of(word) == "pcie_acs_override")
+    everything = (*facts.iommu.words, *(facts.boot.in_force if facts.boot is not None else ()))
+    said = dict.fromkeys(word for word in everything if cmdline.name_of(word) == "pcie_acs_override")
     if said:
         yield Finding(
             "acs-override",

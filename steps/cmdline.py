@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from steps.base import Finding, Severity
 from steps.config import Stub
+from steps.tuning import words as tuning_words
+from steps.tuning.words import Tuning, Word
 
 SETUP = "vfiostate.setup"
 # arch/x86/include/asm/setup.h: what is longer is cut off without a word.
@@ -81,6 +83,11 @@ def values(words: Sequence[str], name: str) -> tuple[str, ...]:
     return tuple(value_of(word) or "" for word in parameters(words) if name_of(word) == wanted)
 
 
+def parsed(words: Sequence[str]) -> tuple[Word, ...]:
+    """The kernel's own words, each as the parameter's name and its value."""
+    return tuple((name_of(word), value_of(word)) for word in parameters(words))
+
+
 def ids_in_force(words: Sequence[str], stub: Stub) -> tuple[str, ...] | None:
     """The ids the stub driver takes by this command line: the last one wins. None where it does not say."""
     given = values(words, f"{stub.value}.ids")
@@ -106,7 +113,7 @@ def is_safe(token: str) -> bool:
 class Wanted:
     """What the command line of the next boot must say. `ids` are `vendor:device`, none where no device is taken by one;
     `module_ids` are those that modprobe.d gives the stub driver now: ids on the command line come after them and win,
-    so they are carried along.
+    so they are carried along; `tuning` is what the guest asks of its boot.
     """
 
     setup: str
@@ -115,6 +122,7 @@ class Wanted:
     intel_iommu: bool = False
     iommu_pt: bool = False
     module_ids: tuple[str, ...] = ()
+    tuning: Tuning = field(default_factory=Tuning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,8 @@ def merge(in_force: Sequence[str], wanted: Wanted) -> Merged:
         want("intel_iommu=on", _intel_iommu(in_force) == "on")
     if wanted.iommu_pt:
         want("iommu=pt", "pt" in options(in_force, "iommu") or "1" in values(in_force, "iommu.passthrough"))
+    for token, present in tuning_words.merge(wanted.tuning, parsed(in_force)):
+        want(token, present)
     there = ids_in_force(in_force, wanted.stub)
     kept = wanted.module_ids if there is None else there
     all_ids = tuple(dict.fromkeys((*kept, *(each.lower() for each in wanted.ids))))

@@ -41,6 +41,13 @@ class Display(StrEnum):
     VNC = "vnc"
 
 
+class HugePages(StrEnum):
+    """The sizes of huge pages that x86 has."""
+
+    M2 = "2M"
+    G1 = "1G"
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """A PCI function to pass through: address `DDDD:BB:DD.F` (the domain may have five digits) and expected
@@ -85,7 +92,8 @@ class Network:
 class Guest:
     """The virtual machine. `backend` is the way to run it (a module of steps.guest); `memory` is MiB; `firmware` a BIOS
     image for -bios, `ovmf_code`/`ovmf_vars` a UEFI pair; `user` the account QEMU runs as (`root` only when said so);
-    `args` are appended as they are."""
+    `args` are appended as they are. `vcpupin` has the host's CPUs of each vCPU, `emulatorpin` those of all its other
+    threads, `isolated_cpus` those that the kernel is to keep free: lists of CPUs as the kernel writes them."""
 
     name: str = "guest"
     backend: str = "qemu"
@@ -97,6 +105,10 @@ class Guest:
     sockets: int = 1
     cores: int = 1
     threads: int = 1
+    vcpupin: tuple[str, ...] = ()
+    emulatorpin: str | None = None
+    isolated_cpus: str | None = None
+    hugepages: HugePages | None = None
     rtc: str = "utc"
     boot_menu: bool = False
     balloon: bool = False
@@ -113,6 +125,11 @@ class Guest:
     start_timeout: float = 60.0
     stop_timeout: float = 60.0
     args: tuple[str, ...] = ()
+
+    @property
+    def vcpus(self) -> int:
+        """How many CPUs it has."""
+        return self.sockets * self.cores * self.threads
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from steps.boot.generated import check
 from steps.initramfs.base import InitramfsFacts
 from steps.pci import group_members, list_functions, read_function, read_groups
 from steps.reboot_checks import Placed, RebootFacts
+from steps.tuning import check as tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class RebootStep:
             log=boot_log.left_since(host, brief.boot) if tried and not came else (),
             following=next_kernel.read(host, brief, boot_facts.release) if boot_facts and tried and came else None,
             image=_image(host, brief) if late and not again else None,
+            tuning=tuning.read(host, brief.config.guest, (each.address for each in brief.config.devices)),
         )
 
     def plan(self, brief: Brief, facts: RebootFacts) -> Plan:

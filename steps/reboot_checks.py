@@ -16,6 +16,8 @@ from steps.own_devices import OwnDevices
 from steps.pci import Function
 from steps.softdeps import CONF, stub_module
 from steps.sriov import Physical
+from steps.tuning import after_boot
+from steps.tuning.check import TuningFacts
 
 STUB_DRIVERS = frozenset(stub.value for stub in Stub)
 AGAIN = "Reboot once more into the default entry (`vfiostate advance --reboot`), without touching the menu."
@@ -41,7 +43,7 @@ class RebootFacts:
     """What the step read: the boot, its kernel and command line, the devices, all members of their IOMMU groups, the
     number of groups in the host, its own devices, and, where they explain something, the boot configuration with its
     loader, the initramfs, what a boot that failed left in the log, and the kernel that boots next by default, where it
-    is another one than a trial was made with."""
+    is another one than a trial was made with; and what the guest asks of a boot."""
 
     boot_id: str
     release: str
@@ -55,6 +57,7 @@ class RebootFacts:
     log: tuple[str, ...] = ()
     image: InitramfsFacts | None = None
     following: NextKernel | None = None
+    tuning: TuningFacts = field(default_factory=TuningFacts)
 
 
 def is_stubbed(device: Placed) -> bool:
@@ -90,7 +93,8 @@ def _judge(brief: Brief, facts: RebootFacts) -> tuple[Finding, ...]:
         # Without an IOMMU vfio-pci takes nothing: that the native drivers have the devices only follows.
         return placed
     own = own_devices.judge(kept, facts.own)
-    return (*placed, *_about_drivers(kept, facts, brief.config), *_about_groups(brief.config, facts), *own)
+    tuned = after_boot.findings(brief.config.guest, facts.tuning)
+    return (*placed, *_about_drivers(kept, facts, brief.config), *_about_groups(brief.config, facts), *own, *tuned)
 
 
 def unreadable_boot() -> Finding:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from steps.actions import Action, RunCommand
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.config import Accel, Disk, Guest
-from steps.guest import access, last_words, monitor, network, vfio, way_of
+from steps.guest import access, last_words, monitor, network, tuned, vfio, way_of
 from steps.guest.access import Account, FileFact
 from steps.guest.base import Given, Order
 from steps.guest.network import NetworkFact
 from steps.guest.seen import Seen, Silence
+from steps.guest.tuned import Placed, Tuned
 from steps.guest.vfio import PassedFact
 
 MIB = 1 << 20
@@ -32,7 +33,7 @@ class KvmFact:
 class Facts:
     """All about the guest and what it needs. `order` is None where the configuration has no guest; `installed` is what
     the way to run it has to say of what is installed, which is not asked again while it runs. `memory` is the host's
-    in bytes, total and available, where it says."""
+    in bytes, total and available, where it says; `tuned` what its placement can count on, `placed` how it runs."""
 
     order: Order | None
     seen: Seen | Silence | None = None
@@ -47,6 +48,8 @@ class Facts:
     has_ip: bool = True
     kvm: KvmFact | None = None
     memory: tuple[int, int] | None = None
+    tuned: Tuned | None = None
+    placed: Placed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class RunStep:
         seen = running.look(host, order)
         log = monitor.last_lines(host, running.log(order.guest.name)) if isinstance(seen, Silence) else ()
         if isinstance(seen, Seen):
-            return Facts(order, seen)
+            return Facts(order, seen, placed=tuned.asked(host, order, running))
         return _ground(host, order, seen, log)
 
     def plan(self, brief: Brief, facts: Facts) -> Plan:
@@ -76,7 +79,7 @@ class RunStep:
         if order is None:
             return Plan(findings=(_no_guest(),))
         if isinstance(facts.seen, Seen):
-            return _plan_running(order, facts.seen)
+            return _plan_running(order, facts.seen, facts.placed)
         findings = tuple(_findings(order, facts))
         if any(finding.severity is Severity.REFUSAL for finding in findings):
             return Plan(findings=findings)
@@ -88,7 +91,7 @@ class RunStep:
         if order is None:
             return (_no_guest(),)
         if isinstance(facts.seen, Seen):
-            return tuple(_wrong(order, facts.seen))
+            return tuple(_wrong(order, facts.seen, facts.placed))
         hint = last_words.hint(facts.log)
         if facts.seen is None or facts.seen.ended:
             message = f"the guest {order.guest.name} does not run: it has ended"
@@ -127,6 +130,7 @@ def _ground(host: Host, order: Order, seen: Silence | None, log: tuple[str, ...]
         host.which("ip") is not None,
         _kvm(host, opener) if guest.accel is Accel.KVM else None,
         _memory(host),
+        tuned.look(host, order),
     )
 
 
@@ -185,12 +189,12 @@ def _refusal(code: str, message: str, hint: str, *evidence: str) -> Finding:
     return Finding(code, Severity.REFUSAL, message, evidence, hint)
 
 
-def _plan_running(order: Order, seen: Seen) -> Plan:
-    wrong = tuple(_wrong(order, seen))
+def _plan_running(order: Order, seen: Seen, placed: Placed | None) -> Plan:
+    wrong = tuple(_wrong(order, seen, placed))
     return Plan(findings=wrong) if wrong else Plan(notes=(f"the guest {order.guest.name} runs already",))
 
 
-def _wrong(order: Order, seen: Seen) -> Iterator[Finding]:
+def _wrong(order: Order, seen: Seen, placed: Placed | None) -> Iterator[Finding]:
     name = order.guest.name
     if seen.status != "running":
         hint = "`vfiostate guest stop` ends it"
@@ -200,6 +204,8 @@ def _wrong(order: Order, seen: Seen) -> Iterator[Finding]:
         message = f"the guest {name} runs, and does not show {', '.join(missing)}"
         hint = "`vfiostate guest stop` ends it (was it started with --install?), then advance again"
         yield _refusal("device-not-in-guest", message, hint, f"query-pci shows: {shown}")
+    elif placed is not None:
+        yield from tuned.misplaced(order, placed)
 
 
 def _findings(order: Order, facts: Facts) -> Iterator[Finding]:
@@ -223,6 +229,8 @@ def _findings(order: Order, facts: Facts) -> Iterator[Finding]:
         yield from network.findings(fact, facts.account, facts.has_ip)
     yield from _kvm_findings(guest, facts.kvm)
     yield from _memory_findings(guest, facts)
+    if facts.tuned is not None:
+        yield from tuned.findings(order, facts.tuned, facts.account)
 
 
 def _file_findings(guest: Guest, file: FileFact) -> Iterator[Finding]:
@@ -254,7 +262,7 @@ def _memory_findings(guest: Guest, facts: Facts) -> Iterator[Finding]:
     if guest.memory > total:
         message = "the guest has more memory than the host: all of it is pinned when devices are passed through"
         yield _refusal("memory", message, "less `memory` in [guest]", *evidence)
-    elif guest.memory > available:
+    elif guest.memory > available and (facts.tuned is None or facts.tuned.facts.pool is None):
         message = "the guest's memory is more than what is free on the host"
         yield Finding("memory", Severity.WARNING, message, evidence, "end what uses it, or less `memory` in [guest]")
 
@@ -264,6 +272,8 @@ def _actions(order: Order, facts: Facts) -> Iterator[Action]:
     user = running.user(order.guest)
     yield from _once(command for fact in facts.networks for command in network.actions(fact, user))
     groups = () if facts.kvm is None or facts.kvm.group is None else (facts.kvm.group,)
+    if facts.tuned is not None:
+        yield from tuned.actions(order, facts.tuned, facts.account, mount=running.mounts)
     yield from running.actions(order, facts.installed, Given(tuple(_given(facts)), groups))
 
 

@@ -21,6 +21,8 @@ from steps.insertion import new_file
 from steps.kmod import ModuleState
 from steps.softdeps import CONF, STUB_MODULES
 from steps.stub_checks import DeviceFacts, KernelFacts
+from steps.tuning import words
+from steps.tuning.words import Tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,12 @@ def _wanted(brief: Brief, facts: StubFacts) -> Wanted:
         facts.kernel.needs_intel_iommu(facts.devices),
         brief.config.iommu_pt,
         facts.module_ids,
+        _tuning(brief, facts),
     )
+
+
+def _tuning(brief: Brief, facts: StubFacts) -> Tuning:
+    return words.wanted(brief.config, facts.kernel.build)
 
 
 def _merge(brief: Brief, facts: StubFacts) -> Merged:
@@ -155,6 +162,7 @@ def _findings(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
         found += facts.boot.findings
         found += cmdline.objections(facts.boot.in_force, facts.boot.where, vendor=facts.kernel.vendor)
         found += stub_checks.about_words(brief, facts.boot)
+        found += words.objections(_tuning(brief, facts), cmdline.parsed(facts.boot.in_force), facts.boot.where)
         tokens = _merge(brief, facts).tokens
         if not cmdline.fits(facts.boot.in_force, tokens):
             found.append(stub_checks.too_long(facts.boot))
@@ -183,8 +191,8 @@ def _undeclared(brief: Brief, facts: StubFacts, declared: Declaration, tokens: S
 
 def _declared(brief: Brief, facts: StubFacts, boot_facts: BootFacts, findings: tuple[Finding, ...]) -> Plan:
     """The user has written all that is needed: there is nothing to do, and what is there is remembered as ours."""
-    words = (*boot_facts.fixed, *boot_facts.words)
-    tokens = tuple(each for each in cmdline.merge((), _wanted(brief, facts)).tokens if each in words)
+    there = (*boot_facts.fixed, *boot_facts.words)
+    tokens = tuple(each for each in cmdline.merge((), _wanted(brief, facts)).tokens if each in there)
     notes = (
         f"{boot_facts.where} has all that is needed, and was built: nothing is changed",
         "the initramfs is not looked into: the reboot shows whether the stub driver comes first",

@@ -34,13 +34,15 @@ class DeviceFacts:
 @dataclass(frozen=True, slots=True)
 class KernelFacts:
     """Whose IOMMU the firmware describes (`intel`, `amd`, None), whether IOMMU groups exist now, whether the running
-    kernel was told intel_iommu=on, and what the build of the one that will boot says (None: not known)."""
+    kernel was told intel_iommu=on, and what the build of the one that will boot says (None: not known); `build` is its
+    configuration."""
 
     vendor: str | None
     groups: bool
     told_on: bool
     default_on: bool | None
     default_on_but_graphics: bool = False
+    build: bytes | None = None
 
     def needs_intel_iommu(self, devices: Sequence[DeviceFacts]) -> bool:
         """Whether intel_iommu=on is needed. Built "on but for integrated graphics" leaves just that device out."""
@@ -71,6 +73,7 @@ def read_kernel(host: Host, release: str) -> KernelFacts:
         told_on="on" in cmdline.options(words, "intel_iommu"),
         default_on=on,
         default_on_but_graphics=config is not None and _ON[1] in b"\n" + config + b"\n",
+        build=config,
     )
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
+from steps.tuning import cpulist
+
 Check: TypeAlias = Callable[[object], object]
 
 _ADDRESS = re.compile(r"(?:([0-9a-f]{4,5}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.ASCII)
@@ -72,6 +74,14 @@ def vnc(value: object) -> str:
     if match is None or (match[1] is not None and int(match[1]) > 59635):
         raise ValueError("expected a display on loopback such as 127.0.0.1:0, or unix:/PATH: VNC here has no password")
     return text
+
+
+def cpus(value: object) -> str:
+    """A list of CPUs, at least one, as the kernel writes it: `5,2-4` becomes `2-5`."""
+    found = cpulist.parse(str(value))
+    if not found:
+        raise ValueError("expected a list of CPUs such as 2-5,8")
+    return cpulist.render(found)
 
 
 def url(value: object) -> str:

@@ -109,6 +109,23 @@ _GUEST = {
     "sockets": Key("CPU sockets.", check=checks.between(1, 64)),
     "cores": Key("Cores per socket.", check=checks.between(1, 1024)),
     "threads": Key("Threads per core.", check=checks.between(1, 16)),
+    "vcpupin": Key(
+        "The host's CPUs for each vCPU, as many lists as there are vCPUs; the vCPUs of a core follow one another.",
+        '["2", "3", "4", "5"]',
+        checks.cpus,
+    ),
+    "emulatorpin": Key("The host's CPUs for the guest's other threads: disks, network, display.", '"0-1"', checks.cpus),
+    "isolated_cpus": Key(
+        "CPUs that the host's kernel keeps free of everything but what is pinned there: isolcpus=, nohz_full= and "
+        "rcu_nocbs= on its command line.",
+        '"2-5"',
+        checks.cpus,
+    ),
+    "hugepages": Key(
+        "The guest's memory in huge pages: of 2M, made before its start, or of 1G, set aside at boot by hugepages= on "
+        "the kernel's command line.",
+        '"2M"',
+    ),
     "rtc": Key("What the guest's clock shows; Windows wants localtime.", check=checks.one_of("utc", "localtime")),
     "boot_menu": Key("Show the firmware's boot menu."),
     "balloon": Key("Give the guest a memory balloon."),

@@ -8,6 +8,7 @@ from typing import TypeVar
 from engine.config.decode import Mistake
 from engine.config.lines import Path
 from steps.config import Config, Guest
+from steps.tuning.hugepages import MIBS
 
 T = TypeVar("T")
 
@@ -30,6 +31,13 @@ def _of_guest(guest: Guest) -> Iterator[Mistake]:
         yield Mistake(("guest",), f"UEFI needs both ovmf_code and ovmf_vars; {missing} is not set")
     if guest.firmware is not None and guest.ovmf_code is not None:
         yield Mistake(("guest", "firmware"), "firmware is a BIOS and excludes ovmf_code and ovmf_vars")
+    if guest.vcpupin and len(guest.vcpupin) != guest.vcpus:
+        wanted = f"expected one list for each vCPU, {guest.vcpus} (sockets x cores x threads)"
+        yield Mistake(("guest", "vcpupin"), f"{wanted}, found {len(guest.vcpupin)}")
+    if guest.hugepages is not None and guest.memory % (size := MIBS[guest.hugepages]):
+        near = -(-guest.memory // size) * size
+        text = f"{guest.memory} MiB is no whole number of huge pages of {guest.hugepages}: the next is {near}"
+        yield Mistake(("guest", "memory"), text)
     orders: list[tuple[Path, int | None]] = [
         *((("guest", "disks", n, "bootindex"), disk.bootindex) for n, disk in enumerate(guest.disks)),
         *((("guest", "cdroms", n, "bootindex"), cdrom.bootindex) for n, cdrom in enumerate(guest.cdroms)),

@@ -87,6 +87,10 @@ class ChangeableHost(Host, Protocol):
         """Start a process in a session of its own, with its output in NAME.log, and return its pid."""
         ...
 
+    def set_affinity(self, thread: int, cpus: tuple[int, ...]) -> None:
+        """Let a thread run on these CPUs only. Raises OSError: ESRCH (it has ended), EINVAL (none of them is there)."""
+        ...
+
     def alive(self, name: str) -> int | None:
         """The pid of a process started under that name, None where it does not run (any more)."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ class ProcessTree(FileTree):
     def start(self, process: StartProcess) -> int:
         """Start a process in a session of its own; its files are those of engine.launch."""
         return launch.launch(process, self.local(RUN_DIR))
+
+    def set_affinity(self, thread: int, cpus: tuple[int, ...]) -> None:
+        """By the kernel: it asks root, or the thread's own account (sched_setaffinity(2))."""
+        os.sched_setaffinity(thread, cpus)
 
     def alive(self, name: str) -> int | None:
         """The pid of a process started under that name, None where it does not run (any more)."""

@@ -8,10 +8,12 @@ from typing import Protocol, TypeVar
 
 from steps.actions import Action, Shutdown, StopProcess
 from steps.base import Finding, Host
-from steps.config import Device, Guest
+from steps.config import Device, Guest, HugePages
 from steps.guest.seen import Seen, Silence
 
 RUN_DIR = "/run/vfiostate"
+# Not below RUN_DIR, where nobody but root comes in: QEMU opens it as the guest's account.
+HUGETLBFS = "/run/vfiostate-hugepages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,13 @@ C = TypeVar("C")
 class Way(Protocol[C]):
     """A way to run a guest. `look`, `process` and `ask` read from the host; the rest is pure.
 
-    `name` is what `backend` in [guest] says, `voice` what the guest's answers come over.
+    `name` is what `backend` in [guest] says, `voice` what the guest's answers come over; `mounts` whether it takes huge
+    pages from a file system that is mounted for it.
     """
 
     name: str
     voice: str
+    mounts: bool
 
     def look(self, host: Host, order: Order) -> Seen | Silence | None:
         """What the guest says; None where none was started under that name (or it was stopped)."""
@@ -65,6 +69,11 @@ class Way(Protocol[C]):
 
     def process(self, host: Watched, name: str) -> int | None:
         """The pid of a guest of ours that runs. Raises ConnectionError where that cannot be told."""
+        ...
+
+    def threads(self, host: Host, order: Order) -> tuple[int, Mapping[int, int]]:
+        """The pid of a guest that runs, and the thread of each of its vCPUs. Raises ConnectionError, TimeoutError or
+        ValueError where it does not say."""
         ...
 
     def log(self, name: str) -> str:
@@ -98,6 +107,11 @@ class Way(Protocol[C]):
     def shown(self, order: Order, found: C) -> str:
         """What starts it, for reading."""
         ...
+
+
+def hugetlbfs_of(size: HugePages) -> str:
+    """Where huge pages of a size are mounted for a guest of ours."""
+    return f"{HUGETLBFS}-{size.value}"
 
 
 def device_id(address: str) -> str:

@@ -29,6 +29,11 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
         "a member of the IOMMU group is under a native driver: `vfiostate devices` shows which;"
         f" `vfiostate rollback --to rebooted`, {AGAIN}",
     ),
+    (
+        ("unable to map backing store", "Cannot allocate memory"),
+        "the kernel did not find all of the huge pages: the host's memory is in small pieces; end what uses much of it,"
+        f" or `echo 1 > /proc/sys/vm/compact_memory`, {AGAIN}, or do it right after a boot",
+    ),
     (("VFIO_MAP_DMA", "Cannot allocate memory"), _MEMLOCK),
     (("vfio_dma_map", "Cannot allocate memory"), _MEMLOCK),
     (("DMA mapping failed",), _MEMLOCK),

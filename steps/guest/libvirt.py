@@ -6,7 +6,7 @@ and is neither defined over nor removed. Sources: virsh(1); libvirt's formatdoma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from journal.errors import Exit
 from steps.actions import Action, EditFile, Inverse, Keep, RunCommand, Shutdown
@@ -30,6 +30,7 @@ class Libvirt:
 
     name = "libvirt"
     voice = "virsh"
+    mounts = False
 
     def look(self, host: Host, order: Order) -> Seen | Silence | None:
         """`virsh domstate`, and the devices in the XML of what runs."""
@@ -38,6 +39,11 @@ class Libvirt:
     def process(self, host: Watched, name: str) -> int | None:
         """libvirt's QEMU."""
         return virsh.process(host, name)
+
+    def threads(self, host: Host, order: Order) -> tuple[int, Mapping[int, int]]:
+        """libvirt's QEMU, whose threads bear the names of their vCPUs."""
+        pid = virsh.process(host, order.guest.name) or 0
+        return pid, virsh.threads(host, pid)
 
     def log(self, name: str) -> str:
         """Where libvirt writes what QEMU says."""

@@ -66,7 +66,11 @@ def _document(order: Order, binary: str, *, ours: bool) -> bytes:
         _text(root, "uuid", uuid_of(order.setup, guest.name))
         _text(root, "description", f"Made by vfiostate, setup {order.setup}; a rollback takes it away.")
     _text(root, "memory", str(guest.memory), unit="MiB")
-    _text(root, "vcpu", str(guest.sockets * guest.cores * guest.threads), placement="static")
+    if not order.install:
+        _add_huge_pages(root, guest)
+    _text(root, "vcpu", str(guest.vcpus), placement="static")
+    if not order.install:
+        _add_pinning(root, guest)
     _add_os(root, guest)
     add_features(root, guest)
     add_cpu(root, guest)
@@ -80,6 +84,25 @@ def _document(order: Order, binary: str, *, ours: bool) -> bytes:
 
 def _text(parent: Element, tag: str, text: str, **attributes: str) -> None:
     SubElement(parent, tag, attributes).text = text
+
+
+def _add_huge_pages(root: Element, guest: Guest) -> None:
+    """By memfd: from a file system libvirt takes only sizes that were mounted when its daemon started."""
+    if guest.hugepages:
+        found = SubElement(root, "memoryBacking")
+        size = {"size": guest.hugepages.value[:-1], "unit": guest.hugepages.value[-1]}
+        SubElement(SubElement(found, "hugepages"), "page", size)
+        SubElement(found, "source", {"type": "memfd"})
+
+
+def _add_pinning(root: Element, guest: Guest) -> None:
+    if not guest.vcpupin and not guest.emulatorpin:
+        return
+    found = SubElement(root, "cputune")
+    for number, cpus in enumerate(guest.vcpupin):
+        SubElement(found, "vcpupin", {"vcpu": str(number), "cpuset": cpus})
+    if guest.emulatorpin:
+        SubElement(found, "emulatorpin", {"cpuset": guest.emulatorpin})
 
 
 def _add_os(root: Element, guest: Guest) -> None:

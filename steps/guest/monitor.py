@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from steps.base import Host, Json
 from steps.guest.base import Order, device_id
@@ -51,6 +51,22 @@ def _made(host: Host, name: str) -> frozenset[str]:
     return frozenset(str(entry.get("name")) for entry in entries if isinstance(entry, dict))
 
 
+def threads(host: Host, name: str, timeout: float = 10.0) -> Mapping[int, int]:
+    """The thread of each vCPU, by its number. Raises as Host.qmp.
+
+    query-cpus-fast came with 2.12; query-cpus, which stops every vCPU for a moment, went with 6.0.
+    """
+    try:
+        answer = host.qmp(name, "query-cpus-fast", timeout=timeout)
+        number, thread = "cpu-index", "thread-id"
+    except ValueError:
+        answer = host.qmp(name, "query-cpus", timeout=timeout)
+        number, thread = "CPU", "thread_id"
+    if not isinstance(answer, list):
+        raise ValueError(f"query-cpus was answered by {answer!r}")
+    return {_number(one, number): _number(one, thread) for one in answer}
+
+
 def read_pci(answer: Json) -> tuple[PciFunction, ...]:
     """The functions in an answer to query-pci, those behind bridges too. Raises ValueError for what is none."""
     if not isinstance(answer, list):
@@ -79,7 +95,7 @@ def _devices(bus: Json) -> Iterator[PciFunction]:
 def _number(value: Json, key: str) -> int:
     found = value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, int):
-        raise ValueError(f"query-pci gives no {key} in {value!r}")
+        raise ValueError(f"there is no {key} in {value!r}")
     return found
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from steps.actions import Action, StartProcess, StopProcess
 from steps.base import Finding, Host
 from steps.config import Guest
-from steps.guest import access, capabilities, monitor, needs
+from steps.guest import access, capabilities, monitor, needs, tuned
 from steps.guest.base import RUN_DIR, Given, Order, Watched
 from steps.guest.capabilities import Capabilities
 from steps.guest.qemu_command import command, drops_root
 from steps.guest.seen import Seen, Silence
+from steps.reading import text_of
 
 MIB = 1 << 20
 # What is pinned besides the guest's memory (firmware, ROMs, the VGA card's window); libvirt allows as much.
@@ -35,6 +36,7 @@ class Qemu:
 
     name = "qemu"
     voice = "QMP"
+    mounts = True
 
     def look(self, host: Host, order: Order) -> Seen | Silence | None:
         """What it says over QMP."""
@@ -43,6 +45,11 @@ class Qemu:
     def process(self, host: Watched, name: str) -> int | None:
         """The process that the engine started."""
         return host.alive(name)
+
+    def threads(self, host: Host, order: Order) -> tuple[int, Mapping[int, int]]:
+        """The process that the engine started, and what QEMU says of its vCPUs."""
+        pid, *_ = [*text_of(host, f"{RUN_DIR}/{order.guest.name}.pid").split(), "0"]
+        return int(pid), monitor.threads(host, order.guest.name)
 
     def log(self, name: str) -> str:
         """Its standard output and error."""
@@ -69,7 +76,7 @@ class Qemu:
         return Start(command(order, found), found.inherits_socket, drops_root(order, found))
 
     def actions(self, order: Order, found: Capabilities, given: Given) -> Iterator[Action]:
-        """One process, with its rights."""
+        """One process, with its rights, and its threads pinned."""
         guest, start = order.guest, self.start(order, found)
         rootless = not start.drops_root and guest.user != access.ROOT
         yield StartProcess(
@@ -82,7 +89,9 @@ class Qemu:
             timeout=guest.stop_timeout,
             groups=given.groups,
             inherit_socket=start.inherits_socket,
+            cpus=None if order.install else guest.emulatorpin,
         )
+        yield from tuned.pin(order)
 
     def stop(self, order: Order, why: str) -> StopProcess:
         """By its power button, by QEMU's quit, by signals."""

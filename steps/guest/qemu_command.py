@@ -12,7 +12,7 @@ from hashlib import sha256
 from journal.errors import ConfigurationError
 from steps.config import Cdrom, Device, Disk, DiskInterface, Display, Guest
 from steps.guest import needs
-from steps.guest.base import Order, device_id
+from steps.guest.base import Order, device_id, hugetlbfs_of
 from steps.guest.capabilities import INHERITED, SANDBOX, Capabilities
 from steps.pci import slot_of, sort_key
 
@@ -60,7 +60,7 @@ def command(order: Order, found: Capabilities, *, monitored: bool = True) -> tup
     bus = _Bus("pci.0" if is_conventional(guest.machine) else "pcie.0")
     parts = (
         (found.binary or guest.binary, "-no-user-config", "-nodefaults", "-name", escape(guest.name)),
-        _machine(guest, found),
+        _machine(order, found),
         _firmware(guest, found),
         _isolation(order, found),
         _monitor(order, found) if monitored else (),
@@ -89,11 +89,14 @@ def is_conventional(machine: str) -> bool:
     return machine in {"pc", "isapc"} or machine.startswith("pc-i440fx")
 
 
-def _machine(guest: Guest, found: Capabilities) -> Iterator[str]:
-    cpus = guest.sockets * guest.cores * guest.threads
+def _machine(order: Order, found: Capabilities) -> Iterator[str]:
+    guest = order.guest
     yield from ("-machine", f"{guest.machine},accel={guest.accel.value}", "-m", str(guest.memory))
-    yield from ("-smp", f"{cpus},sockets={guest.sockets},cores={guest.cores},threads={guest.threads}")
+    yield from ("-smp", f"{guest.vcpus},sockets={guest.sockets},cores={guest.cores},threads={guest.threads}")
     yield from ("-cpu", needs.cpu_of(guest, found), "-rtc", f"base={guest.rtc}")
+    if guest.hugepages and not order.install:
+        # In this form every QEMU understands it; without -mem-prealloc a page that is lacking ends the guest later.
+        yield from ("-mem-path", hugetlbfs_of(guest.hugepages), "-mem-prealloc")
     if guest.boot_menu:
         yield from ("-boot", "menu=on")
 

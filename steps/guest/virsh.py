@@ -7,7 +7,7 @@ where AppArmor's profiles are: src/security/virt-aa-helper.c.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -17,6 +17,7 @@ from steps.guest.libvirt_xml import uuid_of
 from steps.guest.seen import PciFunction, Seen, Silence
 from steps.insertion import sha256
 from steps.pci import read_function
+from steps.reading import names_in, text_of
 
 VIRSH = ("virsh", "-c", "qemu:///system")
 DEFINITIONS = "/etc/libvirt/qemu"
@@ -26,6 +27,8 @@ FILES = "/var/lib/vfiostate"
 ASK = 30.0
 _VERSION = re.compile(r"^Running against daemon: (\d+)\.(\d+)\.(\d+)", re.MULTILINE)
 _PID = re.compile(r"\d+")
+# QEMU calls its threads so where it is told debug-threads=on, as libvirt does.
+_VCPU = re.compile(r"CPU (\d+)/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +189,13 @@ def process(host: Host, name: str) -> int | None:
         return None
     match = _PID.match((_read(host, f"/run/libvirt/qemu/{name}.pid") or b"").decode("ascii", errors="replace"))
     return int(match[0]) if match else 0
+
+
+def threads(host: Host, pid: int) -> Mapping[int, int]:
+    """The thread of each vCPU of a QEMU that libvirt started, by its number."""
+    found = {}
+    for thread in names_in(host, f"/proc/{pid}/task"):
+        match = _VCPU.match(text_of(host, f"/proc/{pid}/task/{thread}/comm"))
+        if match is not None and thread.isdecimal():
+            found[int(match[1])] = int(thread)
+    return found

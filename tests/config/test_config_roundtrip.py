@@ -19,6 +19,7 @@ from engine.config.rules import contradictions
 from journal.errors import ConfigurationError
 from steps.config import Config, Device, Guest
 from steps.guest import ways
+from steps.tuning import cpulist
 
 _HEX = "0123456789abcdef"
 _text = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
@@ -32,6 +33,7 @@ _address = st.builds(
 )
 _id = st.text(_HEX, min_size=9, max_size=9).map(lambda text: text[:4] + ":" + text[5:])
 _name = st.from_regex(r"[a-z][a-z0-9_-]{0,10}", fullmatch=True)
+_cpus = st.frozensets(st.integers(0, 300), min_size=1, max_size=9).map(cpulist.render)
 _BY_KEY: dict[str, st.SearchStrategy[object]] = {
     "address": _address,
     "id": _id,
@@ -52,6 +54,11 @@ _BY_KEY: dict[str, st.SearchStrategy[object]] = {
     **{key: st.none() | _path for key in ("romfile", "firmware", "ovmf_code", "ovmf_vars")},
     "path": _path,
     "bridge": st.none() | _name,
+    **dict.fromkeys(("sockets", "threads"), st.just(1)),
+    "cores": st.just(2),
+    "memory": st.sampled_from([16, 1024]),
+    "vcpupin": st.just(()) | st.tuples(_cpus, _cpus),
+    **dict.fromkeys(("emulatorpin", "isolated_cpus"), st.none() | _cpus),
 }
 _BY_TYPE: dict[type, st.SearchStrategy[object]] = {
     str: _text,

@@ -35,6 +35,8 @@ def test_it_is_known_of_the_files_that_were_to_be_put_back_and_of_no_others() ->
 
 
 def test_a_journal_that_does_not_say_what_was_to_be_put_back_can_be_read() -> None:
-    for outcome in ({"result": "unknown", "after": {}}, {"result": "failed", "after": {"a": "half"}}, None):
+    unknown: dict[str, Json] = {"result": "unknown", "after": {}}
+    failed: dict[str, Json] = {"result": "failed", "after": {"a": "half"}}
+    for outcome in (unknown, failed, None):
         deed = _deed({}, outcome)
         assert deed.standing and dict(deed.cut_off) == {}

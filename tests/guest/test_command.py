@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.hosts.simulated.qemu_guest import split
-from steps.config import Accel, Device, Disk, DiskInterface, Display, Guest, Network
+from steps.config import Accel, Device, Disk, DiskInterface, Display, Guest, HugePages, Network
 from steps.guest.base import device_id
 from steps.guest.capabilities import Capabilities
 from steps.guest.qemu import Qemu
@@ -204,3 +204,14 @@ def _buses(parsed: list[dict[str, str]]) -> Iterator[str]:
     for keys in parsed:
         yield keys["id"]
         yield from (f"{keys['id']}.{port}" for port in range(6))
+
+
+@pytest.mark.parametrize("found", [QEMU_1_5, QEMU_7], ids=["1.5", "7.2"])
+def test_memory_in_huge_pages_comes_from_the_file_system_of_their_size_before_the_guest_begins(
+    found: Capabilities,
+) -> None:
+    guest = dataclasses.replace(ARTICLE, hugepages=HugePages.G1)
+    argv = command(order(guest), found)
+    assert values(argv, "-mem-path") == ["/run/vfiostate-hugepages-1G"] and "-mem-prealloc" in argv
+    assert "-mem-path" not in command(order(guest, install=True), found)
+    assert "-mem-path" not in command(order(), found)

@@ -11,7 +11,7 @@ import pytest
 
 from engine.hosts.simulated import domain as translated
 from journal.errors import ConfigurationError
-from steps.config import Accel, Cdrom, Device, Disk, DiskInterface, Display, Guest, Network
+from steps.config import Accel, Cdrom, Device, Disk, DiskInterface, Display, Guest, HugePages, Network
 from steps.guest.libvirt_xml import domain, uuid_of
 from steps.guest.qemu_command import command
 from tests.guest.support import ARTICLE, DEVICES, GPU, QEMU_7, SETUP, order
@@ -28,6 +28,9 @@ GUESTS = {
         disks=tuple(Disk(f"/srv/{n}.img", "qcow2", DiskInterface.SATA) for n in range(9)),
         cdroms=(Cdrom("/srv/a&b<c>.iso"),),
         networks=(Network("tap0"), Network("tap1", model="e1000e")),
+    ),
+    "placed": dataclasses.replace(
+        ARTICLE, accel=Accel.TCG, cpu="qemu64", cores=2, vcpupin=("1", "0"), emulatorpin="0-1", hugepages=HugePages.M2
     ),
     "disguised": dataclasses.replace(
         ARTICLE, cpu="host,kvm=off,hv_vendor_id=abc,hv_relaxed,hv_spinlocks=0x1fff,hv_time"
@@ -113,3 +116,15 @@ def test_a_path_with_characters_of_xml_stays_itself() -> None:
 def test_more_devices_than_slots_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="slots"):
         parsed(Guest(networks=tuple(Network(f"tap{number}") for number in range(30))))
+
+
+def test_a_guest_that_is_placed_says_where_and_not_while_it_is_installed() -> None:
+    found = parsed(GUESTS["placed"])
+    pins = [(one.get("vcpu"), one.get("cpuset")) for one in found.findall("cputune/vcpupin")]
+    assert pins == [("0", "1"), ("1", "0")]
+    assert [one.get("cpuset") for one in found.findall("cputune/emulatorpin")] == ["0-1"]
+    (page,) = found.findall("memoryBacking/hugepages/page")
+    assert page.attrib == {"size": "2", "unit": "M"}
+    installed = parsed(GUESTS["placed"], install=True)
+    assert installed.find("cputune") is None and installed.find("memoryBacking") is None
+    assert parsed().find("cputune") is None and parsed().find("memoryBacking") is None

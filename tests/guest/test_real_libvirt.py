@@ -75,7 +75,7 @@ def embedded() -> Iterator[str]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="libvirt's QEMU driver is asked as root")
 @pytest.mark.skipif(not os.path.exists(BINARY), reason="qemu-system-x86_64 is not installed")
-@pytest.mark.parametrize("name", ["emulated", "many disks"])
+@pytest.mark.parametrize("name", ["emulated", "many disks", "placed"])
 def test_libvirts_qemu_driver_puts_the_devices_where_we_do(name: str, embedded: str, tmp_path: Path) -> None:
     path = tmp_path / "guest.xml"
     text = domain(order(GUESTS[name]), BINARY).decode()
@@ -83,6 +83,9 @@ def test_libvirts_qemu_driver_puts_the_devices_where_we_do(name: str, embedded: 
     done = run("virsh", "-c", embedded, "domxml-to-native", "qemu-argv", str(path))
     assert done.returncode == 0, done.stderr
     assert places_of_json(done.stdout) == places(command(order(GUESTS[name]), QEMU_7))
+    huge = re.findall(r"-object '(\{[^']*\"memory-backend-memfd\"[^']*\})'", done.stdout)
+    kept = [{key: json.loads(one).get(key) for key in ("hugetlb", "hugetlbsize", "prealloc")} for one in huge]
+    assert kept == [{"hugetlb": True, "hugetlbsize": 2 << 20, "prealloc": True}] * (name == "placed")
     assert ('"x-vga":true' in done.stdout) == any(device.x_vga for device in DEVICES)
 
 

@@ -18,12 +18,13 @@ import pytest
 from engine import launch
 from engine.hosts.linux import LinuxHost
 from engine.hosts.simulated.qemu_guest import build
+from engine.pinning import pin_threads
 from engine.qmp import query_qmp
 from engine.stopping import stop_guest
-from steps.actions import StartProcess
+from steps.actions import PinThreads, StartProcess
 from steps.base import Json
 from steps.config import Accel, Cdrom, Disk, DiskInterface, Guest
-from steps.guest import capabilities, monitor
+from steps.guest import capabilities, monitor, tuned
 from steps.guest.base import Order
 from steps.guest.qemu import Qemu
 
@@ -151,3 +152,20 @@ def test_the_double_puts_devices_where_the_real_qemu_puts_them(host: Host, guest
     placed = build(Path("/"), process.argv[1:], (7, 2, 22)).placed
     wanted = {(one.id, one.slot, one.function, one.vendor, one.device) for one in placed if one.id}
     assert {(one.id, one.slot, one.function, one.vendor, one.device) for one in real if one.id} == wanted
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="pinning needs two CPUs")
+def test_the_real_qemus_threads_go_where_they_are_pinned_under_its_filter(host: Host, guest: Guest) -> None:
+    one, other = (str(cpu) for cpu in sorted(os.sched_getaffinity(0))[:2])
+    before = os.sched_getaffinity(0)
+    placed = dataclasses.replace(guest, cores=2, vcpupin=(other, one), emulatorpin=one)
+    pid = host.start(dataclasses.replace(process_of(host, placed), cpus=one))
+    assert os.sched_getaffinity(0) == before
+    assert pin_threads(host, PinThreads("test", placed.vcpupin, "a test")) == "2 threads"
+    threads = monitor.threads(host, "test")
+    found = tuned.placed(host, Order(placed, (), ""), pid, threads)
+    assert (found.vcpus, found.first) == ({0: (int(other),), 1: (int(one),)}, (int(one),))
+    assert list(tuned.misplaced(Order(placed, (), ""), found)) == []
+    host.set_affinity(threads[0], (int(one), int(other)))
+    again = tuned.placed(host, Order(placed, (), ""), pid, threads)
+    assert [each.code for each in tuned.misplaced(Order(placed, (), ""), again)] == ["threads-not-pinned"]

@@ -53,7 +53,8 @@ def test_killed_anywhere_in_it_every_file_is_as_before_in_the_end(
 
 
 def test_killed_in_it_again_and_again_it_is_not_forgotten(places: dict[str, Path], at: At) -> None:
-    machine, killed = at("booted"), []
+    machine = at("booted")
+    killed: list[bytes] = []
     # The last that kernelstub writes is its configuration, the last but one the file that tells.
     for nth in (-1, -2, -1):
         whole = crash.run(copy(machine, machine.parent / f"to-{len(killed)}"), "rollback", inside=True)

@@ -9,7 +9,7 @@ import errno
 import re
 
 from engine.hosts.base import OutcomeUnknown
-from engine.hosts.simulated import drivers, guests, rom, sriov
+from engine.hosts.simulated import drivers, guests, hugepages, rom, sriov
 from engine.hosts.simulated.drivers import DEVICES, DRIVERS, DynamicId, failure
 from engine.hosts.simulated.machine import Machine
 
@@ -32,6 +32,8 @@ def write(machine: Machine, path: str, value: str) -> None:
         drivers.attach_device(machine, _present(machine, value, path))
     elif real == "/sys/bus/pci/drivers_autoprobe":
         machine.put(real, "0\n" if value.startswith("0") else "1\n")
+    elif pool := re.fullmatch(rf"{hugepages.POOLS}/hugepages-(\d+)kB/nr_hugepages", real):
+        hugepages.resize(machine, int(pool[1]), value, path)
     elif real.startswith("/sys/devices/pci"):
         _device_attribute(machine, real, value, path)
     elif re.fullmatch(r"/sys/module/\w+/parameters/\w+", real) or real.startswith("/proc/sys/"):

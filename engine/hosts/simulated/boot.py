@@ -21,11 +21,13 @@ from engine.hosts.simulated import (
     effects,
     generators,
     guests,
+    hugepages,
     initramfs,
     kmod,
     loaders,
     loading,
     net,
+    processors,
     procfs,
     services,
     sysfs,
@@ -85,6 +87,8 @@ def reboot(
     iommu = iommu_on(machine, chosen)
     _say_hello(machine, chosen, iommu)
     sysfs.populate(machine, chosen.kernel.release, iommu=iommu)
+    processors.populate(machine, chosen.kernel)
+    hugepages.populate(machine)
     index = kmod.read_index(machine, chosen.kernel.release)
     assert index is not None
     _builtin(machine, chosen)

@@ -38,7 +38,7 @@ COMMON: dict[str, TextFile] = {
 }
 COMMAND = "#!/bin/sh\n# answered by the simulated machine\n"
 # What every system has.
-ALWAYS = ("/usr/bin/sh", "/usr/bin/mkdir", "/usr/bin/rm")
+ALWAYS = ("/usr/bin/sh", "/usr/bin/mkdir", "/usr/bin/rm", "/usr/bin/mount", "/usr/bin/umount")
 
 
 def create(directory: Path, found: Description) -> None:

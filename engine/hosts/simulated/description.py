@@ -82,6 +82,8 @@ def parse(value: Json) -> Description:
         cpu_model=top.text("cpu_model", "simulated"),
         cpu_flags=top.strings("cpu_flags"),
         threads=top.number("threads", 1),
+        smt=top.number("smt", 1),
+        nodes=top.number("nodes", 1),
         memory=top.number("memory", 4096),
         iommu=_one_of(top, "iommu", Iommu, Iommu.NONE),
         acpi_tables=top.strings("acpi_tables"),

@@ -28,6 +28,8 @@ def command(root: Element) -> tuple[str, ...]:
         root.findtext("devices/emulator", ""),
         *("-name", root.findtext("name", ""), "-machine", f"{machine},accel={kind}", "-nodefaults"),
         *("-chardev", "socket,id=qmp,fd=0,server=on,wait=off", "-mon", "chardev=qmp,mode=control"),
+        *("-m", root.findtext("memory", "128"), "-smp", root.findtext("vcpu", "1")),
+        *_memory(root),
         *_firmware(root),
         *("-vga", "std" if root.find("devices/graphics") is not None else "none"),
         *_devices(root, "pci.0" if conventional else "pcie.0"),
@@ -40,6 +42,13 @@ def _inner(parent: Element, path: str) -> Element:
     if found is None:
         raise ValueError(f"<{parent.tag}> has no {path}")
     return found
+
+
+def _memory(root: Element) -> Iterator[str]:
+    page = root.find("memoryBacking/hugepages/page")
+    if page is not None:
+        size = f"hugetlb=on,hugetlbsize={page.get('size')}{page.get('unit')}"
+        yield from ("-object", f"memory-backend-memfd,id=pc.ram,{size},prealloc=on")
 
 
 def _firmware(root: Element) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.hosts.base import Attributes
 from engine.hosts.processes import ProcessTree
-from engine.hosts.simulated import attributes, boot, create, description, faults, generators, loaders, qemu
+from engine.hosts.simulated import attributes, boot, create, description, faults, generators, loaders, qemu, threads
 from engine.hosts.simulated.boot import Chosen, Entry
 from engine.hosts.simulated.doubles import base, ip, kmod, system, virsh
 from engine.hosts.simulated.machine import DESCRIPTION, Machine
@@ -184,8 +184,8 @@ class SimulatedHost(ProcessTree):
             raise TimeoutError(f"{argv[0]} gave no answer within {timeout:g} s") from error
         return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
 
-    def _qemu_argv(self, argv: Sequence[str]) -> tuple[str, ...]:
-        return (sys.executable, "-m", "engine.hosts.simulated.qemu", "--machine", str(self.root), *argv)
+    def _qemu_argv(self, argv: Sequence[str], cpus: str = "") -> tuple[str, ...]:
+        return (sys.executable, "-m", "engine.hosts.simulated.qemu", "--machine", str(self.root), cpus, *argv)
 
     def run(self, argv: Sequence[str], *, timeout: float, on_line: Callable[[str], None] | None = None) -> Completed:
         """Answer a command that changes the machine; its output comes together, as on a terminal."""
@@ -229,9 +229,19 @@ class SimulatedHost(ProcessTree):
         ):
             raise FileNotFoundError(2, "the simulated machine has no such program", process.argv[0])
         ours = dataclasses.replace(
-            process, argv=self._qemu_argv(process.argv), user=None, memlock=None, devices=(), groups=()
+            process,
+            argv=self._qemu_argv(process.argv, process.cpus or ""),
+            user=None,
+            memlock=None,
+            devices=(),
+            groups=(),
+            cpus=None,
         )
         return super().start(ours)
+
+    def set_affinity(self, thread: int, cpus: tuple[int, ...]) -> None:
+        """Let a thread of a guest run on these CPUs of the machine only."""
+        threads.set_affinity(self.machine, thread, cpus)
 
     def system_log(self, text: str, **fields: str) -> None:
         """One line to the machine's system log; as syslog(3), it tells nobody when it could not be written."""

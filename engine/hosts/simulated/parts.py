@@ -141,8 +141,9 @@ class TextFile:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A whole machine. `memory` is MiB; `framebuffer` the firmware framebuffer's driver and the function it is on,
-    `cmdline` the running kernel's when it was described (None: what GRUB's files make of it)."""
+    """A whole machine. `threads` are all its logical CPUs, `smt` those of a core; `memory` is MiB; `framebuffer` the
+    firmware framebuffer's driver and the function it is on, `cmdline` the running kernel's when it was described (None:
+    what GRUB's files make of it)."""
 
     name: str
     kernels: tuple[Kernel, ...]
@@ -152,6 +153,8 @@ class Description:
     cpu_model: str = "simulated"
     cpu_flags: tuple[str, ...] = ()
     threads: int = 1
+    smt: int = 1
+    nodes: int = 1
     memory: int = 4096
     iommu: Iommu = Iommu.NONE
     acpi_tables: tuple[str, ...] = ()

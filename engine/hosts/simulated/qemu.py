@@ -1,9 +1,9 @@
 """QEMU on the simulated machine: a real process that checks its command line as QEMU does and speaks QMP.
 
-`python -m engine.hosts.simulated.qemu --machine DIR QEMU ARGUMENT…`. Its version is that of machine.json. It ends when
-the machine under it reboots or its directory goes. `faults` in machine.json may hold `qemu`: `{"dies": TEXT}` (it
-prints the text and ends at once), `{"ignores_powerdown": true}`, `{"status": "paused"}`, `{"mute": true}` (it listens
-and never speaks).
+`python -m engine.hosts.simulated.qemu --machine DIR CPUS QEMU ARGUMENT…`; CPUS is what it begins on (empty: the usual).
+Its version is that of machine.json. It ends when the machine under it reboots or its directory goes. `faults` in
+machine.json may hold `qemu`: `{"dies": TEXT}` (it prints the text and ends at once), `{"ignores_powerdown": true}`,
+`{"status": "paused"}`, `{"mute": true}` (it listens and never speaks).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from engine.hosts.simulated import threads
+from engine.hosts.simulated.machine import Machine
 from engine.hosts.simulated.qemu_guest import Guest, QemuError, build, early
 from engine.hosts.simulated.qemu_help import Said, Version, parse_version
 from engine.hosts.simulated.qemu_monitor import TICK, Monitor
@@ -39,16 +41,16 @@ def _last_words(program: str, error: QemuError) -> Said:
 
 def main(arguments: Sequence[str]) -> int:
     """Answer, or run the guest until it ends; the exit status. Raises SystemExit on SIGTERM, as QEMU ends on it."""
-    flag, directory, *argv = arguments
+    flag, directory, cpus, *argv = arguments
     if flag != "--machine" or not argv:
-        raise SystemExit("usage: --machine DIR QEMU [ARGUMENT...]")
+        raise SystemExit("usage: --machine DIR CPUS QEMU [ARGUMENT...]")
     root = Path(directory)
     found = _described(root)
     version = parse_version(str(found.get("qemu") or ""))
     said = answer(argv, version)
     if said is None:
         try:
-            _run(root, build(root, argv[1:], version), version, _faults(found))
+            _run(root, build(root, argv[1:], version), version, _faults(found), cpus)
             return 0
         except QemuError as error:
             said = _last_words(argv[0], error)
@@ -68,12 +70,12 @@ def _faults(found: Mapping[str, Json]) -> Mapping[str, Json]:
     return wanted if isinstance(wanted, dict) else {}
 
 
-def _run(root: Path, guest: Guest, version: Version, faults: Mapping[str, Json]) -> None:
+def _run(root: Path, guest: Guest, version: Version, faults: Mapping[str, Json], cpus: str) -> None:
     if "dies" in faults:
         raise QemuError(str(faults["dies"]))
     signal.signal(signal.SIGTERM, _end)
     gone = _watch(root)
-    with _listener(root, guest) as listener:
+    with threads.shown(Machine(root), guest, cpus), _listener(root, guest) as listener:
         if faults.get("mute"):
             while not gone():
                 time.sleep(TICK)

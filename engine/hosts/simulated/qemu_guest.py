@@ -11,13 +11,28 @@ from typing import IO
 
 from engine.hosts.files import FileTree
 from engine.hosts.simulated import qemu_help as known
+from engine.hosts.simulated.hugepages import SIZES, page_of_mount
 from engine.hosts.simulated.qemu_help import Said, Version
 
-FLAGS = frozenset({"-no-user-config", "-nodefaults", "-nographic", "-enable-kvm", "-S", "-daemonize", "-no-reboot"})
+FLAGS = frozenset(
+    {"-no-user-config", "-nodefaults", "-nographic", "-enable-kvm", "-S", "-daemonize", "-no-reboot", "-mem-prealloc"}
+)
 VALUES = frozenset(
     {
         *("-name", "-machine", "-M", "-m", "-smp", "-cpu", "-rtc", "-boot", "-bios", "-acpitable", "-accel"),
-        *("-drive", "-device", "-netdev", "-chardev", "-mon", "-qmp", "-monitor", "-serial", "-object", "-global"),
+        *(
+            "-drive",
+            "-device",
+            "-netdev",
+            "-chardev",
+            "-mon",
+            "-qmp",
+            "-monitor",
+            "-serial",
+            "-object",
+            "-global",
+            "-mem-path",
+        ),
         *("-vga", "-display", "-vnc", "-sandbox", "-runas", "-uuid", "-smbios", "-msg", "-pidfile", "-k", "-cdrom"),
     }
 )
@@ -32,11 +47,15 @@ class QemuError(Exception):
 
 @dataclass(slots=True)
 class Guest:
-    """A guest about to run. `placed` are its PCI devices in order, `port` the bus a root port opens."""
+    """A guest about to run. `placed` are its PCI devices in order; `memory` is MiB, in huge pages of `page` KiB (0: in
+    ordinary ones)."""
 
     name: str = ""
     machine: str = "pc"
     socket: str | None = None
+    vcpus: int = 1
+    memory: int = 128
+    page: int = 0
     placed: list[Placed] = field(default_factory=list)
     held: list[IO[str]] = field(default_factory=list)
 
@@ -149,6 +168,17 @@ def _take(
                 raise QemuError("unsupported machine type\nUse -machine help to list supported machines")
             if keys.get("accel") == "kvm" and not _there(tree, "/dev/kvm"):
                 raise QemuError("failed to initialize kvm: No such file or directory")
+        case "-m":
+            guest.memory = int(first or keys.get("size", "128"))
+        case "-smp":
+            guest.vcpus = int(first or keys.get("cpus", "1"))
+        case "-mem-path":
+            if not _there(tree, value):
+                raise QemuError(f"can't open backing store {value} for guest RAM: No such file or directory")
+            guest.page = page_of_mount(tree.read("/proc/mounts").decode(), value)
+        case "-object":
+            if first == "memory-backend-memfd" and keys.get("hugetlb") == "on":
+                guest.page = SIZES[keys["hugetlbsize"]]
         case "-cpu":
             if first not in known.cpus(version):
                 raise QemuError(f"unable to find CPU model '{first}'")

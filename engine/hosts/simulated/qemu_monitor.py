@@ -6,6 +6,7 @@ Source: docs/interop/qmp-spec in QEMU; the answers are in the form of QEMU 7.2's
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import time
@@ -13,12 +14,16 @@ from collections.abc import Callable, Mapping
 
 from engine.hosts.simulated.qemu_guest import Guest, Placed
 from engine.hosts.simulated.qemu_help import Version
+from engine.hosts.simulated.threads import thread_of
 from journal.events import Json
 
 TICK = 0.1
 # How long the firmware takes until it has numbered the buses, and the guest's system until it has shut down.
 NUMBERED_AFTER = 0.2
 SHUT_DOWN_AFTER = 0.3
+# When query-cpus-fast came and query-cpus went.
+CPUS_FAST = (2, 12)
+CPUS_GONE = (6, 0)
 
 
 class Monitor:
@@ -126,6 +131,10 @@ class Monitor:
                 return self._pci()
             case "qom-list":
                 return [{"name": one.id, "type": f"child<{one.kind}>"} for one in self.guest.placed if one.id]
+            case "query-cpus-fast" if self.version >= CPUS_FAST:
+                return [{"cpu-index": vcpu, "thread-id": thread} for vcpu, thread in self._vcpus()]
+            case "query-cpus" if self.version < CPUS_GONE:
+                return [{"CPU": vcpu, "thread_id": thread} for vcpu, thread in self._vcpus()]
             case "system_powerdown":
                 if not self.ignores_powerdown and self.ends_at is None:
                     self.ends_at = time.monotonic() + SHUT_DOWN_AFTER
@@ -135,6 +144,9 @@ class Monitor:
                 return {}
             case _:
                 return None
+
+    def _vcpus(self) -> list[tuple[int, int]]:
+        return [(vcpu, thread_of(os.getpid(), vcpu)) for vcpu in range(self.guest.vcpus)]
 
     def _version(self) -> Json:
         major, minor, micro = self.version

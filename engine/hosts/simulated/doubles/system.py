@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from engine.hosts.simulated import boot, services
+from engine.hosts.simulated import boot, hugepages, services
 from engine.hosts.simulated.doubles.base import Double, answer, silent
 from engine.hosts.simulated.machine import Machine
 from steps.base import Completed
 
 SYSTEM = "/etc/systemd/system"
+MOUNTS = "/proc/self/mounts"
 
 
 def uname(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
@@ -148,6 +149,32 @@ def rm(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     return answer(argv)
 
 
+def mount(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
+    """-t hugetlbfs -o OPTIONS SOURCE DIRECTORY; the kernel shows the options it was given, but for the defaults."""
+    if len(argv) != 7 or tuple(argv[1:3]) != ("-t", "hugetlbfs"):
+        return answer(argv, stderr="mount: the simulated machine mounts hugetlbfs only\n", status=32)
+    *_, options, source, place = argv
+    given = dict(one.split("=", 1) for one in options.split(","))
+    if not machine.path(place).is_dir():
+        return answer(argv, stderr=f"mount: {place}: mount point does not exist.\n", status=32)
+    if not machine.exists(f"{hugepages.POOLS}/hugepages-{hugepages.SIZES[given['pagesize']]}kB"):
+        return answer(argv, stderr=f"mount: {place}: wrong fs type, bad option, bad superblock on none.\n", status=32)
+    shown = {"pagesize": "1024M"} if given["pagesize"] == "1G" else {}
+    text = ",".join(f"{key}={value}" for key, value in (given | shown).items() if (key, value) != ("gid", "0"))
+    machine.put(MOUNTS, f"{machine.text(MOUNTS)}{source} {place} hugetlbfs rw,relatime,{text} 0 0\n")
+    return answer(argv)
+
+
+def umount(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
+    """DIRECTORY."""
+    lines = machine.text(MOUNTS).splitlines()
+    kept = [line for line in lines if line.split()[1] != argv[-1]]
+    if kept == lines:
+        return answer(argv, stderr=f"umount: {argv[-1]}: not mounted.\n", status=32)
+    machine.put(MOUNTS, "".join(f"{line}\n" for line in kept))
+    return answer(argv)
+
+
 def getent(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """passwd and group, from the machine's own files."""
     if len(argv) < 2 or argv[1] not in ("passwd", "group"):
@@ -172,6 +199,8 @@ DOUBLES: dict[str, Double] = {
     "reboot": reboot,
     "getent": getent,
     "mkdir": mkdir,
+    "mount": mount,
+    "umount": umount,
     "rm": rm,
     "mokutil": mokutil,
     "udevadm": silent,

@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from xml.etree import ElementTree
 
 from engine import launch
-from engine.hosts.simulated import domain
+from engine.hosts.simulated import domain, threads
 from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.machine import Machine
 from engine.qmp import query_qmp
 from steps.actions import StartProcess
 from steps.base import Completed
+from steps.tuning import cpulist
 
 DEFINITIONS = "/etc/libvirt/qemu"
 RUN = "/run/libvirt/qemu"
@@ -134,7 +135,7 @@ def _start(machine: Machine, words: Sequence[str]) -> str:
     for hostdev in root.findall("devices/hostdev"):
         _refuse_unbound(machine, name, domain.address_of(hostdev))
     _confine(machine, root.findtext("uuid") or "")
-    line = (sys.executable, "-m", "engine.hosts.simulated.qemu", "--machine", str(machine.directory))
+    line = (sys.executable, "-m", "engine.hosts.simulated.qemu", "--machine", str(machine.directory), "")
     process = StartProcess(name, (*line, *domain.command(root)), "libvirt's", inherit_socket=True)
     launch.launch(process, machine.path(RUN))
     machine.put(f"{RUN}/{name}.xml", text, 0o600)
@@ -146,8 +147,20 @@ def _start(machine: Machine, words: Sequence[str]) -> str:
         said = machine.text(f"{LOGS}/{name}.log").strip()
         text = f"internal error: process exited while connecting to monitor: {said}"
         raise Refused(f"Failed to start domain '{name}'\n{text}") from None
+    _pin(machine, name, root)
     _keep_log(machine, name)
     return f"Domain '{name}' started\n"
+
+
+def _pin(machine: Machine, name: str, root: ElementTree.Element) -> None:
+    pid = launch.alive(name, machine.path(RUN))
+    if pid is None:
+        return
+    for one in root.findall("cputune/emulatorpin"):
+        threads.set_affinity(machine, pid, cpulist.parse(one.get("cpuset", "")))
+    for one in root.findall("cputune/vcpupin"):
+        thread = threads.thread_of(pid, int(one.get("vcpu", "0")))
+        threads.set_affinity(machine, thread, cpulist.parse(one.get("cpuset", "")))
 
 
 def _refuse_unbound(machine: Machine, name: str, address: str) -> None:
