@@ -38,6 +38,7 @@ _BY_KEY: dict[str, st.SearchStrategy[object]] = {
     "address": _address,
     "id": _id,
     "boot_vga": st.lists(_address, max_size=2).map(tuple),
+    "keyboard": st.lists(_address, max_size=2).map(tuple),
     "identical_ids": st.lists(_id, max_size=2).map(tuple),
     "boot_loader": st.sampled_from(["auto", "grub"]),
     "initramfs": st.sampled_from(["auto", "initramfs-tools"]),

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from journal.events import Kind
+from engine import config as configuration
+from journal.events import Json, Kind
+from steps.config import Config
 from tests.badinput.support import GRUB, last, run, state
 from tests.field.support import (
     KERNEL,
@@ -384,3 +386,23 @@ def test_a_card_whose_id_changed_with_the_reboot_is_told_from_one_that_moved(tmp
     reboot(machine)
     refused(machine, "devices-renumbered", f"{GPU} is not 1234:1111 any more: there is 1234:1112", "firmware updated")
     assert last(machine, Kind.STEP_REFUSED).data["findings"]
+
+
+def test_a_setup_of_a_version_that_knew_fewer_keys_goes_on(tmp_path: Path) -> None:
+    def older() -> None:
+        encode = configuration.encode
+
+        def without(config: Config) -> dict[str, Json]:
+            data = encode(config)
+            allow = data["allow"]
+            assert isinstance(allow, dict)
+            return {**data, "allow": {key: value for key, value in allow.items() if key != "keyboard"}}
+
+        configuration.encode = without
+
+    machine = made(tmp_path, "debian12-lab", *CARD)
+    run(machine, "advance", prepare=older).is_(0)
+    run(machine, "advance").is_(0)
+    assert state(machine) == "modules_loaded"
+    run(machine, "init", "--force", *CARD, "--allow-keyboard=02:00.0").is_(0)
+    run(machine, "advance").is_(5, "the configuration changed after `checked`: allow")
