@@ -32,10 +32,12 @@ NAMES = re.compile(
     r"\bserial-\d+\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9A-F]{4}-[0-9A-F]{4}\b|\b[0-9a-f]{32}\b"
 )
 NUMBERS = re.compile(r"\b(pid|process|after) [0-9.]+\b")
-# Where the two may differ: a pattern of the leaf's name, and why. Nothing else may.
+TIMES = re.compile(r"(^|\.)seconds$")
+# Where the two may differ: a pattern of what is printed of a difference, and why. Nothing else may.
 BY_NATURE = {
-    "*/efi/*.mode": "a FAT has no modes but those of its mount; the model's is a directory",
-    "*.where": "before-images of the model's small kernels and initramfs fit into the journal, real ones lie beside it",
+    "*: *\tinsmod part_msdos | \tinsmod part_gpt": "a description does not say which partition table a disk has",
+    "*/efi/*.mode: *": "a FAT has no modes but those of its mount; the model's is a directory",
+    "*.where: *": "before-images of the model's small kernels and images fit into the journal, real ones lie beside it",
 }
 
 
@@ -120,7 +122,7 @@ def compare(real: list[dict[str, object]], simulated: list[dict[str, object]]) -
 
 def explained(difference: Difference) -> Difference:
     """With the reason, where one is known."""
-    where = f"{difference.event}: {difference.leaf}"
+    where = f"{difference.event}: {difference.leaf}: {difference.lab} | {difference.simulated}"
     reason = next((why for pattern, why in BY_NATURE.items() if fnmatchcase(where, pattern)), "")
     return Difference(difference.event, difference.leaf, difference.lab, difference.simulated, reason)
 
@@ -139,7 +141,9 @@ class Reader:
         text = json.dumps({name: value for name, value in event.items() if name not in APART})
         if setup := str(event.get("setup") or ""):
             text = re.sub(rf"(?<![0-9a-f]){setup}(?![0-9a-f])", "SETUP", text)
-        leaves = {self.plain(path): self.plain(value) for path, value in flattened(json.loads(text))}
+        leaves = {
+            self.plain(path): self.plain(value) for path, value in flattened(json.loads(text)) if not TIMES.search(path)
+        }
         about = [str(event.get("kind")), str(event.get("step") or "")]
         for name in ("path", "argv", "attribute", "type"):
             about += [value for path, value in leaves.items() if path.startswith(f"data.action.{name}")][:4]
@@ -156,11 +160,13 @@ class Reader:
 
 
 def flattened(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every leaf with its path; text that is JSON itself is looked into."""
+    """Every leaf with its path; text that is JSON itself is looked into, and one of several lines is taken by lines."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         with contextlib.suppress(ValueError):
             value = json.loads(value)
-    if isinstance(value, dict):
+    if isinstance(value, str) and "\n" in value:
+        yield from ((f"{path} line {number}", line) for number, line in enumerate(value.split("\n"), 1))
+    elif isinstance(value, dict):
         for name, inner in value.items():
             yield from flattened(inner, f"{path}.{name}" if path else str(name))
     elif isinstance(value, list) and path.endswith("as_before"):

@@ -59,6 +59,7 @@ def test_every_block_of_the_readme_runs(
     for line in lines:
         words = line.removeprefix("vfiostate ")
         run("machine reboot" if line == "reboot" else CHOSEN.get(words, words))
+    main(["--simulate", where, "guest", "stop"])  # no guest outlives its test
 
 
 def test_every_preparation_is_that_of_a_block() -> None:

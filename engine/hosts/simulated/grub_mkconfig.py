@@ -101,10 +101,10 @@ def _linux(machine: Machine, found: Mapping[str, str], boot: str) -> str:
     system = f"{system or 'Debian'} GNU/Linux" if system != "Ubuntu" else system
     uuid = machine.description.root.removeprefix("UUID=")
     klass = f"--class {system.split()[0].lower()} --class gnu-linux --class gnu --class os"
-    normal = f"{found['GRUB_CMDLINE_LINUX']} {found['GRUB_CMDLINE_LINUX_DEFAULT']}".strip()
+    normal = f"{found['GRUB_CMDLINE_LINUX']} {found['GRUB_CMDLINE_LINUX_DEFAULT']}"
     ubuntu = system == "Ubuntu"
     rescue = found["GRUB_CMDLINE_LINUX_RECOVERY"] or ("recovery nomodeset" if ubuntu else "single")
-    rescue = f"{rescue} {found['GRUB_CMDLINE_LINUX']}".strip()
+    rescue = f"{rescue} {found['GRUB_CMDLINE_LINUX']}"
     simple = _entry(machine, boot, kernels[0], system, klass, f"gnulinux-simple-{uuid}", normal)
     advanced = []
     for release in kernels:
@@ -126,11 +126,12 @@ def _entry(machine: Machine, boot: str, release: str, title: str, klass: str, id
         f"menuentry '{title}' {klass} $menuentry_id_option '{ident}' {{",
         "\tload_video",
         "\tinsmod gzio",
+        "\tif [ x$grub_platform = xxen ]; then insmod xzio; insmod lzopio; fi",
         "\tinsmod part_gpt",
         "\tinsmod ext2",
         f"\tsearch --no-floppy --fs-uuid --set=root {root.removeprefix('UUID=')}",
         f"\techo\t'Loading Linux {release} ...'",
-        f"\tlinux\t{boot}/vmlinuz-{release} root={root} ro  {words}".rstrip(),
+        f"\tlinux\t{boot}/vmlinuz-{release} root={root} ro {words}",
     ]
     image = generators.of(machine).image(release)
     if machine.exists(image):
