@@ -113,7 +113,7 @@ class CheckStep:
             *facts.found,
             *(objections(facts.boot, facts.iommu) if facts.boot else ()),
             *_tuned(facts),
-            *_acs_override(facts),
+            *acs_override(facts.boot, facts.iommu),
             *variants.findings(facts.variants, facts.next_release),
             *(modules.absent(facts.modules) if facts.modules else ()),
             *tuning.findings(config.guest, facts.tuning),
@@ -146,9 +146,9 @@ def _tuned(facts: CheckFacts) -> Iterator[Finding]:
         yield from words.objections(facts.boot_tuning, cmdline.parsed(facts.boot.in_force), facts.boot.where)
 
 
-def _acs_override(facts: CheckFacts) -> Iterator[Finding]:
+def acs_override(facts: BootFacts | None, found: IommuFacts) -> Iterator[Finding]:
     """The user's own word for groups that the hardware does not make. Only patched kernels know it."""
-    everything = (*facts.iommu.words, *(facts.boot.in_force if facts.boot is not None else ()))
+    everything = (*found.words, *(facts.in_force if facts is not None else ()))
     said = dict.fromkeys(word for word in everything if cmdline.name_of(word) == "pcie_acs_override")
     if said:
         yield Finding(

@@ -137,8 +137,9 @@ def _boot(seen: _Seen) -> Area:
     seen.boot = facts
     to_come = State.STUBBED.value not in seen.brief.remembered
     against = trial.objections(facts, "for every boot from then on") if to_come else ()
+    acs = check.acs_override(facts, seen.iommu)
     said = f"{detected.loader.name}, {'without' if facts.trial.obstacles else 'with'} a trial boot"
-    return Area("boot loader", said, (*facts.findings, *check.objections(facts, seen.iommu), *against))
+    return Area("boot loader", said, (*facts.findings, *check.objections(facts, seen.iommu), *acs, *against))
 
 
 def _initramfs(seen: _Seen) -> Area:

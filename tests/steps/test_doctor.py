@@ -135,6 +135,15 @@ def test_the_only_graphics_card_is_a_warning_and_says_how_to_take_it_all_the_sam
     assert "--allow-boot-vga" in only(area).hint and "Primary Display" in only(area).hint
 
 
+def test_groups_that_only_the_acs_override_makes_are_a_warning(tmp_path: Path) -> None:
+    host = machine(tmp_path / "m", "article")
+    path = "/proc/cmdline"
+    words = host.read(path).rstrip(b"\n") + b" pcie_acs_override=downstream\n"
+    (tmp_path / "m" / path.lstrip("/")).write_bytes(words)
+    area = looked(host)["boot loader"]
+    assert (area.standing, only(area).code) == (Standing.LOOK, "acs-override")
+
+
 def test_configured_devices_are_judged_instead_of_all(tmp_path: Path) -> None:
     host = machine(tmp_path / "m", "article")
     taken = Config((Device("0000:01:00.0", "1002:683f"), Device("0000:01:00.1", "1002:aab0")), guest=Guest())
