@@ -129,7 +129,8 @@ def test_23_after_a_reboot_all_is_bound_again_and_no_step_is_taken_twice(at: At)
     machine = at("bound")
     before = manifest(machine)
     reboot(machine)
-    assert drivers(machine) == overrides(machine) == STUBBED
+    # The ids on the command line have bound them before the unit came: it leaves what vfio-pci holds alone.
+    assert (drivers(machine), overrides(machine)) == (STUBBED, ["(null)"] * 3)
     advanced(machine, "`bound` was lost, now `rebooted`", "what binds at every boot is installed already")
     assert state(machine) == "bound"
     assert manifest(machine) == before
