@@ -1,6 +1,7 @@
 """Debian roots to install the package in, kept between runs: `python -m tests.package.root`.
 
-Building needs root, mmdebstrap and Debian's mirror, and takes about a minute each; the tests only use what is there.
+Building needs root, mmdebstrap and the mirror that this machine's own apt uses, and takes about a minute each; the
+tests only use what is there.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import sys
 from pathlib import Path
 
 from tests.boot.real import root as real
+from tests.lab_unit.labkit import module
 
 SUITES = ("bookworm", "trixie")
 PACKAGES = ("python3", "debconf")
-MIRROR = os.environ.get("VFIOSTATE_TEST_MIRROR", "http://deb.debian.org/debian")
 
 
 def place(suite: str) -> Path:
@@ -41,7 +42,8 @@ def build(suite: str) -> None:
     work = target.with_name(target.name + ".part")
     shutil.rmtree(work, ignore_errors=True)
     options = ("--variant=minbase", "--mode=root", f"--include={','.join(PACKAGES)}", '--aptopt=Acquire::Retries "3"')
-    subprocess.run(("mmdebstrap", *options, suite, str(work), MIRROR), check=True, stdin=subprocess.DEVNULL)
+    sources = "".join(f"{line}\n" for line in module("mirror").sources_lines(suite))
+    subprocess.run(("mmdebstrap", *options, suite, str(work), "-"), check=True, input=sources, text=True)
     work.rename(target)
 
 
