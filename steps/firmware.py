@@ -1,6 +1,7 @@
 """What the firmware's setup calls the switches that passthrough needs, and where its menus usually keep them.
 
-Gathered from the manuals of ASUS, ASRock, Gigabyte, MSI, Supermicro and Dell boards; no two of them agree.
+These are the usual names. No two makers agree on all of them; VT-d, Interrupt Remapping and CPU Configuration are those
+of MSI's and ASUS' manuals, the others were not looked up board by board.
 """
 
 from __future__ import annotations
