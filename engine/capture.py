@@ -281,6 +281,8 @@ def _framebuffer(host: Host, functions: tuple[Function, ...]) -> tuple[str, str]
     said = r"\b(efifb|vesafb): framebuffer at 0x([0-9a-f]+)"
     now = [(one[2], one[1]) for one in re.finditer(held, text_of(host, "/proc/iomem"), re.MULTILINE)]
     log = "\n".join(read_log(host) or ())
+    # A bridge has the memory of what is behind it in its window.
+    functions = tuple(one for one in functions if not one.device_class.startswith("06"))
     for name, start in (*now, *((one[1], one[2]) for one in re.finditer(said, log))):
         for one in functions:
             if int(start, 16) and any(low <= int(start, 16) <= high for low, high, _ in one.resources):
