@@ -50,7 +50,7 @@ def no_iommu(lab: Lab) -> None:
 
 def no_remapping(lab: Lab) -> None:
     """Interrupt remapping is off."""
-    refused(lab, "interrupt remapping", "allow_unsafe_interrupts")
+    refused(lab, "Interrupts are not remapped", "unsafe_interrupts = true")
 
 
 def with_word(lab: Lab, word: str) -> None:
