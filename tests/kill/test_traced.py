@@ -52,7 +52,7 @@ def test_killed_at_any_changing_call_the_next_run_gets_there_and_back() -> None:
 def test_a_fault_at_any_changing_call_is_answered_and_the_next_run_gets_there_and_back() -> None:
     ways = Random(POINTS).sample(WAYS, 4)
     found = faulting.run(["debian12-lab"], stride=1, seed=1, jobs=1, ways=ways, most=POINTS)
-    assert not faulting.told_failures(found), faulting.told_failures(found)
+    assert not faulting.told_failures(found.answers), faulting.told_failures(found.answers)
 
 
 def test_a_commit_that_is_there_and_may_not_be_durable_ends_the_run_as_it_is(tmp_path: Path) -> None:

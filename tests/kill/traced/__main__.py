@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 
@@ -32,6 +33,7 @@ def _options() -> argparse.Namespace:
         each.add_argument("--stride", type=int, default=1, metavar="N", help="only every N-th point")
         each.add_argument("--seed", type=int, default=1, help="of all that is chosen by chance")
         each.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side")
+        each.add_argument("--minutes", type=float, default=math.inf, help="nothing is begun after these")
         each.add_argument("--machine", action="append", choices=MACHINES, help="only this one; once for each")
     return parser.parse_args()
 
@@ -43,6 +45,7 @@ def _kills(options: argparse.Namespace) -> int:
         pairs=options.pairs,
         seed=options.seed,
         jobs=options.jobs,
+        minutes=options.minutes,
     )
     _say(killing.sequences(found), "", "Killed at these calls:", killing.kinds(found), "", killing.table(found))
     if found.failures:
@@ -51,9 +54,15 @@ def _kills(options: argparse.Namespace) -> int:
 
 
 def _faults(options: argparse.Namespace) -> int:
-    found = faulting.run(options.machine or list(MACHINES), stride=options.stride, seed=options.seed, jobs=options.jobs)
-    _say(faulting.table(found), "", faulting.steps(found))
-    broken = faulting.told_failures(found)
+    found = faulting.run(
+        options.machine or list(MACHINES),
+        stride=options.stride,
+        seed=options.seed,
+        jobs=options.jobs,
+        minutes=options.minutes,
+    )
+    _say(faulting.table(found), "", faulting.steps(found.answers))
+    broken = faulting.told_failures(found.answers)
     if broken:
         _say("", broken)
     return 1 if broken else 0

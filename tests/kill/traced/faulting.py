@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -54,20 +55,35 @@ def _alike(calls: Sequence[Call]) -> list[list[Call]]:
     return list(places.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """All that came of a run: how many faults were to be tried, and the answers."""
+
+    wanted: int
+    answers: Sequence[Answer]
+
+
 def run(
-    names: Sequence[str], *, stride: int, seed: int, jobs: int, ways: Sequence[Way] = WAYS, most: int | None = None
-) -> list[Answer]:
-    """Give each fault to a machine of its own; `most` takes so many of all, by chance."""
+    names: Sequence[str],
+    *,
+    stride: int,
+    seed: int,
+    jobs: int,
+    ways: Sequence[Way] = WAYS,
+    most: int | None = None,
+    minutes: float = math.inf,
+) -> Faults:
+    """Give each fault to a machine of its own; `most` takes so many of all by chance; none is begun after `minutes`."""
     with laboratory(names, ways, reads=True) as lab:
         wanted = tasks(lab, stride=stride, seed=seed)
         if most is not None:
             wanted = Random(seed).sample(wanted, min(most, len(wanted)))
         found: list[Answer] = []
-        for answer in each(_Work(lab), wanted, jobs):
+        for _, answer in each(_Work(lab), wanted, jobs, seed=seed, minutes=minutes):
             found.append(answer)
             if answer.failure:
                 sys.stderr.write(f"\n{told_failures(found[-1:])}\n")
-        return found
+        return Faults(len(wanted), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +97,19 @@ class _Work:
         return failed(stages, task.way, task.call, task.error, place, walked, on=task.on)
 
 
-def table(found: Sequence[Answer]) -> str:
+def table(found: Faults) -> str:
     """Fault by kind of call: how often, with which exit codes, how many tracebacks and broken promises."""
     rows: dict[tuple[str, str], list[Answer]] = {}
-    for answer in found:
+    for answer in found.answers:
         if answer.code is not None or answer.failure:
             rows.setdefault((answer.kind, answer.fault), []).append(answer)
     lines = [f"{'at':32} {'fault':24} {'points':>6} {'tracebacks':>10} {'failed':>6}  exit codes"]
     lines += [_line(kind, fault, rows[kind, fault]) for kind, fault in sorted(rows)]
     lines.append(_line("all", "", [answer for row in rows.values() for answer in row]))
+    if missed := sum(answer.code is None and not answer.failure for answer in found.answers):
+        lines.append(f"{missed} more never came to their point: other numbers, or no use of the command")
+    if left := found.wanted - len(found.answers):
+        lines.append(f"ended before its end: {left} of {found.wanted} were not tried")
     return "\n".join(lines)
 
 

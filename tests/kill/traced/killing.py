@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -25,9 +26,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Kills:
-    """All that came of a run: what could be tried, and each result with its task."""
+    """All that came of a run: what could be tried, how much was to be, and each result with its task."""
 
     lab: Laboratory
+    wanted: int
     results: Sequence[tuple[Task, Result]]
 
     @property
@@ -60,19 +62,23 @@ def run(
     jobs: int,
     ways: Sequence[Way] = WAYS,
     most: int | None = None,
+    minutes: float = math.inf,
 ) -> Kills:
-    """Kill, run again, take back, compare: each task on a machine of its own; `most` takes so many points by chance."""
+    """Kill, run again, take back, compare: each task on a machine of its own.
+
+    `most` takes so many points by chance; none is begun after so many `minutes`.
+    """
     with laboratory(names, ways) as lab:
         wanted = tasks(lab, stride=stride, pairs=pairs, seed=seed)
         if most is not None:
             wanted = [*Random(seed).sample(wanted[: len(wanted) - pairs], most), *wanted[len(wanted) - pairs :]]
         found: list[tuple[Task, Result]] = []
-        for task, result in zip(wanted, each(_Work(lab), wanted, jobs), strict=True):
+        for task, result in each(_Work(lab), wanted, jobs, seed=seed, minutes=minutes):
             found.append((task, result))
             if result.failure:
                 # A run of hours that is ended from outside has told what it found.
                 sys.stderr.write(f"\n{told_failures(found[-1:])}\n")
-        return Kills(lab, found)
+        return Kills(lab, len(wanted), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,8 @@ def table(found: Kills) -> str:
         total.update(row)
         lines.append(_line(machine, str(way), row))
     lines.append(_line("all", "", total))
+    if left := found.wanted - len(found.results):
+        lines.append(f"ended before its end: {left} of {found.wanted} were not tried")
     return "\n".join(lines)
 
 

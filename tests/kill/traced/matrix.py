@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -12,7 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from random import Random
 from typing import TypeVar
 
 from tests.kill.traced import machines
@@ -65,15 +70,69 @@ def laboratory(names: Sequence[str], ways: Sequence[Way] = WAYS, *, reads: bool 
         yield Laboratory(base, stages, points, seen)
 
 
-def each(work: Callable[[Task], Found], tasks: Sequence[Task], jobs: int) -> Iterator[Found]:
-    """The result of each task, as they come; progress on stderr where that is a terminal."""
+def each(
+    work: Callable[[Task], Found], tasks: Sequence[Task], jobs: int, *, seed: int = 1, minutes: float = math.inf
+) -> Iterator[tuple[Task, Found]]:
+    """Each task with its result, as they come; progress on stderr where that is a terminal.
+
+    Neighbours stay together and the groups of them are shuffled. So a run that ends early, after so many `minutes` or
+    by Ctrl-C or SIGTERM, has tried a fair part of all, and what it found can be told.
+    """
     began = time.monotonic()
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork")) as pool:
-        for done, result in enumerate(
-            pool.map(work, tasks, chunksize=min(SIDE_BY_SIDE, 1 + len(tasks) // (8 * jobs))), 1
-        ):
-            if sys.stderr.isatty():
+    size = min(SIDE_BY_SIDE, 1 + len(tasks) // (8 * jobs))
+    groups = [tasks[first : first + size] for first in range(0, len(tasks), size)]
+    Random(seed).shuffle(groups)
+    context = multiprocessing.get_context("fork")
+    enough = context.Event()
+    with (
+        _ended_by_signal(enough.set),
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_worker, initargs=(enough,)) as pool,
+    ):
+        done = 0
+        for found in pool.map(partial(_group, work, began + minutes * 60), groups):
+            yield from found
+            done += len(found)
+            if found and sys.stderr.isatty():
                 left = (time.monotonic() - began) / done * (len(tasks) - done)
                 sys.stderr.write(f"\r{done}/{len(tasks)}, {left / 60:.0f} min left ")
                 sys.stderr.flush()
-            yield result
+
+
+def _group(work: Callable[[Task], Found], until: float, tasks: Sequence[Task]) -> list[tuple[Task, Found]]:
+    """Those of the tasks that are begun in time."""
+    found = []
+    for task in tasks:
+        if (_enough is not None and _enough.is_set()) or time.monotonic() > until:
+            break
+        found.append((task, work(task)))
+    return found
+
+
+_enough: Event | None = None
+
+
+def _worker(enough: Event) -> None:
+    """In a process group of its own: Ctrl-C is for the parent, and no interrupt of the program that is tried."""
+    global _enough
+    _enough = enough
+    os.setpgrp()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _ended_by_signal(end: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM call `end` meanwhile; a second one does what it always does."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def once(number: int, _: object) -> None:
+        signal.signal(number, before[signal.Signals(number)])
+        end()
+
+    for number in before:
+        signal.signal(number, once)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
