@@ -125,9 +125,9 @@ def about_virtual(facts: SriovFacts, functions: Sequence[Function]) -> Iterator[
             f"{message}: it is made at run time, so the reboot to come takes it away, and nothing was found that makes"
             " it again.",
             evidence,
-            f'Have a udev rule do it: ACTION=="add", SUBSYSTEM=="pci", KERNEL=="{function.physfn}",'
-            f' ATTR{{sriov_numvfs}}="{number or 1}" (when the driver of {function.physfn} is loaded later, a unit that'
-            f" writes {attribute}).",
+            # `add` for a driver that had it in the initramfs, before udev had the rule; `bind` (since 4.14) for others.
+            f'Have a udev rule do it: ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="{function.physfn}", DRIVER=="?*",'
+            f' ATTR{{sriov_numvfs}}="{number or 1}"',
         )
 
 

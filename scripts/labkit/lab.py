@@ -30,7 +30,8 @@ class Row:
 
     `devices` are the addresses to pass through, each with its id and its native driver; `keeps` are others, each with
     the driver of the host's that must hold it all the time. `settings` are lines of the configuration that `init` has
-    no option for, in the place of those with the same key.
+    no option for, in the place of those with the same key. `given` is what the machine's administrator did before
+    anybody thought of passthrough. `late` devices come after the stub driver's turn, and wait for the step `bound`.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Row:
     options: tuple[str, ...] = ()
     settings: tuple[str, ...] = ("stop_timeout = 5",)  # nothing runs in this guest that could shut it down
     guest: Callable[[Lab], None] = field(default_factory=lambda: guests.of_qemu)
+    given: Callable[[Lab], None] | None = None
+    late: bool = False
 
 
 @dataclass

@@ -88,13 +88,13 @@ def silent(machine: Path, *codes: str) -> None:
 
 def test_a_virtual_function_is_known_to_go_with_the_reboot_and_what_would_keep_it_is_said(tmp_path: Path) -> None:
     machine = made(tmp_path, "debian12-lab", "--device=05:10.0", "--no-guest", change=virtual_functions)
-    rule = f'KERNEL=="{PHYSICAL}", ATTR{{sriov_numvfs}}="2"'
+    rule = f'ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="{PHYSICAL}", DRIVER=="?*", ATTR{{sriov_numvfs}}="2"'
     noted(machine, "virtual-function", "warning", f"virtual function of {PHYSICAL}", f"{NUMVFS}: 2", rule)
     rules = machine / "etc/udev/rules.d"
     rules.mkdir(parents=True)
     (rules / "10-vf.rules").write_text(f"# {rule}\n")
     noted(machine, "virtual-function", "warning", "nothing was found")
-    (rules / "10-vf.rules").write_text(f'ACTION=="add", {rule}\n')
+    (rules / "10-vf.rules").write_text(f"{rule}\n")
     noted(machine, "virtual-function", "note", "/etc/udev/rules.d/10-vf.rules speaks of making virtual functions")
 
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from .. import guests
-from ..lab import DEVICES, Row
+from ..lab import DEVICES, Lab, Row
 from ..machine import Shape
 from ..recipe import Recipe
 from ..scenario import way_there_and_back
 
 EQUAL = {"0000:04:00.0": ("1234:1111", "bochs-drm")}
+PHYSICAL, VIRTUAL = "0000:05:00.0", "0000:05:00.1"
 NO_NATIVE = {address: (ids, "") for address, (ids, _) in DEVICES.items()}
+# The controller has given its virtual functions no queues, so that the native driver could do nothing with one.
+MADE_AT_BOOT = (
+    f'ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="{PHYSICAL}", DRIVER=="?*", '
+    'ATTR{sriov_drivers_autoprobe}="0", ATTR{sriov_numvfs}="2"\n'
+)
+
+
+def virtual_made(lab: Lab) -> None:
+    """The rule that vfiostate advises: virtual functions at every boot."""
+    lab.agent.write("/etc/udev/rules.d/10-virtual.rules", MADE_AT_BOOT.encode())
+    lab.machine.reboot()
 
 
 ROWS = (
@@ -20,6 +32,16 @@ ROWS = (
         shape=Shape(twin=True),
         devices=EQUAL,
         keeps={"0000:01:00.0": "bochs-drm", "0000:01:00.1": "snd_hda_intel"},
+    ),
+    Row(
+        "virtual-function",
+        "an SR-IOV virtual function of an NVMe controller, which the host keeps; both have one id",
+        way_there_and_back,
+        shape=Shape(virtual=True),
+        devices={VIRTUAL: ("1b36:0010", "")},
+        keeps={PHYSICAL: "nvme", "0000:03:00.0": "e1000e"},
+        given=virtual_made,
+        late=True,
     ),
     Row(
         "cloud-kernel",
