@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import bundle, image, observe
+from . import bundle, image, observe, package
 from .base import REPOSITORY, cache_directory, need_commands, say
 from .image import Image
 from .machine import FIRMWARE_VARIABLES
@@ -22,14 +22,15 @@ from .recipe import BASE, Recipe
 
 PROGRAM = ("engine", "journal", "steps")
 KEPT = 2 * 86400  # seconds; an older one of another program is removed
-REVISION = 1  # one more whenever the functions below install the same program in another way
+WAYS = {"wheel": bundle, "deb": package}
+REVISION = 2  # one more whenever the functions below install the same program in another way
 
 
-def ensure(recipe: Recipe = BASE) -> Image:
-    """The recipe's image with the present program, from the cache or made now."""
+def ensure(recipe: Recipe = BASE, way: str = "wheel") -> Image:
+    """The recipe's image with the present program, installed in this way; from the cache or made now."""
     need_commands(["qemu-system-x86_64", "qemu-img", "pip"])
     base = image.ensure_image(recipe)
-    directory = cached("installed", base, (REVISION, recipe.python), lambda work: install(base, recipe, work))
+    directory = cached("installed", base, (REVISION, recipe.python, way), lambda work: install(base, recipe, way, work))
     return image_in(directory, base)
 
 
@@ -58,7 +59,8 @@ def image_in(directory: Path, base: Image) -> Image:
 def key(base: Image, more: object) -> str:
     """Changes with the image, with the program and with what is said besides."""
     digest = hashlib.sha256(f"{base.disk} {more}".encode())
-    files = [REPOSITORY / "pyproject.toml", *(path for name in PROGRAM for path in (REPOSITORY / name).rglob("*.py"))]
+    files = [REPOSITORY / "pyproject.toml", *(REPOSITORY / "scripts/packagekit").iterdir()]
+    files += [path for name in PROGRAM for path in (REPOSITORY / name).rglob("*.py")]
     for path in sorted(files):
         digest.update(f"{path.relative_to(REPOSITORY)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -71,13 +73,13 @@ def forget_old(kind: str) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def install(base: Image, recipe: Recipe, work: Path) -> None:
+def install(base: Image, recipe: Recipe, way: str, work: Path) -> None:
     """Boots by the image's own boot loader, installs the program as its user would, shuts down."""
-    say(f"installing vfiostate on {recipe.name} …")
+    say(f"installing vfiostate ({way}) on {recipe.name} …")
     with base.machine(work) as machine:
         machine.start("first boot")
         observe.place_programs(machine.agent)
-        bundle.install(machine.agent, bundle.make(work / "bundle", recipe.python))
+        WAYS[way].install(machine.agent, WAYS[way].make(work / "bundle", recipe.python))
         machine.agent.run(["sync"]).check()
         machine.power_off()
     shutil.rmtree(work / "bundle")

@@ -32,6 +32,7 @@ class Row:
     the driver of the host's that must hold it all the time. `settings` are lines of the configuration that `init` has
     no option for, in the place of those with the same key. `given` is what the machine's administrator did before
     anybody thought of passthrough. `late` devices come after the stub driver's turn, and wait for the step `bound`.
+    `installed_by` is `wheel` or `deb`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Row:
     guest: Callable[[Lab], None] = field(default_factory=lambda: guests.of_qemu)
     given: Callable[[Lab], None] | None = None
     late: bool = False
+    installed_by: str = "wheel"
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The whole way on a real kernel: from `new` over a real reboot to `running`, back, and: is everything as before?
 
-vfiostate is used as its users use it: installed from wheels, by an ordinary account through sudo, by its command line.
-What is true is asked of the machine itself (see observe.py).
+vfiostate is used as its users use it: installed from wheels or by dpkg, by an ordinary account through sudo, by its
+command line. What is true is asked of the machine itself (see observe.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def play(row: Row, *, output: Path | None = None, keep: bool = False) -> Report:
     need_commands(["qemu-system-x86_64", "qemu-img", "pip"])
     report = Report(output or REPOSITORY / "build" / "lab" / row.name)
     with report.phase("image with vfiostate installed"):
-        base = installed.ensure(row.recipe)
+        base = installed.ensure(row.recipe, row.installed_by)
     work = Path(tempfile.mkdtemp(prefix="vfiostate-lab-"))
     lab = Lab(row, base.machine(work, row.shape, report.ran), report)
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ..base import LabError
 from ..lab import Row
-from . import cards, hosts, refused, surprises
+from . import cards, hosts, packages, refused, surprises
 
-ROWS: dict[str, Row] = {row.name: row for row in (*hosts.ROWS, *cards.ROWS, *refused.ROWS, *surprises.ROWS)}
+ROWS: dict[str, Row] = {
+    row.name: row for row in (*hosts.ROWS, *cards.ROWS, *packages.ROWS, *refused.ROWS, *surprises.ROWS)
+}
 
 
 def named(names: list[str]) -> list[Row]:
