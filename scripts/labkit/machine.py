@@ -41,8 +41,8 @@ class Shape:
     """What hardware the machine has.
 
     The slots are pinned: the graphics card with its audio function at 01:00.0 and 01:00.1, the USB controller at
-    02:00.0, the network card at 03:00.0, with ``twin`` a second, equal graphics card at 04:00.0, and with ``virtual``
-    an NVMe controller at 05:00.0 that can have two virtual functions. The USB controller may be another (``usb``), or
+    02:00.0, the network card at 03:00.0, with ``twin`` a second, equal graphics card at 04:00.0, or with ``virtual``
+    an NVMe controller at 04:00.0 that can have two virtual functions. The USB controller may be another (``usb``), or
     sit in another slot (``usb_port``).
     """
 
@@ -79,7 +79,7 @@ class Shape:
             "-device", f"{self.usb},bus=port{self.usb_port},addr=0",
             *root_port(3), "-device", "e1000e,bus=port3,addr=0,mac=52:54:00:00:00:03",
             *([*root_port(4), "-device", "secondary-vga,bus=port4,addr=0"] if self.twin else []),
-            *([*root_port(5), *WITH_VIRTUAL] if self.virtual else []),
+            *([*root_port(4), *WITH_VIRTUAL] if self.virtual else []),
         ]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ class Shape:
 # emulation, "SR-IOV").
 WITH_VIRTUAL = (
     "-device", "nvme-subsys,id=nvme",
-    "-device", "nvme,bus=port5,addr=0,serial=lab,subsys=nvme,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2",
+    "-device", "nvme,bus=port4,addr=0,serial=lab,subsys=nvme,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def test_each_generator_and_each_firmware_is_on_both_releases() -> None:
 
 
 def test_names_and_images_are_as_many_as_there_are_rows_and_recipes() -> None:
-    every = [*rows.hosts.ROWS, *rows.cards.ROWS, *rows.refused.ROWS, *rows.surprises.ROWS]
+    every = [*rows.hosts.ROWS, *rows.cards.ROWS, *rows.packages.ROWS, *rows.refused.ROWS, *rows.surprises.ROWS]
     assert len(rows.ROWS) == len(every)
     recipes = {row.recipe for row in every}
     assert len({image.image_path(one) for one in recipes}) == len(recipes)

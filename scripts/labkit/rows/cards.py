@@ -9,7 +9,7 @@ from ..recipe import Recipe
 from ..scenario import way_there_and_back
 
 EQUAL = {"0000:04:00.0": ("1234:1111", "bochs-drm")}
-PHYSICAL, VIRTUAL = "0000:05:00.0", "0000:05:00.1"
+PHYSICAL, VIRTUAL = "0000:04:00.0", "0000:04:00.1"
 NO_NATIVE = {address: (ids, "") for address, (ids, _) in DEVICES.items()}
 # The controller has given its virtual functions no queues, so that the native driver could do nothing with one.
 MADE_AT_BOOT = (
