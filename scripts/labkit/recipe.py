@@ -118,7 +118,7 @@ LOADERS = {
         esp="/boot/efi",
     ),
     "uki": Loader(
-        ("systemd-boot", "systemd-ukify", "efibootmgr"),
+        ("systemd-boot", "systemd-boot-efi", "systemd-ukify", "efibootmgr"),
         (("bootctl", "install"), ENTRIES, ("bootctl", "list")),
         {"/etc/kernel/cmdline": f"{WORDS}\n", "/etc/kernel/install.conf": "layout=uki\n"},
         esp="/efi",

@@ -86,6 +86,9 @@ def _file(machine: Machine, path: str, one: TextFile) -> None:
         machine.link(path, one.link)
         return
     place = machine.tree.local(path)
+    if path.endswith("/"):
+        place.mkdir(parents=True, exist_ok=True)
+        return
     place.parent.mkdir(parents=True, exist_ok=True)
     # Bytes, so that a CRLF file stays one.
     place.write_bytes(one.text.encode("utf-8", errors="surrogateescape"))

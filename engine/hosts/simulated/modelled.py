@@ -27,7 +27,7 @@ class Modelled(Protocol):
 
     @property
     def files(self) -> Mapping[str, TextFile]:
-        """What its packages leave, unless a description's own files say otherwise."""
+        """What its packages leave, unless a description's own files say otherwise; with / at the end a directory."""
         ...
 
     def kernel_installed(self, release: str) -> tuple[str, ...]:

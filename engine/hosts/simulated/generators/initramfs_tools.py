@@ -34,6 +34,13 @@ MOST = (
     "kernel/fs/",
 )
 INIT_TOP = "scripts/init-top/"
+# Those that the package leaves empty.
+DIRECTORIES = (
+    "conf.d",
+    "hooks",
+    *(f"scripts/{name}-{when}" for name in ("init", "local", "nfs") for when in ("top", "premount", "bottom")),
+    "scripts/panic",
+)
 
 
 def image(release: str) -> str:
@@ -175,6 +182,7 @@ class InitramfsTools:
                 "# List of modules that you want to include in your initramfs.\n"
                 "# They will be loaded at boot time in the order below.\n#\n# Syntax:  module_name [args ...]\n"
             ),
+            **{f"/etc/initramfs-tools/{name}/": TextFile() for name in DIRECTORIES},
         }
 
     def image(self, release: str) -> str:
