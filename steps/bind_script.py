@@ -1,6 +1,6 @@
 """The texts of what binds the devices again at every boot: a POSIX script, and the systemd unit that runs it.
 
-Sources: systemd.unit(5), systemd.service(5), systemd.exec(5); sysfs-bus-pci for what the script writes.
+Sources: systemd.unit(5), systemd.service(5), systemd.exec(5), udevadm(8); sysfs-bus-pci for what the script writes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from steps.config import Device
 from steps.pci import parse_address, parse_id
 
 SCRIPT = "/usr/local/sbin/vfiostate-bind"
+SETTLE = 30  # seconds that udev may need for its events, where a device is not there yet
 
 
 def script(setup: str, devices: Sequence[Device], patience: float) -> bytes:
@@ -19,13 +20,13 @@ def script(setup: str, devices: Sequence[Device], patience: float) -> bytes:
     Raises UsageError for a device that is no address or id: nothing else may stand in a script run by root.
     """
     lines = "\n".join(f"{parse_address(device.address)}={parse_id(device.id)}" for device in devices)
-    text = _SCRIPT.replace("@SETUP@", setup).replace("@DEVICES@", lines)
+    text = _SCRIPT.replace("@SETUP@", setup).replace("@DEVICES@", lines).replace("@SETTLE@", str(SETTLE))
     return text.replace("@PATIENCE@", str(max(1, round(patience)))).encode()
 
 
 def unit(setup: str, count: int, patience: float) -> bytes:
     """The unit; it gives up where the script, which waits `patience` seconds for each write, should long have ended."""
-    seconds = round(60 + 3 * count * max(1.0, patience))
+    seconds = round(60 + SETTLE + 3 * count * max(1.0, patience))
     return _UNIT.replace("@SETUP@", setup).replace("@SECONDS@", str(seconds)).encode()
 
 
@@ -34,7 +35,7 @@ _UNIT = """\
 [Unit]
 Description=Give PCI functions to vfio-pci (vfiostate)
 ConditionPathIsDirectory=/sys/bus/pci
-After=systemd-modules-load.service
+After=systemd-modules-load.service sysfsutils.service
 Before=display-manager.service libvirtd.service virtqemud.service libvirt-guests.service pve-guests.service
 
 [Service]
@@ -112,6 +113,18 @@ put() {
 driver_of() {
     link=$(readlink "$pci/devices/$1/driver") && echo "${link##*/}"
 }
+
+missing() {
+    for device in $devices; do
+        [ -d "$pci/devices/${device%%=*}" ] || return 0
+    done
+    return 1
+}
+
+# A virtual function is made by a rule, while udev is still at work; where everything is there nothing is waited for.
+if [ "$sysfs" = /sys ] && missing && command -v udevadm >/dev/null; then
+    udevadm settle --timeout=@SETTLE@ || say 'udev is not done with its events after @SETTLE@ s'
+fi
 
 todo=
 for device in $devices; do

@@ -200,7 +200,7 @@ def test_nothing_but_addresses_and_ids_gets_into_a_script_that_root_runs(device:
 
 def test_the_unit_outlasts_the_scripts_patience_and_carries_the_setup() -> None:
     text = unit(SETUP, 4, 30.0).decode()
-    assert "TimeoutStartSec=420" in text and SETUP in text and not re.search("@[A-Z]+@", text)
+    assert "TimeoutStartSec=450" in text and SETUP in text and not re.search("@[A-Z]+@", text)
     assert "ExecStart=/usr/local/sbin/vfiostate-bind\n" in text
 
 

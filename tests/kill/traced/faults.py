@@ -27,6 +27,7 @@ from tests.kill.traced.sameness import Walked
 from tests.kill.traced.tracer import Call
 
 LOCK = "run/lock/vfiostate.lock"
+LOCKS = LOCK.rpartition("/")[0]
 ANSWERS = frozenset(map(int, Exit)) - {Exit.PENDING}
 """What `advance` and `rollback` may answer to a fault of the system (DESIGN.md's table); 64 says that the configuration
 cannot be read."""
@@ -102,8 +103,8 @@ def failed(
 
 
 def _ours(call: Call) -> bool:
-    """Whether the journal could still be written, and there was a run to speak of."""
-    return not call.where.startswith((JOURNAL, f"{JOURNAL.rpartition('/')[0]}/.journal", LOCK))
+    """Whether the journal could still be written, and there was a run to speak of: nobody writes without the lock."""
+    return not call.where.startswith((JOURNAL, f"{JOURNAL.rpartition('/')[0]}/.journal", LOCKS))
 
 
 def answered(
