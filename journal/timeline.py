@@ -167,7 +167,8 @@ def _told(event: Event) -> tuple[str, str]:
         case Kind.CONFIG_CHANGED:
             return "configuration changed", ", ".join(_texts(data.get("changed")))
         case Kind.STEP_STARTED:
-            return f"attempt {event.attempt}", f"{_int(data.get('actions'))} actions planned"
+            actions = _int(data.get("actions"))
+            return "begun", f"{actions} action{'' if actions == 1 else 's'} planned"
         case Kind.STEP_REFUSED | Kind.ROLLBACK_STOPPED:
             what = "refused" if event.kind is Kind.STEP_REFUSED else "rollback stopped"
             return what, _findings(data.get("findings"))

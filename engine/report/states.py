@@ -12,7 +12,7 @@ from journal.events import Event, Kind
 from steps.base import State
 
 WIDTH, HIGH, GAP = 360, 34, 40
-LEFT, BOX = 8, 150
+LEFT, BOX = 8, 170
 TOP = 10
 
 Moves = dict[tuple[State, State], list[int]]

@@ -41,7 +41,7 @@ def test_a_row_says_when_in_which_boot_who_which_step_what_and_how_it_ended() ->
     rows = timeline(events)
     assert [(row.seq, row.boot, row.what, row.result) for row in rows] == [
         (1, "boot 1", "setup 0123456789ab begun", "new"),
-        (2, "boot 1", "attempt 2", "2 actions planned"),
+        (2, "boot 1", "begun", "2 actions planned"),
         (3, "boot 1", "edit file /etc/default/grub", "done"),
         (5, "boot 1", "run command update-grub", "not done: exit 1"),
         (7, "boot 2", "undo: edit file /etc/default/grub", "no outcome recorded"),
