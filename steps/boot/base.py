@@ -16,6 +16,9 @@ from steps.base import Finding, Host
 from steps.boot.declaration import Declaration
 from steps.boot.grub_sites import Site
 
+# The kernel reboots this many seconds after a panic, the initramfs after failing to find the root: into the old line.
+PANIC = "panic=30"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -51,13 +54,14 @@ class BootFacts:
     """What a boot loader has to say.
 
     `words` are those of the configuration's value that we edit, `fixed` those that it adds from elsewhere to every
-    entry; `site` is the proved place for ours, with the content of its file; `later` are files that are read after the
-    first one and give the value anew. `entries` is the generated configuration (None where there is none to look into),
-    `default` the entry of the next boot, our trial apart; `newest` the release that a regenerated configuration will
-    boot, where that is not yet the default's; `template` are the lines of the default entry as they stand there, of
-    which the trial's is made. `besides` says what else decides over the entries, `defaulting` how a person chooses the
-    default. `declared` says how a configuration is written that is its user's to write (None: we edit it). `copies` are
-    files that a rebuild of the initramfs changes too, for this loader's sake: what hooks put where it finds them.
+    entry; `site` is the proved place for ours (None: they are there already, or a finding says why there is no place),
+    with the content of its file; `later` are files that are read after the first one and give the value anew. `entries`
+    is the generated configuration (None where there is none to look into), `default` the entry of the next boot, our
+    trial apart; `newest` the release that a regenerated configuration will boot, where that is not yet the default's;
+    `template` are the lines of the default entry as they stand there, of which the trial's is made. `besides` says what
+    else decides over the entries, `defaulting` how a person chooses the default. `declared` says how a configuration is
+    written that is its user's to write (None: we edit it). `copies` are files that a rebuild of the initramfs changes
+    too, for this loader's sake: what hooks put where it finds them.
     """
 
     loader: str
@@ -132,7 +136,7 @@ class BootLoader(Protocol):
         ...
 
     def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
-        """The changes of files that make an entry with these tokens beside the default; pure."""
+        """The changes of files that make an entry with these tokens, and PANIC last, beside the default; pure."""
         ...
 
     def choose(self, facts: BootFacts) -> tuple[Action, ...]:

@@ -13,11 +13,10 @@ from steps import cmdline
 from steps.actions import EditFile, RemoveFile, RunCommand
 from steps.base import FileKind, Host
 from steps.boot import bls_entry, next_entry
-from steps.boot.base import Trial
+from steps.boot.base import PANIC, Trial
 from steps.boot.bls_entry import EntryFile
 from steps.boot.bls_files import ENTRIES
 from steps.boot.grub_names import GRUB2
-from steps.boot.grub_trial import PANIC
 from steps.insertion import new_file, sha256
 
 ID = "~vfiostate-trial"

@@ -15,15 +15,13 @@ from steps import cmdline
 from steps.actions import EditFile, RemoveFile, RunCommand
 from steps.base import FileKind, Host
 from steps.boot import grub_cfg, next_entry
-from steps.boot.base import Trial
+from steps.boot.base import PANIC, Trial
 from steps.boot.grub_names import GRUB, GrubNames
 from steps.insertion import new_file, sha256
 
 SCRIPT = "/etc/grub.d/42_vfiostate"
 ENV = GRUB.env
 ID = "vfiostate-trial"
-# The kernel reboots this many seconds after a panic, the initramfs after failing to find the root: into the old line.
-PANIC = "panic=30"
 VARIABLE = next_entry.VARIABLE
 _OPTIONS = {"--class": 1, "--users": 1, "--unrestricted": 0}
 _HEADER = b"""#!/bin/sh

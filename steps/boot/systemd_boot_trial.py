@@ -16,8 +16,7 @@ from steps import cmdline
 from steps.actions import EditFile, Inverse, RemoveFile, RunCommand
 from steps.base import FileKind, Host
 from steps.boot import efi, systemd_boot_menu, systemd_boot_order
-from steps.boot.base import Trial
-from steps.boot.grub_trial import PANIC
+from steps.boot.base import PANIC, Trial
 from steps.boot.systemd_boot_entry import ENTRIES, MenuEntry, type1
 from steps.boot.systemd_boot_menu import Menu
 from steps.insertion import new_file, sha256
