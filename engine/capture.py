@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 
 from engine import capture_attached, capture_kernel, redact
 from engine.capture_kernel import names_in, text_of
-from engine.hosts.simulated import description
+from engine.hosts.simulated import description, generators, loaders
+from engine.hosts.simulated.modelled import Modelled, Place
 from engine.hosts.simulated.parts import (
     Description,
     Function,
@@ -27,74 +28,40 @@ from steps.tuning import cpus
 DEVICES = "/sys/bus/pci/devices"
 ADDRESS = re.compile(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 TABLES = ("APIC", "DMAR", "FACP", "HPET", "IVRS", "MCFG", "WAET")
+# Beside those of the boot loaders and generators that there is a model of.
 COMMANDS = [
-    "booster",
-    "bootctl",
     "depmod",
     "dmesg",
-    "dracut",
     "getent",
-    "grub-editenv",
-    "grub-mkconfig",
-    "grub-probe",
-    "grub-reboot",
-    "grub-script-check",
-    "grub-set-default",
-    "grub2-mkconfig",
-    "grubby",
     "ip",
     "journalctl",
-    "kernel-install",
-    "kernelstub",
-    "lsinitramfs",
-    "lsinitrd",
     "lsmod",
     "lsb_release",
     "logger",
-    "mkinitcpio",
     "mkinitramfs",
     "modinfo",
     "mkdir",
     "modprobe",
     "mokutil",
-    "proxmox-boot-tool",
     "qemu-system-x86_64",
     "reboot",
     "rm",
-    "rpm-ostree",
     "sdbootutil",
     "systemctl",
     "udevadm",
     "ukify",
     "uname",
-    "update-grub",
-    "update-initramfs",
     "virsh",
     "mount",
     "umount",
 ]
-# Directories are taken with the files in them that end so. /etc/grub.d stays out: it may hold password hashes.
-FILES = (
+# Beside what the models of boot loaders and generators call their settings.
+FILES: tuple[Place, ...] = (
     ("/etc/os-release", ""),
-    ("/etc/default/grub", ""),
-    ("/etc/default/grub.d", ".cfg"),
     ("/etc/modules", ""),
     ("/etc/modules-load.d", ".conf"),
     ("/etc/modprobe.d", ".conf"),
     ("/usr/lib/modprobe.d", ".conf"),
-    ("/etc/initramfs-tools/initramfs.conf", ""),
-    ("/etc/initramfs-tools/modules", ""),
-    ("/etc/initramfs-tools/conf.d", ""),
-    ("/etc/dracut.conf", ""),
-    ("/etc/dracut.conf.d", ".conf"),
-    ("/etc/mkinitcpio.conf", ""),
-    ("/etc/mkinitcpio.conf.d", ".conf"),
-    ("/etc/mkinitcpio.d", ".preset"),
-    ("/etc/booster.yaml", ""),
-    ("/etc/kernel/cmdline", ""),
-    ("/etc/kernel/install.conf", ""),
-    ("/etc/kernel/install.conf.d", ".conf"),
-    ("/etc/kernel/uki.conf", ""),
     ("/etc/rc.local", ""),
 )
 LARGEST = 64 << 10
@@ -105,6 +72,16 @@ def capture(host: Host) -> Description:
     raw = description.dump(_describe(host))
     found = redact.for_host(host).json(raw, leave=frozenset(("modules", "functions", "format", "cpu_flags")))
     return description.parse(found)
+
+
+def commands() -> tuple[str, ...]:
+    """The commands that are looked for; a double that is called by its path is no command."""
+    theirs = (name for model in _models() for name in model.doubles if "/" not in name)
+    return tuple(sorted({*COMMANDS, *theirs}))
+
+
+def _models() -> tuple[Modelled, ...]:
+    return (*loaders.known().values(), *generators.known().values())
 
 
 def _describe(host: Host) -> Description:
@@ -146,7 +123,7 @@ def _describe(host: Host) -> Description:
         swaps=capture_attached.swaps(host),
         interfaces=capture_attached.interfaces(host),
         keyboards=capture_attached.keyboards(host),
-        commands=tuple(path for path in (host.which(name) for name in COMMANDS) if path is not None),
+        commands=tuple(path for path in (host.which(name) for name in commands()) if path is not None),
         qemu=_qemu(host),
         files=_files(host),
     )
@@ -313,7 +290,7 @@ def _qemu(host: Host) -> str | None:
 
 def _files(host: Host) -> dict[str, TextFile]:
     found: dict[str, TextFile] = {}
-    for place, ending in FILES:
+    for place, ending in dict.fromkeys((*FILES, *(one for model in _models() for one in model.captured))):
         inside = [f"{place}/{name}" for name in names_in(host, place) if name.endswith(ending) and name[0] != "."]
         for path in inside or [place]:
             one = _file(host, path)

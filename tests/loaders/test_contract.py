@@ -194,8 +194,13 @@ def test_killed_anywhere_it_goes_on_and_back_byte_for_byte(
             assert manifest(machine) == manifest(places["new"]), (place, point, whole.points[point])
 
 
-def test_a_captured_machine_boots_by_the_same_loader_and_has_the_same_generator(at: At) -> None:
+def test_a_captured_machine_boots_by_the_same_loader_with_its_commands_and_settings_and_has_the_same_generator(
+    system: System, at: At
+) -> None:
     machine = at("new")
     said = run(machine, "capture").is_(0)
     there, again = description.parse(json.loads(said.out)), Machine(machine).description
     assert (there.boot_loader, there.initramfs) == (again.boot_loader, again.initramfs)
+    answered = loaders.of(Machine(machine)).doubles
+    assert {path for path in again.commands if path.rpartition("/")[2] in answered} <= set(there.commands)
+    assert f"/{system.where}" in there.files or not system.where.startswith("etc/")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.capture import COMMANDS
+from engine.capture import commands
 from engine.cli import machine, main
 from engine.hosts.simulated.boot import Entry
 from engine.hosts.simulated.host import DOUBLES, SimulatedHost
@@ -19,7 +19,7 @@ def test_the_entries_on_the_command_line_are_those_of_the_model() -> None:
 
 
 def test_capture_looks_for_every_command_that_has_a_double() -> None:
-    assert set(DOUBLES) - {"sync", "true"} <= set(COMMANDS)
+    assert set(DOUBLES) - {"sync", "true"} <= set(commands())
 
 
 def test_a_machine_is_made_rebooted_and_given_a_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

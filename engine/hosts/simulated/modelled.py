@@ -11,6 +11,9 @@ from typing import Protocol
 from engine.hosts.simulated.doubles.base import Double
 from engine.hosts.simulated.parts import TextFile
 
+# A file and an empty text, or a directory and what the names of its files end in.
+Place = tuple[str, str]
+
 
 class Modelled(Protocol):
     """What every model says of its packages."""
@@ -28,6 +31,11 @@ class Modelled(Protocol):
     @property
     def files(self) -> Mapping[str, TextFile]:
         """What its packages leave, unless a description's own files say otherwise; with / at the end a directory."""
+        ...
+
+    @property
+    def captured(self) -> tuple[Place, ...]:
+        """What of a real host is its settings, and goes into a description that is captured there."""
         ...
 
     def kernel_installed(self, release: str) -> tuple[str, ...]:

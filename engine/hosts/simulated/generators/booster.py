@@ -15,6 +15,7 @@ from engine.hosts.simulated.generators import Generator
 from engine.hosts.simulated.initramfs import Archive
 from engine.hosts.simulated.kmod import Index, Options
 from engine.hosts.simulated.machine import Machine
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from steps.base import Completed
 
@@ -127,6 +128,7 @@ class Booster:
     """See generators.Generator. The model calls a kernel's package as the kernel."""
 
     name: str = "booster"
+    captured: tuple[Place, ...] = ((CONFIG, ""),)
 
     @property
     def doubles(self) -> Mapping[str, Double]:

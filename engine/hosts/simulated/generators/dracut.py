@@ -15,6 +15,7 @@ from engine.hosts.simulated.generators import Generator, of
 from engine.hosts.simulated.initramfs import Archive
 from engine.hosts.simulated.kmod import Index
 from engine.hosts.simulated.machine import Machine
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from engine.hosts.simulated.sourced import SourceError
 from steps.base import Completed
@@ -146,6 +147,7 @@ class Dracut:
     name: str = "dracut"
     pattern: str = "/boot/initramfs-{}.img"
     hostonly: bool = True
+    captured: tuple[Place, ...] = (("/etc/dracut.conf", ""), ("/etc/dracut.conf.d", ".conf"))
 
     @property
     def doubles(self) -> Mapping[str, Double]:

@@ -12,6 +12,7 @@ from engine.hosts.simulated.generators import Generator
 from engine.hosts.simulated.initramfs import Archive, module_lines
 from engine.hosts.simulated.kmod import Index
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from steps.base import Completed
 
@@ -167,6 +168,11 @@ class InitramfsTools:
     """See generators.Generator."""
 
     name: str = "initramfs-tools"
+    captured: tuple[Place, ...] = (
+        ("/etc/initramfs-tools/initramfs.conf", ""),
+        ("/etc/initramfs-tools/modules", ""),
+        ("/etc/initramfs-tools/conf.d", ""),
+    )
 
     @property
     def doubles(self) -> Mapping[str, Double]:

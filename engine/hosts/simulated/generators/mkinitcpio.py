@@ -14,6 +14,7 @@ from engine.hosts.simulated.generators import Generator
 from engine.hosts.simulated.initramfs import Archive
 from engine.hosts.simulated.kmod import Index
 from engine.hosts.simulated.machine import Machine
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from engine.hosts.simulated.sourced import SourceError
 from steps.base import Completed
@@ -167,6 +168,11 @@ class Mkinitcpio:
     """See generators.Generator."""
 
     name: str = "mkinitcpio"
+    captured: tuple[Place, ...] = (
+        ("/etc/mkinitcpio.conf", ""),
+        ("/etc/mkinitcpio.conf.d", ".conf"),
+        ("/etc/mkinitcpio.d", ".preset"),
+    )
 
     @property
     def doubles(self) -> Mapping[str, Double]:

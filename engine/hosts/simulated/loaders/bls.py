@@ -9,8 +9,9 @@ from engine.hosts.simulated import generators, grub_mkconfig
 from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.doubles.grubby import CMDLINE, ENTRIES, ENVIRONMENT, entries, grubby
 from engine.hosts.simulated.loaders import Item, Loader
-from engine.hosts.simulated.loaders.grub import SIGNATURE, grub_editenv, grub_probe, next_entry_used
+from engine.hosts.simulated.loaders.grub import SETTINGS, SIGNATURE, grub_editenv, grub_probe, next_entry_used
 from engine.hosts.simulated.machine import Machine
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from journal.errors import ConfigurationError
 from steps.base import Completed
@@ -80,6 +81,7 @@ class Bls:
     """See loaders.Loader."""
 
     name: str = "bls"
+    captured: tuple[Place, ...] = (*SETTINGS, ("/etc/kernel/cmdline", ""))
 
     @property
     def doubles(self) -> Mapping[str, Double]:

@@ -11,6 +11,7 @@ from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.grub_mkconfig import SettingsError, configuration
 from engine.hosts.simulated.loaders import Item, Loader
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from journal.errors import ConfigurationError
 from steps.base import Completed
@@ -18,6 +19,8 @@ from steps.boot import grub_cfg
 from steps.boot.grub_names import GRUB, GrubNames
 
 SIGNATURE = "# GRUB Environment Block\n"
+# /etc/grub.d stays out: it may hold password hashes.
+SETTINGS: tuple[Place, ...] = (("/etc/default/grub", ""), ("/etc/default/grub.d", ".cfg"))
 
 
 def update_grub(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
@@ -126,6 +129,7 @@ class Grub:
 
     name: str = "grub"
     names: GrubNames = GRUB
+    captured: tuple[Place, ...] = SETTINGS
 
     @property
     def doubles(self) -> Mapping[str, Double]:

@@ -11,6 +11,7 @@ from engine.hosts.simulated import generators
 from engine.hosts.simulated.doubles.base import Double, answer, record
 from engine.hosts.simulated.loaders import Item, Loader
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from steps.base import Completed
 from steps.boot import bls_entry
@@ -78,6 +79,7 @@ class Kernelstub:
     """See loaders.Loader."""
 
     name: str = "kernelstub"
+    captured: tuple[Place, ...] = ((CONFIGURATION, ""),)
 
     @property
     def doubles(self) -> Mapping[str, Double]:

@@ -16,6 +16,7 @@ from engine.hosts.simulated import generators, initramfs, kmod
 from engine.hosts.simulated.doubles.base import Double, answer, record
 from engine.hosts.simulated.loaders import Item, Loader
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from steps.base import Completed
 
@@ -73,6 +74,7 @@ class NixOs:
     """See loaders.Loader."""
 
     name: str = "nixos"
+    captured: tuple[Place, ...] = ()
 
     @property
     def doubles(self) -> Mapping[str, Double]:

@@ -15,6 +15,7 @@ from engine.hosts.simulated import generators
 from engine.hosts.simulated.doubles.base import Double, answer, record
 from engine.hosts.simulated.loaders import Item, Loader
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from journal.events import Json
 from steps.base import Completed
@@ -143,6 +144,7 @@ class Ostree:
     """See loaders.Loader."""
 
     name: str = "ostree"
+    captured: tuple[Place, ...] = ()
 
     @property
     def doubles(self) -> Mapping[str, Double]:

@@ -13,7 +13,9 @@ from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.generators import initramfs_tools
 from engine.hosts.simulated.grub_mkconfig import SettingsError, configuration
 from engine.hosts.simulated.loaders import Item, Loader, systemd_boot
+from engine.hosts.simulated.loaders.grub import SETTINGS
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from steps.base import Completed
 from steps.boot import grub_cfg, systemd_boot_order
@@ -181,6 +183,7 @@ class ProxmoxBootTool:
     """See loaders.Loader."""
 
     name: str = "proxmox-boot-tool"
+    captured: tuple[Place, ...] = (*SETTINGS, ("/etc/kernel/cmdline", ""))
 
     @property
     def doubles(self) -> Mapping[str, Double]:

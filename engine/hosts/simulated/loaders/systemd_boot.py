@@ -14,6 +14,7 @@ from engine.hosts.simulated import firmware, kernel_install
 from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.loaders import Item, Loader
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
+from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
 from steps import cmdline
 from steps.base import Completed
@@ -137,6 +138,12 @@ class SystemdBoot:
     """See loaders.Loader."""
 
     name: str = "systemd-boot"
+    captured: tuple[Place, ...] = (
+        ("/etc/kernel/cmdline", ""),
+        ("/etc/kernel/install.conf", ""),
+        ("/etc/kernel/install.conf.d", ".conf"),
+        ("/etc/kernel/uki.conf", ""),
+    )
 
     @property
     def doubles(self) -> Mapping[str, Double]:
