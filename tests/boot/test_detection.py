@@ -105,9 +105,6 @@ def test_a_loader_chosen_in_the_configuration_still_needs_evidence() -> None:
 
 
 def test_a_loader_that_is_only_recognised_says_how_a_person_does_it() -> None:
-    driven = {loader.name for loader in boot.loaders() if loader.supported}
-    named = {"grub", "grub2", "bls", "kernelstub", "nixos", "ostree", "proxmox-boot-tool", "systemd-boot"}
-    assert named == driven
     assert all(loader.manual.endswith((".", "yourself.")) for loader in boot.loaders())
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from engine.hosts.simulated import description, loaders
 from engine.hosts.simulated.machine import Machine
+from steps import boot
+from steps.boot.untried import Unchanged
 from tests.badinput.support import At, copy, manifest, roll_back, run, unchanged
 from tests.field.support import NATIVE, STUBBED, advanced, drivers, has_token, made, reboot, refused, words
 from tests.kill import crash
@@ -56,10 +59,22 @@ def menu(machine: Path) -> list[tuple[bool, list[str]]]:
     return [(item.recovery, list(item.words)) for item in loaders.of(model).menu(model) if item.kernel is not None]
 
 
+def boots_by(system: System) -> str:
+    """The boot loader of a system, by its description."""
+    found = json.loads((files("engine.hosts.simulated") / "machines/debian12-lab.json").read_text())
+    system.change(found)
+    return description.parse(found).boot_loader
+
+
 def theirs(found: list[str]) -> list[str]:
     """The words of a command line before our run of them."""
     at = next((n for n, word in enumerate(found) if word.startswith("vfiostate.setup=")), len(found))
     return found[:at]
+
+
+def test_every_boot_loader_that_is_changed_is_held_to_it() -> None:
+    changed = {loader.name for loader in boot.loaders() if not isinstance(loader, Unchanged)}
+    assert {boots_by(each) for each in systems()} == changed
 
 
 def test_the_boot_after_it_has_our_words_after_all_that_were_there_and_every_boot_has_them(
