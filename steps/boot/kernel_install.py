@@ -14,7 +14,7 @@ from steps import cmdline
 from steps.actions import Action, EditFile, Regenerate, RunCommand
 from steps.base import Finding, Host, Severity
 from steps.boot.grub_sites import Site
-from steps.boot.systemd_boot_entry import ENTRIES, IMAGES, MenuEntry
+from steps.boot.systemd_boot_entry import ENTRIES, IMAGES, MenuEntry, uncounted
 from steps.boot.systemd_boot_menu import Identity
 from steps.insertion import new_file
 from steps.reading import matching
@@ -76,7 +76,7 @@ def _made(host: Host, entry: MenuEntry, token: str) -> Made | None:
     if not entry.id.startswith(f"{token.lower()}-"):
         return None
     suffix = ".efi" if entry.unified else ".conf"
-    stem = entry.path.rpartition("/")[2][: -len(suffix)].partition("+")[0]
+    stem = uncounted(entry.path.rpartition("/")[2]).removesuffix(suffix)
     release = stem[len(token) + 1 :]
     if not entry.unified and entry.loader.rpartition(f"/{token}/")[2] != f"{release}/linux":
         return None

@@ -58,7 +58,13 @@ class MenuEntry:
 def names(name: str) -> tuple[str, int | None]:
     """The id of an entry and what its counter says, from the name of its file. Ids are compared in lower case."""
     match = _COUNTED.fullmatch(name)
-    return (f"{match[1]}{match[3]}".lower(), int(match[2])) if match else (name.lower(), None)
+    return uncounted(name).lower(), int(match[2]) if match else None
+
+
+def uncounted(name: str) -> str:
+    """The name of an entry's file without its counter; a release may have a `+` of its own: 6.12.118+deb13-amd64."""
+    match = _COUNTED.fullmatch(name)
+    return f"{match[1]}{match[3]}" if match else name
 
 
 def fields(content: bytes) -> tuple[Field, ...]:

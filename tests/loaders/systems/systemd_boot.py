@@ -26,8 +26,10 @@ def type1(description: Description) -> None:
 
 
 def uki(description: Description) -> None:
-    """Unified kernel images, which ukify makes for kernel-install."""
+    """Unified kernel images, which ukify makes for kernel-install; the kernel's name has a `+`, as Debian 13's have."""
     type1(description)
+    for kernel in description["kernels"]:
+        kernel["release"] = "6.12.118+deb13-amd64"
     description["files"]["/etc/kernel/install.conf"] = {"text": "layout=uki\n"}
 
 
