@@ -49,6 +49,12 @@ GENERIC = frozenset(
 UNFILLED = re.compile(
     r"(?i)(default string|to be filled.*|not (specified|applicable|available)|none|n/?a|unknown|0+|x+)"
 )
+# Accounts of people: UID_MIN in login.defs, and from 60000 on those of packages (Debian policy 9.2.2: libvirt-qemu is
+# 64055, "Libvirt Qemu").
+PEOPLE = range(1000, 60000)
+NO_SHELL = frozenset(
+    f"{place}/{name}" for place in ("/usr/sbin", "/sbin", "/bin", "/usr/bin") for name in ("nologin", "false")
+)
 DMI = ("product_serial", "product_uuid", "board_serial", "chassis_serial", "board_asset_tag", "chassis_asset_tag")
 
 _UUID = re.compile(r"\b[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\b")
@@ -59,6 +65,7 @@ _IPV4 = re.compile(r"(?<![\d.])(?!127\.|0\.|255\.)(?:\d{1,3}\.){3}\d{1,3}(?![\d.
 _IPV6 = re.compile(r"(?<![0-9A-Fa-f:])[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4})*::[0-9A-Fa-f:]*")
 _BY_NAME = re.compile(r"(?<=/by-)(id|label|partlabel)/[^\s\"',)]+")
 _LABEL = re.compile(r"(?<=LABEL=)[^\s\"',)]+")
+_WORD = re.compile(r"[a-z][a-z_]*")
 _MACHINE_ID = re.compile(r"(?<![0-9A-Fa-f])[0-9a-f]{32}(?![0-9A-Fa-f])")
 
 
@@ -100,14 +107,21 @@ class Redactor:
         return known.setdefault(found.lower(), shape.format(len(known) + 1))
 
     def json(self, value: Json, *, leave: frozenset[str] = frozenset()) -> Json:
-        """The same of every string in a JSON value, keys too; below the keys in `leave` nothing is touched."""
+        """The same of every string in a JSON value, of keys too that are no plain words.
+
+        Below the keys in `leave` nothing is touched.
+        """
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
             return [self.json(one, leave=leave) for one in value]
         if isinstance(value, dict):
-            return {self.text(key): one if key in leave else self.json(one, leave=leave) for key, one in value.items()}
+            return {self._key(key): one if key in leave else self.json(one, leave=leave) for key, one in value.items()}
         return value
+
+    def _key(self, key: str) -> str:
+        """A path is redacted; a word of a format's own is not, whatever somebody's name is."""
+        return key if _WORD.fullmatch(key) else self.text(key)
 
 
 def _any_of(words: Iterable[str], *, whole: bool) -> re.Pattern[str] | None:
@@ -167,8 +181,7 @@ def users(host: Host) -> tuple[str, ...]:
     found: set[str] = set()
     for line in _text(host, "/etc/passwd").splitlines():
         fields = line.split(":")
-        # People's accounts begin at 1000 (login.defs, UID_MIN); 65534 is nobody.
-        if len(fields) >= 7 and fields[2].isdecimal() and 1000 <= int(fields[2]) < 65000:
+        if len(fields) >= 7 and fields[2].isdecimal() and int(fields[2]) in PEOPLE and fields[6] not in NO_SHELL:
             real = fields[4].split(",")[0].strip()
             found.update((fields[0], real, fields[5].rpartition("/")[2], *real.split()))
     return tuple(sorted(one for one in found if len(one) > 1 and one.lower() not in GENERIC))

@@ -125,6 +125,20 @@ def test_a_redacted_description_still_makes_a_machine(fresh: Fresh, tmp_path: Pa
     assert capture(again) == found
 
 
+def test_neither_a_packages_account_nor_a_person_of_that_name_changes_a_descriptions_own_words(fresh: Fresh) -> None:
+    host = fresh("debian12-lab")
+    host.machine.put(
+        "/etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\n"
+        "libvirt-qemu:x:64055:107:Libvirt Qemu,,,:/var/lib/libvirt:/usr/sbin/nologin\n"
+        "build:x:1001:1001:Sys Daemon:/home/build:/usr/sbin/nologin\n"
+        "disks:x:1002:1002:Memory Mounts:/home/disks:/bin/bash\n",
+    )
+    found = capture(host)
+    assert any(path.endswith("/qemu-system-x86_64") for path in found.commands)
+    assert found.disks and found.memory and found.mounts
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.text(alphabet='0123456789abcdefABCDEF:-./=_ U\n"xyzUID', max_size=80))
 def test_redacting_twice_is_redacting_once(text: str) -> None:
