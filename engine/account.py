@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.recovery import LOOKED_UP
+from journal.errors import sentence
 from journal.events import Event, Json, Kind
 from journal.timeline import Teller, who
 
@@ -174,12 +175,6 @@ def _below(finding: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 
 def _hint(hint: Json) -> tuple[str, ...]:
     return (f"-> {hint}",) if hint else ()
-
-
-def sentence(text: str) -> str:
-    """A text with a capital and a full stop, on one line."""
-    line = " ".join(text.split())
-    return f"{line[:1].upper()}{line[1:]}" + ("" if line.endswith((".", "!", "?")) else ".")
 
 
 def _count(numbers: Sequence[int]) -> str:

@@ -73,8 +73,8 @@ def prepare(session: Session) -> None:
     setup = session.scribe.setup
     if setup is not None and setup.rolling_back_to is not None:
         raise RefusedError(
-            f"a rollback to `{setup.rolling_back_to.value}` was begun and not finished",
-            hint="`vfiostate rollback` finishes it",
+            f"A rollback to `{setup.rolling_back_to.value}` was begun and not finished.",
+            hint="`vfiostate rollback` finishes it.",
         )
     if setup is not None and setup.rolled_back and setup.state is State.NEW and not setup.finished:
         finish_rollback(session)
@@ -122,9 +122,9 @@ def notice_config(session: Session) -> None:
         return
     if setup.state is not State.NEW and changed != ["guest"]:
         raise RefusedError(
-            f"the configuration changed after `checked`: {', '.join(changed)}",
+            f"The configuration changed after `checked`: {', '.join(changed)}.",
             evidence=(session.options.config,),
-            hint="change it back, or `vfiostate rollback` first and begin with the new one",
+            hint="Change it back, or run `vfiostate rollback` first and begin with the new one.",
         )
     session.scribe.now(
         session.scribe.note(

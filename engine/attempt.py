@@ -17,7 +17,7 @@ from engine.setup import Setup
 from engine.space import refuse_full
 from engine.states import Move
 from engine.ways import step_to
-from journal.errors import ActionFailedError, Exit, VfiostateError
+from journal.errors import FAULT_HINT, ActionFailedError, Exit, VfiostateError
 from journal.events import Kind
 from steps.actions import RequestReboot
 from steps.base import Finding, Plan, Severity, State, Step
@@ -78,7 +78,12 @@ def take_step(session: Session, move: Move, *, reboot: bool) -> Outcome:
         raise known from error
     except Exception as error:
         # A fault of ours leaves nothing half done either.
-        fail(session, move.target, number, VfiostateError(f"internal error: {type(error).__name__}: {error}"))
+        fail(
+            session,
+            move.target,
+            number,
+            VfiostateError(f"Internal error: {type(error).__name__}: {error}.", hint=FAULT_HINT),
+        )
         raise
 
 

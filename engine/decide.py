@@ -70,8 +70,8 @@ def _decide_special(view: View, deed: Deed, path: str, kind: FileKind) -> Decisi
     return Decision(
         deed,
         Way.CONFLICT,
-        f"{path} was a file and is a {what} now",
-        hint=f"put the file itself back to {path}, or take what is ours out of it by hand, then roll back again",
+        f"{path} was a file and is a {what} now.",
+        hint=f"Put the file itself back to {path}, or take what is ours out of it by hand, then roll back again.",
     )
 
 
@@ -91,9 +91,9 @@ def _decide_changed(view: View, deed: Deed, path: str, now: bytes) -> Decision:
     return Decision(
         deed,
         Way.CONFLICT,
-        f"{path} was changed since, and what is ours cannot be told apart from what is not",
+        f"{path} was changed since, and what is ours cannot be told apart from what is not.",
         diff=diff,
-        hint=f"take what is ours out of {path} by hand (or move the file away), then roll back again",
+        hint=f"Take what is ours out of {path} by hand (or move the file away), then roll back again.",
     )
 
 
@@ -133,9 +133,9 @@ def _decide_other(view: View, deed: Deed, exact: bool) -> Decision:
 
 def _decide_inverse(session: Session, deed: Deed, inverse: RunCommand, *, lasting: bool) -> Decision:
     if lasting and not session.host.booted:
-        what = f"`{describe(inverse)}` works on the host itself only, and this is a system that is mounted"
+        what = f"`{describe(inverse)}` works on the host itself only, and this is a system that is mounted."
         return Decision(
-            deed, Way.CONFLICT, what, hint="boot it (an entry of the menu is as before), and roll back there"
+            deed, Way.CONFLICT, what, hint="Boot it (an entry of the menu is as before), and roll back there."
         )
     if not session.host.booted:
         return Decision(deed, Way.RESTORE, ", ".join(deed.before)) if deed.before else _gone_with_boot(deed)

@@ -123,8 +123,8 @@ def unchanged(view: View, deed: Deed, undo: Inverse, action: RunCommand) -> Deci
     if now != dict(deed.after):
         if not any(now.values()):
             return Decision(deed, Way.ALREADY_GONE, f"{where} was removed by somebody else")
-        hint = f"keep a copy of {where} if you want it, run `{shlex.join(undo.argv)}` by hand, then roll back again"
-        return Decision(deed, Way.CONFLICT, f"{where} was changed since vfiostate had it made", hint=hint)
+        hint = f"Keep a copy of {where} if you want it, run `{shlex.join(undo.argv)}` by hand, then roll back again."
+        return Decision(deed, Way.CONFLICT, f"{where} was changed since vfiostate had it made.", hint=hint)
     decision = view.put_back(deed, where)
     if not view.session.host.booted:
         return decision
@@ -140,8 +140,8 @@ def kept(view: View, deed: Deed, undo: Shutdown) -> Decision:
     try:
         running = here and not later and runs(session.host, undo)
     except ConnectionError as error:
-        hint = f"see that `{shlex.join(undo.look)}` answers, then roll back again"
-        return Decision(deed, Way.CONFLICT, f"whether {undo.name} runs cannot be told: {error}", hint=hint)
+        hint = f"See that `{shlex.join(undo.look)}` answers, then roll back again."
+        return Decision(deed, Way.CONFLICT, f"Whether {undo.name} runs cannot be told: {error}.", hint=hint)
     if running:
         view.products |= was(deed)
         return Decision(deed, Way.INVERSE, describe(undo), action=undo)

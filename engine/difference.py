@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from journal.errors import Exit
+from journal.errors import Exit, sentence
 from journal.events import Json
 from steps.base import Finding, Severity
 
@@ -40,7 +40,8 @@ class Difference:
         event = (f"promised by event {self.since} of the journal",) if self.since else ()
         evidence = (f"promised: {self.promised}", *event, *self.evidence)
         weight = Severity.REFUSAL if self.grave else Severity.NOTE if self.note else Severity.WARNING
-        return Finding(self.code, weight, f"{self.where}: {self.found}", evidence, self.hint, Exit.DRIFT)
+        said, hint = f"{self.where}: {self.found}.", sentence(self.hint)
+        return Finding(self.code, weight, said, evidence, hint, Exit.DRIFT)
 
     def as_json(self) -> dict[str, Json]:
         """For --json."""

@@ -16,7 +16,7 @@ from steps.insertion import take_out
 Blob = Callable[[str], bytes]
 
 _KINDS = {FileKind.DIRECTORY: "a directory", FileKind.OTHER: "a special file"}
-_THEIRS = "nothing has to be done: a rollback takes out only what is ours and keeps the rest"
+_THEIRS = "nothing is to be done: a rollback takes out only what is ours and keeps the rest"
 
 
 def last_deeds(setup: Setup) -> dict[str, tuple[Deed, Deed]]:

@@ -93,8 +93,8 @@ def explain(error: OSError) -> str:
 def failure(error: OSError) -> VfiostateError:
     """An operating system error that nobody further down knew more about, as the user is told it."""
     if isinstance(error, PermissionError) and os.geteuid() != 0:
-        return NotRootError(explain(error), hint="run it with sudo")
-    return VfiostateError(explain(error), hint="mend that, then run the command again")
+        return NotRootError(f"{explain(error)}.", hint="Run it with sudo.")
+    return VfiostateError(f"{explain(error)}.", hint="Mend that, then run the command again.")
 
 
 def _timeout(action: Action) -> float:
@@ -142,9 +142,9 @@ def refuse_drift(host: ChangeableHost, path: str, expected: str | None) -> None:
     found = fingerprint(host, path)
     if found != expected:
         raise DriftError(
-            f"{path} changed while vfiostate was at work",
+            f"{path} changed while vfiostate was at work.",
             evidence=(f"expected {expected or 'no file'}", f"found {found or 'no file'}"),
-            hint="find out what else edits it, then run `vfiostate advance` again",
+            hint="Find out what else edits it, then run `vfiostate advance` again.",
         )
 
 

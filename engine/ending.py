@@ -17,14 +17,14 @@ def finish_rollback(session: Session) -> None:
     host that does not run where something was made anew in its place."""
     if token_running(session, session.setup):
         raise RebootNeededError(
-            "the rollback is finished by the next boot: the running kernel still has vfiostate's command line",
+            "The rollback is finished by the next boot: the running kernel still has vfiostate's command line.",
             evidence=("/proc/cmdline",),
-            hint="reboot, then run the command again",
+            hint="Reboot, then run the command again.",
         )
     if provisional(session.setup) and not session.host.booted:
         raise RebootNeededError(
-            "the rollback is finished by the host's own next boot: what was made anew here is made once more there",
-            hint="boot it, then run `vfiostate rollback` in it",
+            "The rollback is finished by the host's own next boot: what was made anew here is made once more there.",
+            hint="Boot it, then run `vfiostate rollback` in it.",
         )
     make_at_home(session)
     deeds = list(session.setup.deeds.values())

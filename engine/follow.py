@@ -74,7 +74,7 @@ def _changed(journal: Journal, seen: Mark) -> Mark:
 
 def _gone(journal: Journal) -> JournalMissingError:
     return JournalMissingError(
-        "the journal was moved away or replaced while it was followed",
+        "The journal was moved away or replaced while it was followed.",
         evidence=(journal.shown,),
-        hint="`vfiostate journal show --follow` again follows the one that is there now, if there is one",
+        hint="`vfiostate journal show --follow` again follows the one that is there now, if there is one.",
     )

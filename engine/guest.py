@@ -42,7 +42,7 @@ def guest_of(config: Config) -> Guest:
     """The configured guest. Raises ConfigurationError where there is none."""
     if config.guest is None:
         raise ConfigurationError(
-            "the configuration has no guest", hint="add [guest] to the configuration; `vfiostate init` writes one"
+            "The configuration has no guest.", hint="Add [guest] to the configuration; `vfiostate init` writes one."
         )
     return config.guest
 
@@ -58,8 +58,8 @@ def start(session: Session) -> Outcome:
     state = session.setup.state if session.scribe.setup is not None else State.NEW
     if state.rank < State.BOUND.rank:
         raise RefusedError(
-            f"the guest gets its devices in `bound`, and this host is in `{state.value}`",
-            hint="`vfiostate advance --until running` goes there; `vfiostate guest start --install` starts it without",
+            f"The guest gets its devices in `bound`, and this host is in `{state.value}`.",
+            hint="`vfiostate advance --until running` goes there; `vfiostate guest start --install` starts it without.",
         )
     return advance(session, State.RUNNING)
 
@@ -82,7 +82,7 @@ def start_install(session: Session) -> tuple[Finding, ...]:
         plan = step.plan(brief, step.probe(session.host, brief))
         _refuse(plan.findings)
         if not plan.actions:
-            raise RefusedError(f"the guest {guest.name} runs already", hint="`vfiostate guest stop` ends it")
+            raise RefusedError(f"The guest {guest.name} runs already.", hint="`vfiostate guest stop` ends it.")
         try:
             perform(session, State.RUNNING, NO_ATTEMPT, plan.actions)
         finally:
@@ -108,7 +108,7 @@ def _refuse(findings: tuple[Finding, ...]) -> None:
     first, *others = grave
     evidence = [*first.evidence, *(line for other in others for line in (other.message, *other.evidence))]
     raise RefusedError(
-        first.message, hint="; ".join(dict.fromkeys(finding.hint for finding in grave)), evidence=evidence
+        first.message, hint=" ".join(dict.fromkeys(finding.hint for finding in grave)), evidence=evidence
     )
 
 

@@ -44,7 +44,10 @@ class Lifecycle:
         try:
             self.trigger(trigger)
         except MachineError as error:
-            raise RefusedError(f"`{trigger}` is not possible in the state `{self.state.value}`") from error
+            raise RefusedError(
+                f"`{trigger}` is not possible in the state `{self.state.value}`.",
+                hint="`vfiostate graph` draws what is.",
+            ) from error
 
     def _append(self, event: EventData) -> None:
         transition = event.transition

@@ -13,7 +13,7 @@ from engine.holders import strangers
 from engine.promised_kernel import groups
 from engine.states import forward_from
 from engine.ways import step_to
-from journal.errors import DriftError, Exit
+from journal.errors import DriftError, Exit, sentence
 from steps.actions import WriteAttribute
 from steps.base import Finding, Severity, State
 from steps.resume_service import LINK, UNIT
@@ -74,9 +74,9 @@ def before_rollback(session: Session, decisions: Sequence[Decision]) -> None:
     found = strangers(session.host, session.setup, groups(session.host, session.setup))
     if found:
         raise DriftError(
-            f"{found[0]} was not started by vfiostate: taking the devices from it would hang until it ends",
+            f"{found[0]} was not started by vfiostate: taking the devices from it would hang until it ends.",
             evidence=tuple(str(holder) for holder in found),
-            hint="end it (`vfiostate guest stop`, where it bears the guest's name), then roll back again",
+            hint="End it (`vfiostate guest stop`, where it bears the guest's name), then roll back again.",
         )
 
 
@@ -100,9 +100,9 @@ def _stopped(grave: Sequence[Difference]) -> DriftError:
     evidence = [f"promised by event {first.since}: {first.promised}" if first.since else f"promised: {first.promised}"]
     evidence += [*first.evidence, *(f"{one.where}: {one.found}" for one in others)]
     error = DriftError(
-        f"{first.where}: {first.found}",
+        f"{first.where}: {first.found}.",
         evidence=tuple(evidence),
-        hint=f"{first.hint}; `vfiostate audit` lists all of it",
+        hint=f"{sentence(first.hint)} `vfiostate audit` lists all of it.",
     )
     error.journaled = True
     return error

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.account import Line, sentence
+from engine.account import Line
 from engine.codec import decode, describe
 from engine.planview import undoing
 from engine.setup import Deed, Setup
 from engine.states import forward_from
+from journal.errors import sentence
 from steps.actions import (
     Action,
     Inverse,

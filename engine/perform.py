@@ -103,13 +103,12 @@ def _failure(session: Session, action: Action, effect: Effect) -> Exception:
     signals.check()
     if effect.result == "unknown" and isinstance(action, WriteAttribute):
         return ActionFailedError(
-            f"{describe(action)}: {effect.detail}",
+            f"Could not {describe(action)}: {effect.detail}.",
             evidence=(f"{action.path}: no answer within {action.timeout:g} s",),
-            hint="something still uses the device (`dmesg` names the task): end it, or reboot; then `vfiostate advance`"
-            " tries again",
+            hint="End what still uses the device (`dmesg` names the task), or reboot, then run `vfiostate advance`.",
         )
     return ActionFailedError(
-        f"{describe(action)}: {effect.detail}",
+        f"Could not {describe(action)}: {effect.detail}.",
         evidence=effect.output,
-        hint="see what it said; then `vfiostate advance` tries again",
+        hint="Mend what it names, then run `vfiostate advance` again.",
     )

@@ -104,10 +104,10 @@ def _drift(session: Session, deed: Deed, now: Mapping[str, str | None]) -> Drift
     }
     session.scribe.now(session.scribe.note(Kind.DRIFT_FOUND, data, step=deed.target.value, attempt=deed.attempt))
     error = DriftError(
-        f"{path} is neither as it was before vfiostate was cut short nor as vfiostate meant to leave it",
+        f"{path} is neither as it was before vfiostate was cut short nor as vfiostate meant to leave it.",
         evidence=tuple(data["diff"]),
-        hint=f"decide what {path} is to hold: the content before (`vfiostate journal show` names it) or ours; "
-        "then run the command again",
+        hint=f"Decide what {path} is to hold: the content before (`vfiostate journal show` names it) or ours; "
+        "then run the command again.",
     )
     error.journaled = True
     return error

@@ -111,8 +111,8 @@ def _put_back(session: Session, one: Remake, intents: Sequence[int]) -> None:
             now = effects.Effect("failed", why, effects.now(session.host, one.action))
             _outcomes(session, one, intents, now, set())
             raise ActionFailedError(
-                f"cannot put back {path}: {why}",
-                hint=f"mend it, then run the command again; {session.state_dir}/restore.sh does it without vfiostate",
+                f"Could not put back {path}: {why}.",
+                hint=f"Mend that, then run the command again; or run {session.state_dir}/restore.sh.",
             ) from error
 
 

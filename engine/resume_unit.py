@@ -45,8 +45,8 @@ def refuse_unable(session: Session) -> None:
     """Raise RefusedError where the unit could not be installed; nothing was changed then."""
     if not session.host.booted:
         raise RefusedError(
-            f"`--resume` is for a host that runs, and {session.host.label} is only mounted",
-            hint="boot it, then `vfiostate advance --resume`",
+            f"`--resume` is for a host that runs, and {session.host.label} is only mounted.",
+            hint="Boot it, then run `vfiostate advance --resume`.",
         )
     order, facts = _order(session, "0" * 12), resume_service.read(session.host)
     if facts.unit is not None:
@@ -165,9 +165,9 @@ def installed_program() -> str:
         if found.name == PROGRAM and found.is_file() and os.access(found, os.X_OK):
             return str(found)
     raise RefusedError(
-        "no installed `vfiostate` was found that systemd could call after the boot",
+        "No installed `vfiostate` was found that systemd could call after the boot.",
         evidence=(str(beside),),
-        hint="install it (README.md says how), then call it from there",
+        hint="Install it (README.md says how), then call it from there.",
     )
 
 
@@ -176,9 +176,9 @@ def refuse_foreign_program(files: Files, program: str) -> None:
     for path in (program, sys.prefix, str(Path(__file__).parent)):
         for place, found, remedy in foreign(files, path):
             raise RefusedError(
-                f"systemd would run {program} as root at every boot, and others may write it: {place} {found}",
+                f"systemd would run {program} as root at every boot, and others may write it: {place} {found}.",
                 evidence=(f"{place} {found}",),
-                hint=f"install it where only root may write, such as /opt/vfiostate (README.md), or: {remedy}",
+                hint=f"Install it where only root may write, such as /opt/vfiostate (README.md), or run `{remedy}`.",
             )
 
 

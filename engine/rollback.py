@@ -48,7 +48,7 @@ def _rollback(session: Session, to: State) -> RollbackResult:
     if setup.rolled_back and setup.state is State.NEW and not setup.standing():
         return _finished_already(session)
     if to.rank > setup.state.rank:
-        raise UsageError(f"`{to.value}` lies ahead of `{setup.state.value}`", hint="`vfiostate advance` goes there")
+        raise UsageError(f"`{to.value}` lies ahead of `{setup.state.value}`.", hint="`vfiostate advance` goes there.")
     deeds = [deed for deed in setup.standing() if deed.target.rank > to.rank]
     decisions = decide(session, deeds)
     before_rollback(session, decisions)
@@ -70,9 +70,9 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
     left = [deed for deed in setup.standing() if deed.target.rank > to.rank]
     if left:
         raise RefusedError(
-            f"{len(left)} action(s) could not be taken back; the state is still `{start.value}`",
+            f"{len(left)} action{'s' * (len(left) != 1)} could not be taken back; the state is still `{start.value}`.",
             evidence=tuple(f"{deed.action['type']} (event {deed.seq}): {deed.undone}" for deed in left),
-            hint="see `vfiostate journal show`, mend what it names, then roll back again",
+            hint="See `vfiostate journal show`, mend what it names, then roll back again.",
         )
     said: list[str] = [] if decisions or start is not to else [f"nothing lies beyond `{to.value}`"]
     if start is not to or to is State.NEW:

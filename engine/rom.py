@@ -35,7 +35,7 @@ def dump(host: ChangeableHost, address: str, session: Session | None) -> tuple[b
     Raises RefusedError where there is no ROM of its own to be read, ActionFailedError where what was read is none.
     """
     if not host.booted:
-        raise RefusedError(f"{host.label} does not run: its cards cannot be asked", hint="run it on the host itself")
+        raise RefusedError(f"{host.label} does not run: its cards cannot be asked.", hint="Run it on the host itself.")
     function = rom.readable(host, address)
     path = rom.attribute(address)
     content = _shown(host, path)

@@ -66,7 +66,7 @@ class Session:
     def setup(self) -> Setup:
         """The present setup. Raises JournalMissingError where none was begun."""
         if self.scribe.setup is None:
-            raise JournalMissingError("nothing was set up on this host yet", hint="`vfiostate advance` begins")
+            raise JournalMissingError("Nothing was set up on this host yet.", hint="`vfiostate advance` begins.")
         return self.scribe.setup
 
     @property
@@ -130,7 +130,7 @@ def open_session(
     """
     host = open_host(options)
     if options.simulate is None and os.geteuid() != 0:
-        raise NotRootError("the journal and the host's boot files belong to root", hint="run it with sudo")
+        raise NotRootError("The journal and the host's boot files belong to root.", hint="Run it with sudo.")
     with contextlib.ExitStack() as stack:
         if write:
             stack.enter_context(_locked(host))
@@ -159,12 +159,12 @@ def _refuse_damaged(journal: Journal, setup: Setup | None) -> None:
 def _refuse_other_host(host: ChangeableHost, setup: Setup) -> None:
     if setup.host and setup.host != host_identity(host):
         raise RefusedError(
-            "this journal is that of another host",
+            "This journal is that of another host.",
             evidence=(
                 f"expected the machine-id with the digest {setup.host[:12]}",
                 f"found {host_identity(host)[:12]}",
             ),
-            hint=f"was {STATE_DIR} copied? Move it away to begin anew on this host",
+            hint=f"Was {STATE_DIR} copied? Move it away to begin anew on this host.",
         )
 
 
@@ -210,9 +210,9 @@ def _locked(host: ChangeableHost) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "Another process"
             raise LockedError(
-                f"{holder} is at work on {host.label}", evidence=(LOCK,), hint="wait for it to end, then try again"
+                f"{holder} is at work on {host.label}.", evidence=(LOCK,), hint="Wait for it to end, then try again."
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"vfiostate, process {os.getpid()}\n".encode(), 0)

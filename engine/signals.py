@@ -23,7 +23,7 @@ class InterruptedByUser(VfiostateError):
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(
-            f"ended by {number.name}", hint="`vfiostate advance` goes on, `vfiostate rollback` takes everything back"
+            f"Ended by {number.name}.", hint="`vfiostate advance` goes on, `vfiostate rollback` takes everything back."
         )
         self.number = number
 

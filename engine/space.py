@@ -35,9 +35,9 @@ def refuse_full(session: Session, actions: Sequence[Action]) -> None:
         free = session.host.free(directory)
         if free < size:
             raise RefusedError(
-                f"the file system of {directory} is too full for this step; nothing was changed",
+                f"The file system of {directory} is too full for this step; nothing was changed.",
                 evidence=(f"needed: {size:,} bytes", f"free: {free:,} bytes"),
-                hint="make room, then run `vfiostate advance` again",
+                hint="Make room, then run `vfiostate advance` again.",
             )
 
 

@@ -53,8 +53,8 @@ def undo(session: Session, decision: Decision) -> effects.Effect | None:
     except OSError as error:
         _outcome(session, deed, intent, "failed", effects.explain(error))
         raise ActionFailedError(
-            f"cannot put back {decision.detail}: {effects.explain(error)}",
-            hint=f"mend it, then run the command again; {session.state_dir}/restore.sh does it without vfiostate",
+            f"Could not put back {decision.detail}: {effects.explain(error)}.",
+            hint=f"Mend that, then run the command again; or run {session.state_dir}/restore.sh.",
         ) from error
     _outcome(session, deed, intent, RESULTS[decision.way], decision.detail)
     return None
@@ -130,9 +130,9 @@ def take_back(session: Session, decisions: Sequence[Decision]) -> None:
             failed.append((one.action, effect))
     for action, effect in failed:
         raise ActionFailedError(
-            f"{describe(action)}: {effect.detail}; what it makes is not yet as it was",
+            f"Could not {describe(action)}: {effect.detail}; what it makes is not yet as it was.",
             evidence=effect.output,
-            hint="mend what it names, then run the command again",
+            hint="Mend what it names, then run the command again.",
         )
 
 

@@ -34,7 +34,7 @@ _pick = itemgetter(*_NAMES)
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _parse = json.JSONDecoder().decode
 VERIFY_HINT = (
-    "`vfiostate journal verify` shows what is damaged and what is still good; restore.sh beside it works without it"
+    "`vfiostate journal verify` shows what is damaged and what is still good; restore.sh beside it works without it."
 )
 
 
@@ -180,7 +180,7 @@ def _damaged(seq: int, why: str) -> JournalDamagedError:
 def _newer(seq: int, what: str) -> JournalNewerError:
     return JournalNewerError(
         f"Event {seq} of the journal was written by a newer vfiostate.",
-        hint="use the version that wrote it, or a newer one",
+        hint="Use the version that wrote it, or a newer one.",
         evidence=(f"this version does not know {what}",),
     )
 

@@ -69,12 +69,12 @@ def locate(where: str | Path) -> Place:
     except ArgumentError as error:
         raise UsageError(
             "The journal's address is not a SQLAlchemy URL.",
-            hint="give a path, or something like postgresql+psycopg://user@host/database",
+            hint="Give a path, or something like postgresql+psycopg://user@host/database.",
         ) from error
     if url.get_backend_name() != "sqlite":
         return Place(url, None, url.render_as_string(hide_password=True))
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        raise UsageError("A journal in SQLite is a file.", hint="give its path", evidence=(str(url),))
+        raise UsageError("A journal in SQLite is a file.", hint="Give its path.", evidence=(str(url),))
     path = Path(url.database).absolute()
     return Place(url, path, str(path))
 
@@ -121,7 +121,7 @@ class Database:
                 return self._open_sqlite(Path(self._copy.name, self.place.path.name), "rw")
         raise JournalLockedError(
             "The journal changes while it is being read.",
-            hint="try again when the other vfiostate has ended",
+            hint="Try again when the other vfiostate has ended.",
             evidence=(self.place.shown,),
         )
 
@@ -194,7 +194,7 @@ def _server_engine(place: Place, write: bool) -> Engine:
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise UsageError(
             "The driver for this database is not installed.",
-            hint="for PostgreSQL: pip install 'vfiostate[postgresql]' and a URL that begins with postgresql+psycopg://",
+            hint="Install it: `pip install 'vfiostate[postgresql]'`, and a URL that begins with postgresql+psycopg://.",
             evidence=(place.shown, str(error)),
         ) from error
     if engine.dialect.name == "postgresql":
@@ -232,7 +232,7 @@ def inspect_file(path: Path, *, write: bool) -> bytes:
             header = file.read(100)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise JournalMissingError(
-            "There is no journal yet.", hint="`vfiostate advance` makes one", evidence=(str(path),)
+            "There is no journal yet.", hint="`vfiostate advance` makes one.", evidence=(str(path),)
         ) from error
     except OSError as error:
         raise _not_allowed("read", path, error.strerror or str(error)) from error
@@ -249,7 +249,7 @@ def inspect_file(path: Path, *, write: bool) -> bytes:
 def _not_allowed(what: str, path: Path, why: str) -> JournalUnreadableError:
     return JournalUnreadableError(
         f"The journal cannot be {what}.",
-        hint="run as root, and see whether its file system is in order",
+        hint="Run as root, and see whether its file system is in order.",
         evidence=(f"{path}: {why}",),
     )
 

@@ -26,6 +26,15 @@ class Exit(IntEnum):
     NOT_ROOT = 77
 
 
+FAULT_HINT = "This is a fault of vfiostate: report it, with the output of the same command with `-v`."
+
+
+def sentence(text: str) -> str:
+    """A text with a capital and a full stop, on one line."""
+    line = " ".join(text.split())
+    return f"{line[:1].upper()}{line[1:]}" + ("" if line.endswith((".", "!", "?")) else ".")
+
+
 class VfiostateError(Exception):
     """Something the user is told: what was expected and found (message, evidence) and what to do next (hint)."""
 

@@ -81,7 +81,7 @@ def _explain_server(state: str | None, evidence: tuple[str, ...]) -> JournalErro
     return _unreadable(evidence)
 
 
-NOT_OURS_HINT = "look at what lies there; move it away, or name another place for the journal"
+NOT_OURS_HINT = "Look at what lies there; move it away, or name another place for the journal."
 
 
 def _damaged(evidence: tuple[str, ...]) -> JournalError:
@@ -91,7 +91,7 @@ def _damaged(evidence: tuple[str, ...]) -> JournalError:
 def _locked(evidence: tuple[str, ...]) -> JournalError:
     return JournalLockedError(
         "Another process is using the journal and did not finish in time.",
-        hint="try again when it has ended",
+        hint="Try again when it has ended.",
         evidence=evidence,
     )
 
@@ -99,7 +99,7 @@ def _locked(evidence: tuple[str, ...]) -> JournalError:
 def _full(evidence: tuple[str, ...]) -> JournalError:
     return JournalFullError(
         "There is no room left for the journal; nothing was appended.",
-        hint="make room on the file system that holds it, then run the command again",
+        hint="Make room on the file system that holds it, then run the command again.",
         evidence=evidence,
     )
 
@@ -107,7 +107,7 @@ def _full(evidence: tuple[str, ...]) -> JournalError:
 def _unreadable(evidence: tuple[str, ...]) -> JournalError:
     return JournalUnreadableError(
         "The journal cannot be opened, read or written.",
-        hint="run as root; see whether the file system is mounted and writable, or the database server reachable",
+        hint="Run as root; see whether the file system is mounted and writable, or the database server reachable.",
         evidence=evidence,
     )
 
@@ -115,6 +115,6 @@ def _unreadable(evidence: tuple[str, ...]) -> JournalError:
 def _rejected(evidence: tuple[str, ...]) -> JournalError:
     return JournalError(
         "The database refused to append: the journal only grows, one event after the other.",
-        hint="another process may have appended at the same time; run the command again",
+        hint="Another process may have appended at the same time; run the command again.",
         evidence=evidence,
     )

@@ -33,8 +33,8 @@ def cannot_write(message: str, path: Path, error: OSError) -> JournalError:
     evidence = (f"{path}: {error.strerror or error}",)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return JournalFullError(
-            message, hint="make room on that file system, then run the command again", evidence=evidence
+            message, hint="Make room on that file system, then run the command again.", evidence=evidence
         )
     return JournalUnreadableError(
-        message, hint="run as root, and see whether the file system is writable", evidence=evidence
+        message, hint="Run as root, and see whether the file system is writable.", evidence=evidence
     )

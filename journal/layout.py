@@ -39,14 +39,14 @@ def check_layout(
         ours, version = identify(connection)
         if not ours and database.place.path is None and is_empty(connection):
             raise JournalMissingError(
-                "There is no journal yet.", hint="`vfiostate advance` makes one", evidence=(shown,)
+                "There is no journal yet.", hint="`vfiostate advance` makes one.", evidence=(shown,)
             )
     if not ours:
         raise NotAJournalError("The database is not a journal of vfiostate.", hint=NOT_OURS_HINT, evidence=(shown,))
     if version > newest:
         raise JournalNewerError(
             "The journal was written by a newer vfiostate.",
-            hint="use the version that wrote it, or a newer one",
+            hint="Use the version that wrote it, or a newer one.",
             evidence=(shown, f"its layout is {version}, this version knows {newest}"),
         )
     if version < 1:
@@ -54,7 +54,7 @@ def check_layout(
     if version < newest and not database.writable:
         raise JournalUnreadableError(
             "The journal has an older layout, and reading must not change it.",
-            hint="the next `vfiostate advance` or `rollback` brings it up to date",
+            hint="The next `vfiostate advance` or `vfiostate rollback` brings it up to date.",
             evidence=(shown, f"its layout is {version}, this version reads {newest}"),
         )
     if version < newest:
@@ -123,6 +123,6 @@ def _build(draft: Path) -> None:
 def _exists(place: Place) -> JournalExistsError:
     return JournalExistsError(
         "There is a journal already.",
-        hint="open it; `vfiostate journal show` tells what it holds",
+        hint="Open it; `vfiostate journal show` tells what it holds.",
         evidence=(place.shown,),
     )

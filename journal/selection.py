@@ -37,7 +37,12 @@ def setup_of(text: str, setups: Iterable[str]) -> str:
         return text
     if len(found) != 1:
         said = "more than one setup begins so" if found else "the journal knows no such setup"
-        raise UsageError(f"setup {text!r}: {said}", hint=f"it knows {', '.join(known) or 'none'}")
+        raise UsageError(
+            f"Setup {text!r}: {said}.",
+            hint=f"Name one of those it knows: {', '.join(known)}."
+            if known
+            else "It knows none: `vfiostate advance` begins one.",
+        )
     return found[0]
 
 
@@ -47,5 +52,7 @@ def boot_of(number: int, rows: Sequence[Row]) -> int:
     last = max((row.place for row in rows), default=0)
     found = number if number > 0 else last + number
     if not 1 <= found <= last:
-        raise UsageError(f"boot {number}: the journal knows no such boot", hint=f"it knows the boots 1 to {last}")
+        raise UsageError(
+            f"Boot {number}: the journal knows no such boot.", hint=f"Name one from 1 to {last}; 0 is the last."
+        )
     return found

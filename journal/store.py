@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Integer, LargeBinary, Select, bindparam, cast
 from journal.before import Where, named
 from journal.chain import START, VERIFY_HINT, Head, Record, Row, checked, decoded, seal
 from journal.database import Database, locate
-from journal.errors import JournalDamagedError, JournalError, JournalUncertainError
+from journal.errors import FAULT_HINT, JournalDamagedError, JournalError, JournalUncertainError
 from journal.events import Draft, Event, Kind, Origin
 from journal.files import cannot_write, sync_names
 from journal.layout import alone, check_layout, make
@@ -75,7 +75,7 @@ class Journal:
         nothing has been appended then. Raises JournalUncertainError where it may have been all the same.
         """
         if not self._database.writable:
-            raise JournalError("The journal is open for reading only.", hint="open it for writing")
+            raise JournalError("The journal is open for reading only.", hint="Open it for writing.")
         records: list[Record] = []
         try:
             return self._append(records, drafts, origin, blobs)
@@ -83,7 +83,7 @@ class Journal:
             if records and self._may_hold(records[-1]):
                 raise JournalUncertainError(
                     "The journal could not make durable what was appended to it.",
-                    hint="see whether its file system is in order, then run the command again",
+                    hint="See whether its file system is in order, then run the command again.",
                     evidence=error.evidence,
                 ) from error
             raise
@@ -292,7 +292,7 @@ def _keep(connection: Connection, drafts: Sequence[Draft], blobs: Iterable[bytes
     if lost := wanted - given.keys() - there:
         raise JournalError(
             "An intent names a before-image that was not kept; nothing was appended.",
-            hint="this is a fault in vfiostate: please report it",
+            hint=FAULT_HINT,
             evidence=tuple(sorted(lost)),
         )
     new = [{"sha256": digest, "content": blob} for digest, blob in given.items() if digest not in there]

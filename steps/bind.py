@@ -220,7 +220,7 @@ def _verified(function: Function, facts: BindFacts) -> Iterator[Finding]:
                 f"{DEVICES}/{function.address}/driver: {function.driver or 'none'}",
                 f"driver_override: {function.driver_override or 'not set'}",
             ),
-            "`dmesg | grep vfio` says why the driver did not take it.",
+            "`dmesg | grep vfio` says why the driver did not take it; mend that, then run `vfiostate advance` again.",
         )
     elif function.group is None:
         yield _no_group(function)
@@ -303,5 +303,5 @@ def _adopted_override(function: Function) -> Finding:
         Severity.WARNING,
         f"driver_override of {function.address} was set to vfio-pci by somebody else; it stays so on the way back.",
         (f"{_attribute(function)}: {VFIO}",),
-        "driverctl, libvirt or a script of your own may have set it.",
+        "Nothing is to be done; driverctl, libvirt or a script of your own may have set it.",
     )

@@ -94,7 +94,7 @@ def objections(
 
 
 def _refusal(device: DeviceFacts, why: str, evidence: tuple[str, ...]) -> Finding:
-    hint = f'If the host can do without its own, say so: identical_ids = ["{device.id}"] under [allow].'
+    hint = f'If the host can do without its own, set identical_ids = ["{device.id}"] under [allow].'
     return Finding("identical-ids", Severity.REFUSAL, f"{device.address}: {why}.", evidence, hint)
 
 

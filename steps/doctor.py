@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from journal.errors import VfiostateError
+from journal.errors import VfiostateError, sentence
 from steps import bars, boot, cards, check, devices, host_checks, initramfs, iommu, kmod, modules, trial
 from steps.base import Brief, Finding, Host, Severity, State
 from steps.boot.base import BootFacts
@@ -104,7 +104,9 @@ def _looked(name: str, seen: _Seen, look: Callable[[_Seen], Area]) -> Area:
             area = Area(name, "", unseen=() if denied() else (f"{error.filename or name} may be read by root only",))
         except (OSError, VfiostateError) as error:
             hint = getattr(error, "hint", "") or "Mend that, then look again."
-            area = Area(name, "cannot be read", (_stopped(str(error), tuple(getattr(error, "evidence", ())), hint),))
+            area = Area(
+                name, "cannot be read", (_stopped(sentence(str(error)), tuple(getattr(error, "evidence", ())), hint),)
+            )
         unseen = tuple(f"{path} may be read by root only" for path in denied())
     if not unseen:
         return area

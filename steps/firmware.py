@@ -42,5 +42,5 @@ def named(switch: Switch, vendor: CpuVendor) -> str:
     if switch in _BOTH:
         return _BOTH[switch]
     if vendor is CpuVendor.OTHER:
-        return f"on AMD boards {_AMD[switch]}; on Intel boards {_INTEL[switch]}"
+        return f"{_AMD[switch]} on AMD boards, {_INTEL[switch]} on Intel boards"
     return (_AMD if vendor is CpuVendor.AMD else _INTEL)[switch]

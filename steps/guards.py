@@ -94,7 +94,10 @@ def _identical(config: Config, facts: DeviceFacts) -> Iterator[Finding]:
         evidence = tuple(describe(function) for function in twins)
         if id_ in config.allow.identical_ids or {f.address for f in twins} <= set(config.allow.identical_ids):
             message = f"{others} also is {id_}: the stub driver takes by id, so it would take the host's card too."
-            yield Finding("identical-ids", Severity.WARNING, message, evidence)
+            hint = (
+                "If the host is to keep it, take it out of identical_ids under [allow]; if not, nothing is to be done."
+            )
+            yield Finding("identical-ids", Severity.WARNING, message, evidence, hint)
         elif all(function.has_override for function in facts.configured(config) if function.id == id_):
             message = f"{others} also is {id_}: it stays with the host, and ours is taken by its address."
             yield Finding("identical-ids", Severity.NOTE, message, evidence)
@@ -102,7 +105,7 @@ def _identical(config: Config, facts: DeviceFacts) -> Iterator[Finding]:
             message = (
                 f"{others} also is {id_}, and this kernel has no driver_override to tell them apart: both would go."
             )
-            hint = f'If the host can do without it, say so: [allow] identical_ids = ["{id_}"].'
+            hint = f'If the host can do without it, set identical_ids = ["{id_}"] under [allow].'
             yield Finding("identical-ids", Severity.REFUSAL, message, evidence, hint)
 
 

@@ -83,13 +83,13 @@ def _modprobe(host: Host, args: tuple[str, ...]) -> Completed:
         answer = host.query(("modprobe", *args), timeout=30.0)
     except TimeoutError as error:
         raise VfiostateError(
-            "modprobe did not answer within 30 seconds",
+            "modprobe did not answer within 30 seconds.",
             hint="Look at `dmesg` for a module that hangs, then try again.",
             evidence=(f"modprobe {' '.join(args)}",),
         ) from error
     if answer.status == 127:
         raise VfiostateError(
-            "the command modprobe was not found: modules cannot be asked for",
+            "The command modprobe was not found: modules cannot be asked for.",
             hint="Install the package kmod, then try again.",
         )
     return answer

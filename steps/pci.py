@@ -108,7 +108,7 @@ def parse_address(text: str) -> str:
     match = _ADDRESS.fullmatch(text.strip())
     if match is None:
         raise UsageError(
-            f"{text!r} is not a PCI address: expected DDDD:BB:DD.F or BB:DD.F, such as 0000:03:00.0 or 03:00.0",
+            f"{text!r} is not a PCI address: expected DDDD:BB:DD.F or BB:DD.F, such as 0000:03:00.0 or 03:00.0.",
             hint="`vfiostate devices` lists the addresses of this host.",
         )
     domain, bus, slot, function = match.groups()
@@ -119,7 +119,7 @@ def parse_id(text: str) -> str:
     """A `vendor:device` pair in lower case. Raises UsageError for anything else."""
     if _ID.fullmatch(text.strip()) is None:
         raise UsageError(
-            f"{text!r} is not a PCI id: expected VENDOR:DEVICE in four hex digits each, such as 10de:1200",
+            f"{text!r} is not a PCI id: expected VENDOR:DEVICE in four hex digits each, such as 10de:1200.",
             hint="`vfiostate devices` lists the ids of this host.",
         )
     return text.strip().lower()
@@ -248,7 +248,7 @@ def _hex(host: Host, path: str) -> int | None:
     match = _HEX.fullmatch(text)
     if match is None:
         raise VfiostateError(
-            f"{path} holds {text[:40]!r}: expected a hexadecimal number such as 0x10de",
+            f"{path} holds {text[:40]!r}: expected a hexadecimal number such as 0x10de.",
             hint="sysfs of this host is not what the kernel documents; report it with the output of `lspci -nn`.",
         )
     return int(match.group(1), 16)

@@ -160,7 +160,8 @@ def _other_kernel(kept: Mapping[str, str], facts: RebootFacts, *, lost: bool) ->
     evidence = (f"planned for {planned}", f"running {facts.release}", f"default entry boots {default or 'unknown'}")
     message = f"Another kernel was booted: {facts.release} instead of {planned}."
     if default == facts.release and not lost:
-        return Finding("other-kernel-booted", Severity.WARNING, message, evidence, "It is the default one now: go on.")
+        hint = "Nothing is to be done: it is the default one now."
+        return Finding("other-kernel-booted", Severity.WARNING, message, evidence, hint)
     if default == facts.release:
         return _refusal("other-kernel-booted", f"{message} It lacks our words.", evidence, BACK)
     return _refusal("other-kernel-booted", message, evidence, f"{AGAIN} {BACK}")

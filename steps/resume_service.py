@@ -90,7 +90,7 @@ def findings(order: Order, facts: ServiceFacts) -> tuple[Finding, ...]:
                 "no-systemd",
                 "`--resume` needs systemd, which starts what goes on after the boot, and this host has none.",
                 ("/run/systemd/system: not there", "systemctl: not in the fixed PATH"),
-                "`vfiostate advance`, and once more after the reboot.",
+                "Run `vfiostate advance`, and once more after the reboot.",
             ),
         )
     if not facts.folder:

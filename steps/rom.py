@@ -41,21 +41,21 @@ def readable(host: Host, address: str) -> Function:
     """The function, where its ROM can be asked for. Raises RefusedError where there is none, or only a copy of it."""
     function = read_function(host, address)
     if function is None:
-        raise RefusedError(f"there is no device at {address}", hint="`vfiostate devices` lists them all")
+        raise RefusedError(f"There is no device at {address}.", hint="`vfiostate devices` lists them all.")
     if host.lstat(attribute(address)) is None:
         raise RefusedError(
-            f"{address} has no expansion ROM",
+            f"{address} has no expansion ROM.",
             evidence=(f"{attribute(address)} does not exist",),
-            hint="a graphics processor on the board has its ROM in the firmware; of a virtual function ask the physical"
-            " one",
+            hint="Ask the physical function, if this is a virtual one; a graphics processor on the board has its ROM in"
+            " the firmware.",
         )
     start, flags = _resource(host, address)
     if start == _SHADOW_AT or flags & _SHADOW:
         raise RefusedError(
             f"{address} is the card that the firmware started: the kernel shows the shadowed copy of its ROM, which the"
-            " firmware has changed, and no guest could start the card with it",
+            " firmware has changed, and no guest could start the card with it.",
             evidence=(f"{DEVICES}/{address}/resource: the ROM is at {start:#x}, flags {flags:#x}",),
-            hint="make another card primary in the firmware's setup, boot, and read it then",
+            hint="Make another card primary in the firmware's setup, boot, and read it then.",
         )
     return function
 
@@ -97,10 +97,10 @@ def _images(content: bytes) -> Iterator[Image]:
 
 def _wrong(what: str) -> ActionFailedError:
     return ActionFailedError(
-        "what was read is no whole ROM",
+        "What was read is no whole ROM.",
         evidence=(what,),
-        hint="a driver may have switched it off: read it before any driver has had the card (a boot with the stub"
-        " driver), or take the vendor's file",
+        hint="Read it before any driver has had the card (in a boot with the stub driver), for a driver may have"
+        " switched it off; or take the vendor's file.",
     )
 
 
@@ -109,11 +109,11 @@ def silent(host: Host, function: Function) -> ActionFailedError:
     enabled = text_of(host, f"{DEVICES}/{function.address}/enable").strip() or "not known"
     power = text_of(host, f"{DEVICES}/{function.address}/power_state").strip() or "not known"
     return ActionFailedError(
-        f"{function.address} does not answer when its ROM is read: its memory is switched off, or it sleeps",
+        f"{function.address} does not answer when its ROM is read: its memory is switched off, or it sleeps.",
         evidence=(
             f"{DEVICES}/{function.address}/driver: {function.driver or 'none'}",
             f"{DEVICES}/{function.address}/enable: {enabled}",
             f"{DEVICES}/{function.address}/power_state: {power}",
         ),
-        hint="read it while its native driver has it, before it is given to vfio-pci",
+        hint="Read it while its native driver has it, before it is given to vfio-pci.",
     )

@@ -94,9 +94,9 @@ class RunStep:
             return tuple(_wrong(order, facts.seen, facts.placed))
         hint = last_words.hint(facts.log)
         if facts.seen is None or facts.seen.ended:
-            message = f"the guest {order.guest.name} does not run: it has ended"
+            message = f"The guest {order.guest.name} does not run: it has ended."
             return (_refusal("guest-died", message, hint, *(facts.log or ("it printed nothing",))),)
-        message = f"the guest {order.guest.name} was started and does not answer over {way_of(order.guest).voice}"
+        message = f"The guest {order.guest.name} was started and does not answer over {way_of(order.guest).voice}."
         return (_refusal("guest-silent", message, hint, facts.seen.why, *facts.log),)
 
 
@@ -181,8 +181,8 @@ def _memory(host: Host) -> tuple[int, int] | None:
 
 
 def _no_guest() -> Finding:
-    hint = "add [guest] to /etc/vfiostate.toml; without one, `bound` is the end of the way"
-    return _refusal("no-guest", "the configuration has no guest to run", hint)
+    hint = "Add [guest] to /etc/vfiostate.toml; without one, `bound` is the end of the way."
+    return _refusal("no-guest", "The configuration has no guest to run.", hint)
 
 
 def _refusal(code: str, message: str, hint: str, *evidence: str) -> Finding:
@@ -197,12 +197,12 @@ def _plan_running(order: Order, seen: Seen, placed: Placed | None) -> Plan:
 def _wrong(order: Order, seen: Seen, placed: Placed | None) -> Iterator[Finding]:
     name = order.guest.name
     if seen.status != "running":
-        hint = "`vfiostate guest stop` ends it"
-        yield _refusal("guest-not-running", f"the guest {name} is {seen.status}, not running", hint, "query-status")
+        hint = "`vfiostate guest stop` ends it."
+        yield _refusal("guest-not-running", f"The guest {name} is {seen.status}, not running.", hint, "query-status")
     elif missing := monitor.absent(order, seen):
         shown = ", ".join(sorted(seen.ids)) or "none with an id"
-        message = f"the guest {name} runs, and does not show {', '.join(missing)}"
-        hint = "`vfiostate guest stop` ends it (was it started with --install?), then advance again"
+        message = f"The guest {name} runs, and does not show {', '.join(missing)}."
+        hint = "`vfiostate guest stop` ends it (was it started with --install?), then run `vfiostate advance` again."
         yield _refusal("device-not-in-guest", message, hint, f"query-pci shows: {shown}")
     elif placed is not None:
         yield from tuned.misplaced(order, placed)
@@ -211,20 +211,20 @@ def _wrong(order: Order, seen: Seen, placed: Placed | None) -> Iterator[Finding]
 def _findings(order: Order, facts: Facts) -> Iterator[Finding]:
     guest = order.guest
     if isinstance(facts.seen, Silence) and not facts.seen.ended and not facts.seen.unasked:
-        message = f"a guest called {guest.name} was started and does not answer over {way_of(order.guest).voice}"
-        yield _refusal("guest-silent", message, "`vfiostate guest stop` ends it", facts.seen.why)
+        message = f"A guest called {guest.name} was started and does not answer over {way_of(order.guest).voice}."
+        yield _refusal("guest-silent", message, "`vfiostate guest stop` ends it.", facts.seen.why)
     if facts.installed is not None:
         yield from way_of(order.guest).missing(order, facts.installed)
     if facts.account is None:
-        hint = "name another by `user` in [guest], or make it: `useradd --system --shell /usr/sbin/nologin NAME`"
-        yield _refusal("guest-user", f"there is no account {guest.user} for the guest to run as", hint, "/etc/passwd")
+        hint = "Name another by `user` in [guest], or make it: `useradd --system --shell /usr/sbin/nologin NAME`."
+        yield _refusal("guest-user", f"There is no account {guest.user} for the guest to run as.", hint, "/etc/passwd")
     for passed in facts.passed:
         yield from vfio.findings(passed)
     for file in facts.files:
         yield from _file_findings(guest, file)
     for path, place in facts.mounted:
-        message = f"the disk {path} is in use on this host ({place}): both would write to it"
-        yield _refusal("disk-in-use", message, "unmount it, or give the guest another disk", "/proc/mounts")
+        message = f"The disk {path} is in use on this host ({place}): both would write to it."
+        yield _refusal("disk-in-use", message, "Unmount it, or give the guest another disk.", "/proc/mounts")
     for fact in facts.networks:
         yield from network.findings(fact, facts.account, facts.has_ip)
     yield from _kvm_findings(guest, facts.kvm)
@@ -236,10 +236,15 @@ def _findings(order: Order, facts: Facts) -> Iterator[Finding]:
 def _file_findings(guest: Guest, file: FileFact) -> Iterator[Finding]:
     if file.kind is None:
         evidence = () if file.resolved == file.path else (f"{file.path} leads to {file.resolved}",)
-        yield _refusal("file-missing", f"the guest's {file.why} {file.path} does not exist", "see [guest]", *evidence)
+        yield _refusal(
+            "file-missing",
+            f"The guest's {file.why} {file.path} does not exist.",
+            "Correct the path in [guest], or put the file there.",
+            *evidence,
+        )
     elif file.barrier is not None and not file.is_node:
-        message = f"the guest runs as {guest.user}, who may not open its {file.why} {file.path}"
-        hint = f"give {guest.user} access (owner, mode, or `setfacl`), or name another account by `user` in [guest]"
+        message = f"The guest runs as {guest.user}, who may not open its {file.why} {file.path}."
+        hint = f"Give {guest.user} access (owner, mode, or `setfacl`), or name another account by `user` in [guest]."
         yield _refusal("file-denied", message, hint, f"{file.barrier} does not let it in")
 
 
@@ -247,11 +252,11 @@ def _kvm_findings(guest: Guest, kvm: KvmFact | None) -> Iterator[Finding]:
     if kvm is None or kvm.open or kvm.group is not None:
         return
     if not kvm.exists:
-        hint = 'load kvm_amd or kvm_intel, switch SVM or VT-x on in the firmware, or set `accel = "tcg"` in [guest]'
-        yield _refusal("kvm-missing", f"{KVM} does not exist: this host's kernel offers no KVM", hint, KVM)
+        hint = 'Load kvm_amd or kvm_intel, switch SVM or VT-x on in the firmware, or set `accel = "tcg"` in [guest].'
+        yield _refusal("kvm-missing", f"{KVM} does not exist: this host's kernel offers no KVM.", hint, KVM)
         return
-    hint = f"`chgrp kvm {KVM}; chmod 660 {KVM}` (udev's rule does it), or name another account by `user` in [guest]"
-    yield _refusal("kvm-denied", f"the guest runs as {guest.user}, who may not open {KVM}", hint, KVM)
+    hint = f"`chgrp kvm {KVM}; chmod 660 {KVM}` (udev's rule does it), or name another account by `user` in [guest]."
+    yield _refusal("kvm-denied", f"The guest runs as {guest.user}, who may not open {KVM}.", hint, KVM)
 
 
 def _memory_findings(guest: Guest, facts: Facts) -> Iterator[Finding]:
@@ -260,11 +265,17 @@ def _memory_findings(guest: Guest, facts: Facts) -> Iterator[Finding]:
     total, available = (part // MIB for part in facts.memory)
     evidence = (f"the guest: {guest.memory} MiB", f"the host: {total} MiB, {available} MiB available", "/proc/meminfo")
     if guest.memory > total:
-        message = "the guest has more memory than the host: all of it is pinned when devices are passed through"
-        yield _refusal("memory", message, "less `memory` in [guest]", *evidence)
+        message = "The guest has more memory than the host: all of it is pinned when devices are passed through."
+        yield _refusal("memory", message, "Give the guest less `memory` in [guest].", *evidence)
     elif guest.memory > available and (facts.tuned is None or facts.tuned.facts.pool is None):
-        message = "the guest's memory is more than what is free on the host"
-        yield Finding("memory", Severity.WARNING, message, evidence, "end what uses it, or less `memory` in [guest]")
+        message = "The guest's memory is more than what is free on the host."
+        yield Finding(
+            "memory",
+            Severity.WARNING,
+            message,
+            evidence,
+            "End what uses it, or give the guest less `memory` in [guest].",
+        )
 
 
 def _actions(order: Order, facts: Facts) -> Iterator[Action]:

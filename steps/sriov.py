@@ -127,7 +127,7 @@ def about_virtual(facts: SriovFacts, functions: Sequence[Function]) -> Iterator[
             evidence,
             # `add` for a driver that had it in the initramfs, before udev had the rule; `bind` (since 4.14) for others.
             f'Have a udev rule do it: ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="{function.physfn}", DRIVER=="?*",'
-            f' ATTR{{sriov_numvfs}}="{number or 1}"',
+            f' ATTR{{sriov_numvfs}}="{number or 1}".',
         )
 
 

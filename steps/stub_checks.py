@@ -207,7 +207,11 @@ def check_image(
         image = facts.image if facts else "the initramfs"
         trouble = (facts.trouble if facts else "") or f"{image} was not looked into"
         hint = f"Is {image} there and whole? Rebuild it{_by(facts)}, then try again."
-        return (_refusal("initramfs-not-readable", f"{image} cannot be looked into.", (trouble,), hint),)
+        return (
+            _refusal(
+                "initramfs-not-readable", f"{image[0].upper()}{image[1:]} cannot be looked into.", (trouble,), hint
+            ),
+        )
     missing = [module for module in modules if not facts.has_module(module)]
     missing += [] if not conf or facts.has_file(conf) or not facts.takes_conf else [conf]
     missing += [facts.early] if early and not facts.has_early() else []

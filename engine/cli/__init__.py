@@ -11,7 +11,7 @@ from types import FrameType
 from engine import console
 from engine.cli.common import TYPE_CHECKING
 from engine.cli.parser import build, command_of
-from journal.errors import Exit, VfiostateError
+from journal.errors import FAULT_HINT, Exit, VfiostateError
 
 if TYPE_CHECKING:
     import argparse
@@ -106,7 +106,8 @@ def _interrupted(number: int) -> int:
     import signal
 
     console.err()
-    console.err(f"vfiostate: ended by {signal.Signals(number).name}; nothing was left half done")
+    what = f"Ended by {signal.Signals(number).name}; nothing was left half done."
+    console.complain(VfiostateError(what, hint="Run the command again when it suits."))
     return 128 + number
 
 
@@ -124,7 +125,7 @@ def _internal(error: Exception, verbose: int) -> int:
     where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "?"
     what = console.clean(" ".join(str(error).split()))[:200]
     console.err(f"vfiostate: internal error: {type(error).__name__}: {what} ({where})")
-    console.err("  -> this is a fault of vfiostate; please report it with the output of the same command with -v")
+    console.err(f"  -> {FAULT_HINT}")
     if verbose:
         from engine import log
 
@@ -135,7 +136,10 @@ def _internal(error: Exception, verbose: int) -> int:
 def _end(code: int) -> int:
     failure = console.finish()
     if failure is not None and code == Exit.DONE:
-        console.err(f"vfiostate: the output could not be written: {failure.strerror}")
+        what = f"The output could not be written: {failure.strerror}."
+        console.complain(
+            VfiostateError(what, hint="Make room for it, or write it elsewhere; then run the command again.")
+        )
         return Exit.FAILED
     return int(code)
 

@@ -101,9 +101,9 @@ def _wait(options: SessionOptions, seconds: float) -> None:
     pid = wait(host, LOCK, seconds)
     if pid is not None:
         raise LockedError(
-            f"vfiostate, process {pid}, is at work on {host.label}: what it is in the middle of is no drift",
+            f"vfiostate, process {pid}, is at work on {host.label}: what it is in the middle of is no drift.",
             evidence=(LOCK,),
-            hint="ask again when it has ended, or wait for longer: --wait SECONDS",
+            hint="Ask again when it has ended, or wait for longer with `--wait SECONDS`.",
         )
 
 

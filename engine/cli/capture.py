@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         Path(args.output).write_text(text, encoding="utf-8")
     except OSError as error:
         raise VfiostateError(
-            f"{args.output} cannot be written: {error.strerror}", hint="give another file with -o"
+            f"{args.output} cannot be written: {error.strerror}.", hint="Give another file with `-o`."
         ) from None
     err(f"{args.output} written; look at it before you give it away")
     return 0

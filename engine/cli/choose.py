@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # As many cards as one can choose among; a host with hundreds of virtual functions is set up by --device.
 MOST = 40
 
-_FLAGS = "vfiostate devices lists them all; name them: vfiostate init --device ADDRESS …"
+_FLAGS = "`vfiostate devices` lists them all; name them with `vfiostate init --device ADDRESS`."
 
 
 class NothingChosenError(VfiostateError):
@@ -32,7 +32,7 @@ class NothingChosenError(VfiostateError):
     code = "nothing-chosen"
 
     def __init__(self) -> None:
-        super().__init__("nothing was chosen, and nothing was written", hint=_FLAGS)
+        super().__init__("Nothing was chosen, and nothing was written.", hint=_FLAGS)
 
 
 def at_terminal() -> bool:
@@ -50,9 +50,9 @@ def missing(host: ChangeableHost, config: Config) -> UsageError:
     names = _names(host)
     flags = [f"{_flags(card)}   # {_title(names, card.main)}" for card in free[:MOST]]
     return UsageError(
-        "--device is missing: there is no terminal to ask at, and which devices is yours to say",
+        "--device is missing: there is no terminal to ask at, and which devices is yours to say.",
         evidence=flags or ("no device of this host can be given to a guest as it is",),
-        hint=_FLAGS if flags else "vfiostate doctor says why",
+        hint=_FLAGS if flags else "`vfiostate doctor` says why.",
     )
 
 
@@ -70,7 +70,7 @@ def choose(host: ChangeableHost, config: Config) -> list[str]:
     free = [card for card in cards if not card.refusals]
     if not free:
         why = [f"{card.main.address} {why_not(card)}" for card in cards[:MOST]]
-        raise RefusedError("no device of this host can be given to a guest as it is", evidence=why, hint=_DOCTOR)
+        raise RefusedError("No device of this host can be given to a guest as it is.", evidence=why, hint=_DOCTOR)
     for line in (*_iommu(found), *_listing(_names(host), cards, free[:MOST])):
         out(line)
     chosen = _ask(len(free[:MOST]))
@@ -81,7 +81,7 @@ def refuse_unwritable(host: ChangeableHost, path: str) -> None:
     """See that the answer can be kept, before anybody is asked. Raises NotRootError."""
     folder = host.local(path).parent
     if folder.is_dir() and not os.access(folder, os.W_OK):
-        raise NotRootError(f"{path} cannot be written: {folder} belongs to somebody else", hint="run it with sudo")
+        raise NotRootError(f"{path} cannot be written: {folder} belongs to somebody else.", hint="Run it with sudo.")
 
 
 def end_with_plan(options: SessionOptions, config: Config) -> int:
@@ -118,7 +118,7 @@ def end_with_plan(options: SessionOptions, config: Config) -> int:
     return 0
 
 
-_DOCTOR = "vfiostate doctor says what can be done about each"
+_DOCTOR = "`vfiostate doctor` says what can be done about each."
 
 
 def _iommu(found: IommuFacts) -> list[str]:

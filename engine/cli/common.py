@@ -53,13 +53,15 @@ def session_options(args: argparse.Namespace) -> SessionOptions:
     root = _directory(args.root, "--root") if args.root is not None else None
     simulate = Path(args.simulate) if args.simulate is not None else None
     if args.simulate is not None and (not args.simulate or (simulate is not None and simulate.is_file())):
-        raise UsageError(f"--simulate {args.simulate!r}: not a directory", hint="name a directory, new or made before")
+        raise UsageError(
+            f"--simulate {args.simulate!r}: not a directory.", hint="Name a directory, new or made before."
+        )
     config = args.config
     if not config.startswith("/"):
         if root is not None or simulate is not None:
             raise UsageError(
-                f"--config {config}: expected an absolute path as the host sees it",
-                hint="with --simulate DIR and --root DIR the path lies below DIR: /etc/vfiostate.toml",
+                f"--config {config}: expected an absolute path as the host sees it.",
+                hint="Give it as it is below the DIR of `--simulate` or `--root`, such as /etc/vfiostate.toml.",
             )
         config = os.path.abspath(config)
     return SessionOptions(simulate=simulate, root=root, config=config)
@@ -69,7 +71,7 @@ def _directory(text: str, option: str) -> Path:
     from pathlib import Path
 
     if not Path(text).is_dir():
-        raise UsageError(f"{option} {text}: not a directory", hint="name the directory where the system is mounted")
+        raise UsageError(f"{option} {text}: not a directory.", hint="Name the directory where the system is mounted.")
     return Path(text)
 
 

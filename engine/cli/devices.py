@@ -54,7 +54,7 @@ def _chosen(listed: list[Entry], wanted: list[str]) -> list[Entry]:
     asked = [parse_address(text) for text in wanted]
     for address in asked:
         if address not in by_address:
-            raise RefusedError(f"there is no device at {address}", hint="`vfiostate devices` lists them all")
+            raise RefusedError(f"There is no device at {address}.", hint="`vfiostate devices` lists them all.")
     groups = {by_address[address].function.group for address in asked}
     return [
         entry

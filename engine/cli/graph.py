@@ -40,18 +40,18 @@ def _svg(text: str) -> str:
     import subprocess
 
     missing = VfiostateError(
-        "drawing SVG needs the command `dot`, which is not installed",
-        hint="install graphviz, or use --format mermaid or --format dot",
+        "Drawing SVG needs the command `dot`, which is not installed.",
+        hint="Install graphviz, or use `--format mermaid` or `--format dot`.",
     )
     try:
         done = subprocess.run(["dot", "-Tsvg"], input=text.encode(), capture_output=True, timeout=60, check=False)
     except FileNotFoundError:
         raise missing from None
     except subprocess.TimeoutExpired:
-        raise VfiostateError("`dot` gave no answer within 60 s", hint="use --format dot") from None
+        raise VfiostateError("`dot` gave no answer within 60 s.", hint="Use `--format dot`.") from None
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").splitlines()
         raise VfiostateError(
-            f"`dot` failed with status {done.returncode}", evidence=lines[-5:], hint="use --format dot"
+            f"`dot` failed with status {done.returncode}.", evidence=lines[-5:], hint="Use `--format dot`."
         )
     return done.stdout.decode(errors="replace")

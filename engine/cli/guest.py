@@ -139,7 +139,7 @@ def _needs_root(args: argparse.Namespace) -> None:
     from journal.errors import NotRootError
 
     if args.simulate is None and os.geteuid() != 0:
-        raise NotRootError("the guest's monitor belongs to root", hint="run it with sudo")
+        raise NotRootError("The guest's monitor belongs to root.", hint="Run it with sudo.")
 
 
 def run_command(args: argparse.Namespace) -> int:

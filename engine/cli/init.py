@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     host = open_host(options)
     if host.lstat(options.config) is not None and not args.force:
         raise RefusedError(
-            f"{options.config} is there already", hint="edit it, or replace it with: vfiostate init --force …"
+            f"{options.config} is there already.", hint="Edit it, or replace it with `vfiostate init --force`."
         )
     asked = not args.device
     if asked:
@@ -152,9 +152,9 @@ def _config(host: ChangeableHost, args: argparse.Namespace) -> Config:
     if not isinstance(config, Config) or mistakes:
         texts = [f"{'.'.join(p for p in one.path if isinstance(p, str))}: {one.text}" for one in mistakes]
         raise UsageError(
-            texts[0] if len(texts) == 1 else "the options do not make a configuration",
+            f"{texts[0]}." if len(texts) == 1 else "The options do not make a configuration.",
             evidence=texts if len(texts) > 1 else (),
-            hint="vfiostate init --help",
+            hint="`vfiostate init --help` explains each of them.",
         )
     return config
 
@@ -169,7 +169,7 @@ def _document(host: ChangeableHost, args: argparse.Namespace) -> dict[str, Json]
         more: dict[str, Json] = {"x_vga": True} if address in x_vga else {}
         devices.append({"address": address, "id": found, **more})
     if x_vga - {str(each["address"]) for each in devices if isinstance(each, dict)}:
-        raise UsageError("--x-vga names a device that no --device names", hint="name it with --device too")
+        raise UsageError("--x-vga names a device that no --device names.", hint="Name it with --device too.")
     document: dict[str, Json] = {"devices": devices, "iommu_pt": args.iommu_pt}
     chosen = {"stub": args.stub, "persist": args.persist or _persist(host)}
     document |= {key: value for key, value in chosen.items() if value is not None}
@@ -215,7 +215,9 @@ def _split(first: str, text: str) -> dict[str, Json]:
     for part in rest:
         key, equals, value = part.partition("=")
         if not equals:
-            raise UsageError(f"{part!r} in {text!r}: expected KEY=VALUE", hint="such as bootindex=0")
+            raise UsageError(
+                f"{part!r} in {text!r}: expected KEY=VALUE.", hint="Give the key and its value, such as bootindex=0."
+            )
         table[key] = int(value) if value.isdecimal() else value == "true" if value in ("true", "false") else value
     return table
 
@@ -232,17 +234,19 @@ def _device(host: ChangeableHost, text: str) -> tuple[str, str]:
         return address, expected
     if not present:
         raise UsageError(
-            f"{address}: the id cannot be read, {host.label} shows no PCI devices",
-            hint=f"give it: --device {where}=VENDOR:DEVICE",
+            f"{address}: the id cannot be read, for {host.label} shows no PCI devices.",
+            hint=f"Give it too, as `--device {where}=VENDOR:DEVICE`.",
         )
     if address not in present:
         near = [f"{other} [{found}]" for other, found in present.items() if other[:-3] == address[:-3]]
-        raise RefusedError(f"there is no device at {address}", evidence=near, hint="vfiostate devices lists them all")
+        raise RefusedError(
+            f"There is no device at {address}.", evidence=near, hint="`vfiostate devices` lists them all."
+        )
     if expected is not None:
         raise RefusedError(
-            f"{address} is not {expected}",
+            f"{address} is not {expected}.",
             evidence=(f"expected {expected}", f"found {present[address]}"),
-            hint="vfiostate devices lists them all",
+            hint="`vfiostate devices` lists them all.",
         )
     return address, present[address]
 

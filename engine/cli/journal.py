@@ -195,7 +195,7 @@ def _export_rest(
     raise JournalDamagedError(
         f"The journal is damaged; of it {numbers(saved.ranges)} could be saved.",
         evidence=(error.message, *error.evidence),
-        hint="`vfiostate journal verify` says what is damaged; --before-images DIR saves the files as they were",
+        hint="`vfiostate journal verify` says what is damaged; `--before-images DIR` saves the files as they were.",
     )
 
 
@@ -213,7 +213,9 @@ def _save_beforeimages_of(to: str, host: ChangeableHost, url: str) -> Salvage:
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError:
-        raise UsageError(f"--before-images {to}: is there already", hint="name a directory that is not") from None
+        raise UsageError(
+            f"--before-images {to}: it is there already.", hint="Name a directory that is not there yet."
+        ) from None
     saved, images = salvage(url), images_of(host)
     for digest, content in saved.blobs.items():
         with open(os.open(directory / digest, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -49,7 +49,7 @@ def chosen(events: Sequence[Event], asked: str | None, damage: JournalError | No
 
     setups = [event.setup for event in events if event.kind is Kind.SETUP_CREATED]
     if not setups:
-        raise damage or JournalMissingError("nothing was set up on this host yet", hint="`vfiostate advance` begins")
+        raise damage or JournalMissingError("Nothing was set up on this host yet.", hint="`vfiostate advance` begins.")
     return setups[-1] if asked is None else setup_of(asked, setups)
 
 

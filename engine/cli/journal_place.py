@@ -25,7 +25,7 @@ def place(args: argparse.Namespace) -> tuple[ChangeableHost, str]:
     options = session_options(args)
     host = open_host(options)
     if options.simulate is None and os.geteuid() != 0:
-        raise NotRootError("the journal belongs to root", hint="run it with sudo")
+        raise NotRootError("The journal belongs to root.", hint="Run it with sudo.")
     return host, journal_url(host, options) or str(host.local(f"{STATE_DIR}/journal.db"))
 
 

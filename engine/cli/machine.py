@@ -72,8 +72,8 @@ def _directory(args: argparse.Namespace) -> Path:
     found = session_options(args).simulate
     if found is None:
         raise UsageError(
-            "expected --simulate DIR: only a simulated machine can be made or rebooted so",
-            hint="vfiostate --simulate DIR machine create; to reboot this host: vfiostate advance --reboot",
+            "--simulate DIR is missing: only a simulated machine can be made or rebooted so.",
+            hint="Name it with `--simulate DIR`; `vfiostate advance --reboot` reboots this host.",
         )
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 from engine.cli.common import TYPE_CHECKING
-from journal.errors import Exit
+from journal.errors import Exit, sentence
 
 if TYPE_CHECKING:
     from typing import NoReturn, TypedDict, Unpack
@@ -78,7 +78,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where to read more; exit with 64 (EX_USAGE)."""
         self.print_usage(sys.stderr)
-        self.exit(Exit.USAGE, f"vfiostate: {message}\n  -> {self.prog} --help\n")
+        self.exit(Exit.USAGE, f"vfiostate: {sentence(message)}\n  -> `{self.prog} --help` explains it.\n")
 
 
 def _terminal_width() -> int:

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     address = parse_address(args.address)
     if args.simulate is None and os.geteuid() != 0:
-        raise NotRootError("the kernel shows a ROM to root only", hint="run it with sudo")
+        raise NotRootError("The kernel shows a ROM to root only.", hint="Run it with sudo.")
     content, images = _dump(session_options(args), address)
     _write(args.output, content)
     for image in images:
@@ -79,6 +79,8 @@ def _write(path: str, content: bytes) -> None:
             stream.flush()
             os.fsync(descriptor)
     except FileExistsError:
-        raise VfiostateError(f"{path} is there already", hint="give another file with -o, or remove it") from None
+        raise VfiostateError(f"{path} is there already.", hint="Give another file with `-o`, or remove it.") from None
     except OSError as error:
-        raise VfiostateError(f"{path} cannot be written: {error.strerror}", hint="give another file with -o") from None
+        raise VfiostateError(
+            f"{path} cannot be written: {error.strerror}.", hint="Give another file with `-o`."
+        ) from None

@@ -29,7 +29,9 @@ APART = frozenset({"metrics"})
 # Far more than any configuration; a file larger than this is something else.
 MAX_SIZE = 1 << 20
 
-_INIT = "write one with: vfiostate init"
+_INIT = "Write one with `vfiostate init`."
+_KEYS = "Correct it there; `man vfiostate.toml` explains every key."
+_NEWER = "Use the vfiostate that wrote it, or a newer one."
 
 
 def load(files: Files, path: str = DEFAULT_PATH) -> Config:
@@ -40,16 +42,16 @@ def load(files: Files, path: str = DEFAULT_PATH) -> Config:
     try:
         found = files.lstat(files.resolve(path))
         if found is None:
-            raise ConfigurationError(f"there is no configuration: {path} does not exist", hint=_INIT)
+            raise ConfigurationError(f"There is no configuration: {path} does not exist.", hint=_INIT)
         if found.kind is not FileKind.FILE or found.size > MAX_SIZE:
             what = f"a {found.kind}" if found.kind is not FileKind.FILE else f"{found.size} bytes long"
-            raise ConfigurationError(f"{path} is not a configuration: it is {what}", hint=_INIT)
+            raise ConfigurationError(f"{path} is not a configuration: it is {what}.", hint=_INIT)
         refuse_foreign(files, path)
         content = files.read(path)
     except OSError as error:
         raise ConfigurationError(
-            f"the configuration {path} cannot be read: {error.strerror or error}",
-            hint="see to the file's mode and whether its disk is in order (`dmesg` tells), then run the command again",
+            f"The configuration {path} cannot be read: {error.strerror or error}.",
+            hint="See to the file's mode and whether its disk is in order (`dmesg` tells), then run the command again.",
         ) from error
     return parse(content, path)
 
@@ -61,8 +63,8 @@ def parse(content: bytes, path: str = DEFAULT_PATH) -> Config:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(
-            f"{path}, line {line}: not text in UTF-8 (byte 0x{content[error.start]:02x} at offset {error.start})",
-            hint="is it the right file? " + _INIT,
+            f"{path}, line {line}: not text in UTF-8 (byte 0x{content[error.start]:02x} at offset {error.start}).",
+            hint=f"Is it the right file? {_INIT}",
         ) from error
     try:
         document = tomllib.loads(text)
@@ -90,7 +92,7 @@ def decode(data: Mapping[str, Json]) -> Config:
     config = decoder.table(Config, _without_none(dict(data)), ())
     if config is None:
         texts = [f"{_dotted(mistake)}: {mistake.text}" for mistake in decoder.mistakes]
-        raise ConfigurationError("the configuration in the journal is not understood", evidence=texts)
+        raise ConfigurationError("The configuration in the journal is not understood.", hint=_NEWER, evidence=texts)
     return cast(Config, config)
 
 
@@ -106,7 +108,10 @@ def _not_toml(path: str, error: Exception) -> ConfigurationError:
     match = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
     what, line = (match[1], match[2]) if match else (str(error), None)
     where = f"{path}, line {line}" if line else path
-    return ConfigurationError(f"{where}: not TOML: {what}", hint="see https://toml.io; strings are quoted")
+    return ConfigurationError(
+        f"{where}: not TOML: {what}.",
+        hint="Correct it there: strings are quoted, and https://toml.io explains the rest.",
+    )
 
 
 def _mistaken(path: str, text: str, mistakes: list[Mistake]) -> ConfigurationError:
@@ -117,8 +122,10 @@ def _mistaken(path: str, text: str, mistakes: list[Mistake]) -> ConfigurationErr
         f"{path}{f', line {line}' if line else ''}: {_dotted(mistake)}: {mistake.text}" for line, mistake in numbered
     ]
     if len(texts) == 1:
-        return ConfigurationError(texts[0])
-    return ConfigurationError(f"{len(texts)} mistakes in the configuration {path}", evidence=texts)
+        return ConfigurationError(f"{texts[0]}.", hint=_KEYS)
+    return ConfigurationError(
+        f"There are {len(texts)} mistakes in the configuration {path}.", hint=_KEYS, evidence=texts
+    )
 
 
 def _dotted(mistake: Mistake) -> str:

@@ -32,8 +32,8 @@ def refuse_foreign(files: Files, path: str) -> None:
     """Raise ConfigurationError when someone besides root and us may write the file or swap it for another."""
     for place, found, remedy in foreign(files, path):
         raise ConfigurationError(
-            f"the configuration {path} could have been written by others: {place} {found}",
-            hint=f"look at what it says, then: {remedy}",
+            f"The configuration {path} could have been written by others: {place} {found}.",
+            hint=f"Look at what it says, then run `{remedy}`.",
             evidence=(f"{place} {found}",),
         )
 

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.account import sentence
 from engine.report.markup import Markup, Own, Writer
 from engine.report.material import Material
+from journal.errors import sentence
 from journal.events import Event, Kind
 
 # Actions that the diffs show.

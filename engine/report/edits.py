@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.account import sentence
 from engine.report.markup import Markup, Own, Writer
 from engine.report.material import Material
 from engine.setup import Deed
 from journal.before import Where
+from journal.errors import sentence
 from journal.events import Event, Kind
 
 # Lines of a diff that are shown; a whole generated file helps nobody.

@@ -24,7 +24,7 @@ def put(target: str, text: str, *, force: bool = False) -> None:
         _write(path, text.encode())
     except OSError as error:
         raise VfiostateError(
-            f"{target} cannot be written: {error.strerror}", hint="give another file with -o"
+            f"{target} cannot be written: {error.strerror}.", hint="Give another file with `-o`."
         ) from None
 
 
@@ -34,13 +34,13 @@ def _look(path: Path, force: bool) -> None:
     except FileNotFoundError:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        raise UsageError(f"{path} is no file", hint="name a file, new or a report made before")
+        raise UsageError(f"{path} is no file.", hint="Name a file, new or a report made before.")
     if force:
         return
     if not stat.S_ISREG(mode) or not _is_report(path):
         raise RefusedError(
-            f"{path} is there already and is no report of vfiostate",
-            hint="name another file, or replace it with --force",
+            f"{path} is there already and is no report of vfiostate.",
+            hint="Name another file, or replace it with `--force`.",
         )
 
 

@@ -111,9 +111,9 @@ class _Talk:
                 Finding(
                     "qemu-answer",
                     Severity.REFUSAL,
-                    f"{self.binary} does not answer `{' '.join(args)}` as QEMU does: expected {expected}",
+                    f"{self.binary} does not answer `{' '.join(args)}` as QEMU does: expected {expected}.",
                     (said, *lines),
-                    "see whether `binary` in [guest] names a working QEMU: run the command yourself",
+                    "See whether `binary` in [guest] names a working QEMU: run the command yourself.",
                 )
             )
         return found

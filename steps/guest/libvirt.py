@@ -114,25 +114,25 @@ def _refusal(code: str, message: str, hint: str, *evidence: str) -> Finding:
 
 def _missing(order: Order, found: Installed) -> Iterator[Finding]:
     if not found.virsh:
-        hint = "install it (Debian and Ubuntu: `apt install libvirt-daemon-system libvirt-clients`), or `backend`"
-        yield _refusal("libvirt-missing", "virsh is not installed", f'{hint} = "qemu" in [guest]')
+        hint = "Install it (Debian and Ubuntu: `apt install libvirt-daemon-system libvirt-clients`), or set `backend"
+        yield _refusal("libvirt-missing", "virsh is not installed.", f'{hint} = "qemu"` in [guest].')
         return
     if found.silence is not None:
-        hint = "`systemctl status libvirtd` (or virtqemud) tells why; start it, then try again"
-        yield _refusal("libvirt-silent", found.silence, hint, " ".join((*VIRSH, "list")))
+        hint = "`systemctl status libvirtd` (or virtqemud) tells why; start it, then try again."
+        yield _refusal("libvirt-silent", f"{found.silence}.", hint, " ".join((*VIRSH, "list")))
         return
     if found.binary is None:
-        hint = "install QEMU (Debian and Ubuntu: `apt install qemu-system-x86`), or name it by `binary` in [guest]"
-        yield _refusal("qemu-missing", f"{order.guest.binary} is not installed", hint)
+        hint = "Install QEMU (Debian and Ubuntu: `apt install qemu-system-x86`), or name it by `binary` in [guest]."
+        yield _refusal("qemu-missing", f"{order.guest.binary} is not installed.", hint)
     yield from needs.form(order)
     yield from _unspeakable(order, found)
     if found.incapable is not None:
-        hint = "change [guest] (machine, accel, binary), or mend what it names"
-        message = "libvirt cannot run such a guest with this QEMU"
+        hint = "Change [guest] (machine, accel, binary), or mend what it names."
+        message = "libvirt cannot run such a guest with this QEMU."
         yield _refusal("libvirt-incapable", message, hint, found.incapable, "virsh domcapabilities")
     if not found.keeps:
-        message = f"libvirt does not keep its domains in {virsh.DEFINITIONS}, as its system daemon does"
-        hint = "is libvirt's QEMU driver installed (Debian and Ubuntu: libvirt-daemon-system)?"
+        message = f"libvirt does not keep its domains in {virsh.DEFINITIONS}, as its system daemon does."
+        hint = "Install libvirt's QEMU driver (Debian and Ubuntu: libvirt-daemon-system), then try again."
         yield _refusal("libvirt-layout", message, hint, virsh.DEFINITIONS)
     yield from _in_the_way(order, found)
     yield from _not_ours_to_say(order.guest)
@@ -144,18 +144,18 @@ def _unspeakable(order: Order, found: Installed) -> Iterator[Finding]:
     version = ".".join(str(part) for part in found.version or ("?",))
     if found.version is None or found.version < OLDEST:
         oldest = ".".join(str(part) for part in OLDEST)
-        hint = 'install a newer one, or `backend = "qemu"` in [guest]'
-        yield _refusal("libvirt-old", f"libvirt must be of {oldest} or later", hint, f"it is {version}")
+        hint = 'Install a newer one, or set `backend = "qemu"` in [guest].'
+        yield _refusal("libvirt-old", f"libvirt must be of {oldest} or later.", hint, f"it is {version}")
     elif found.version < OVERRIDES and any(device.x_vga for device in order.devices):
-        hint = "take `x_vga` out of [[devices]] and boot the guest by UEFI (`ovmf_code`)"
-        yield _refusal("libvirt-x-vga", "this libvirt cannot give a device x-vga (8.2 can)", hint, f"it is {version}")
+        hint = "Take `x_vga` out of [[devices]] and boot the guest by UEFI (`ovmf_code`)."
+        yield _refusal("libvirt-x-vga", "This libvirt cannot give a device x-vga (8.2 can).", hint, f"it is {version}")
     for device in order.devices:
         if len(device.address.partition(":")[0]) > 4:
-            message = f"{device.address}: libvirt knows PCI domains of four digits only"
-            yield _refusal("libvirt-domain", message, '`backend = "qemu"` in [guest]', device.address)
+            message = f"{device.address}: libvirt knows PCI domains of four digits only."
+            yield _refusal("libvirt-domain", message, 'Set `backend = "qemu"` in [guest].', device.address)
     if unspoken := libvirt_cpu.unspoken(guest):
-        hint = "take it out of `cpu`, or say the whole of it by `args`: `-cpu`, and QEMU's words"
-        yield _refusal("libvirt-cpu", f"libvirt has no words for {', '.join(unspoken)}", hint, f"cpu = {guest.cpu!r}")
+        hint = "Take it out of `cpu`, or say the whole of it in `args`: `-cpu`, and QEMU's words."
+        yield _refusal("libvirt-cpu", f"libvirt has no words for {', '.join(unspoken)}.", hint, f"cpu = {guest.cpu!r}")
 
 
 def _in_the_way(order: Order, found: Installed) -> Iterator[Finding]:
@@ -164,20 +164,20 @@ def _in_the_way(order: Order, found: Installed) -> Iterator[Finding]:
     if found.uuid is None:
         return
     if found.uuid != ours:
-        hint = f"give the guest another `name` in [guest], or rename that one: `virsh domrename {name} NEW`"
-        message = f"libvirt has a domain {name} already, and it is not vfiostate's"
+        hint = f"Give the guest another `name` in [guest], or rename that one: `virsh domrename {name} NEW`."
+        message = f"libvirt has a domain {name} already, and it is not vfiostate's."
         yield _refusal("domain-exists", message, hint, f"its UUID is {found.uuid}")
         return
     if not order.setup or found.definition == order.left.get(definition):
         return
     # Ours is what the setup made and nobody has touched; everything else is left to the user.
     if found.file == domain(order, found.binary or order.guest.binary):
-        message = f"the domain {name} was edited since vfiostate defined it: it is started as it is now"
-        hint = "nothing has to be done; a rollback stops before it removes it"
+        message = f"The domain {name} was edited since vfiostate defined it: it is started as it is now."
+        hint = "Nothing is to be done; a rollback stops before it removes it."
         yield Finding("domain-edited", Severity.WARNING, message, (definition,), hint)
         return
-    message = f"the configuration of {name} changed, and its domain was edited since vfiostate defined it"
-    hint = f"keep a copy (`virsh dumpxml {name}`), `virsh undefine {name} --keep-nvram`, then try again"
+    message = f"The configuration of {name} changed, and its domain was edited since vfiostate defined it."
+    hint = f"Keep a copy (`virsh dumpxml {name}`), run `virsh undefine {name} --keep-nvram`, then try again."
     yield Finding("domain-edited", Severity.REFUSAL, message, (definition, f"{FILES}/{name}.xml"), hint, Exit.DRIFT)
 
 
@@ -185,8 +185,8 @@ def _not_ours_to_say(guest: Guest) -> Iterator[Finding]:
     usual = Guest()
     said = [key for key in ("user", "sandbox") if getattr(guest, key) != getattr(usual, key)]
     if said:
-        message = f"{' and '.join(f'`{key}`' for key in said)} in [guest] are not obeyed: libvirt decides that"
-        hint = "see `user` and `seccomp_sandbox` in /etc/libvirt/qemu.conf"
+        message = f"{' and '.join(f'`{key}`' for key in said)} in [guest] are not obeyed: libvirt decides that."
+        hint = "See `user` and `seccomp_sandbox` in /etc/libvirt/qemu.conf."
         yield Finding("libvirt-decides", Severity.WARNING, message, (), hint)
 
 

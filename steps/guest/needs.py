@@ -22,8 +22,8 @@ def missing(order: Order, found: Capabilities) -> tuple[Finding, ...]:
         return (
             _refusal(
                 "qemu-missing",
-                f"{order.guest.binary} is not installed",
-                "install QEMU (Debian and Ubuntu: `apt install qemu-system-x86`), or name it by `binary` in [guest]",
+                f"{order.guest.binary} is not installed.",
+                "Install QEMU (Debian and Ubuntu: `apt install qemu-system-x86`), or name it by `binary` in [guest].",
             ),
         )
     if found.garbled:
@@ -39,22 +39,26 @@ def form(order: Order) -> Iterator[Finding]:
     """What no way to run a guest can make of an order."""
     guest = order.guest
     if not _NAME.fullmatch(guest.name):
-        hint = "letters, digits, `.`, `-` and `_`, the first a letter or a digit"
-        yield _refusal("guest-name", f"{guest.name!r} cannot be the name of a guest", hint)
+        hint = "Set `name` to letters, digits, `.`, `-` and `_`, the first a letter or a digit."
+        yield _refusal("guest-name", f"{guest.name!r} cannot be the name of a guest.", hint)
     if (order.install or guest.display is Display.VNC) and not is_loopback(guest.vnc):
         yield _refusal(
             "vnc-open",
-            f"`vnc = {guest.vnc!r}` is not a display on loopback: the guest's screen would be open to the network",
-            "use 127.0.0.1:0 and reach it from elsewhere by `ssh -L 5900:127.0.0.1:5900 HOST`",
+            f"`vnc = {guest.vnc!r}` is not a display on loopback: the guest's screen would be open to the network.",
+            "Use 127.0.0.1:0 and reach it from elsewhere by `ssh -L 5900:127.0.0.1:5900 HOST`.",
         )
     for disk in guest.disks:
         if disk.readonly and disk.interface is DiskInterface.SATA:
-            message = f"{disk.path}: QEMU has no read-only SATA disks"
-            yield _refusal("disk-interface", message, 'use `interface = "virtio"`, or give it as a CD image')
+            message = f"{disk.path}: QEMU has no read-only SATA disks."
+            yield _refusal("disk-interface", message, 'Use `interface = "virtio"`, or give it as a CD image.')
     if guest.ovmf_vars and not guest.ovmf_code:
-        yield _refusal("firmware", "`ovmf_vars` is given without `ovmf_code`", "give both, of the same firmware")
+        yield _refusal("firmware", "`ovmf_vars` is given without `ovmf_code`.", "Give both, of the same firmware.")
     if guest.ovmf_code and guest.firmware:
-        yield _refusal("firmware", "`firmware` and `ovmf_code` are both given", "one of them: BIOS or UEFI")
+        yield _refusal(
+            "firmware",
+            "`firmware` and `ovmf_code` are both given.",
+            "Take one of them out: `firmware` is for BIOS, `ovmf_code` for UEFI.",
+        )
 
 
 def is_loopback(vnc: str) -> bool:
@@ -77,19 +81,31 @@ def _lacking(order: Order, found: Capabilities) -> Iterator[Finding]:
     source = f"{found.binary}, version {version}"
     for device, why in sorted(_devices(order).items()):
         if device not in found.devices:
-            yield _refusal("qemu-device", f"this QEMU has no device {device}, needed for {why}", _other(device), source)
+            yield _refusal(
+                "qemu-device", f"This QEMU has no device {device}, needed for {why}.", _other(device), source
+            )
     if order.devices and not {"pcie-root-port", "ioh3420"} & found.devices:
-        yield _refusal("qemu-device", "this QEMU has neither pcie-root-port nor ioh3420", _other("them"), source)
+        yield _refusal("qemu-device", "This QEMU has neither pcie-root-port nor ioh3420.", _other("them"), source)
     if guest.machine not in found.machines:
-        near = ", ".join(sorted(found.machines & {"q35", "pc"})) or "see `-machine help`"
-        yield _refusal("qemu-machine", f"this QEMU has no machine {guest.machine}", f"it has: {near}", source)
+        near = ", ".join(sorted(found.machines & {"q35", "pc"})) or "`-machine help` lists them"
+        yield _refusal(
+            "qemu-machine",
+            f"This QEMU has no machine {guest.machine}.",
+            f"Set `machine` to one that it has: {near}.",
+            source,
+        )
     if found.accels is not None and guest.accel.value not in found.accels:
         has = ", ".join(sorted(found.accels))
-        yield _refusal("qemu-accel", f"this QEMU is built without {guest.accel.value}", f"it has: {has}", source)
+        yield _refusal(
+            "qemu-accel",
+            f"This QEMU is built without {guest.accel.value}.",
+            f"Set `accel` to one that it has: {has}.",
+            source,
+        )
     yield from _cpu(order, found, source)
     if found.vfio_options and "x-vga" not in found.vfio_options and any(device.x_vga for device in order.devices):
-        hint = "take `x_vga` out of [[devices]] and boot the guest by UEFI (`ovmf_code`)"
-        yield _refusal("qemu-option", "this QEMU's vfio-pci has no option x-vga", hint, source)
+        hint = "Take `x_vga` out of [[devices]] and boot the guest by UEFI (`ovmf_code`)."
+        yield _refusal("qemu-option", "This QEMU's vfio-pci has no option x-vga.", hint, source)
 
 
 def _devices(order: Order) -> dict[str, str]:
@@ -110,13 +126,13 @@ def _devices(order: Order) -> dict[str, str]:
 
 
 def _other(what: str) -> str:
-    return f"install a QEMU that has {what} (`-device help` lists what it has), or change [guest]"
+    return f"Install a QEMU that has {what} (`-device help` lists what it has), or change [guest]."
 
 
 def _cpu(order: Order, found: Capabilities, source: str) -> Iterator[Finding]:
     if cpu_of(order.guest, found).split(",")[0] not in found.cpus:
-        message = f"this QEMU has no CPU {order.guest.cpu.split(',')[0]}"
-        yield _refusal("qemu-cpu", message, "`-cpu help` lists what it has", source)
+        message = f"This QEMU has no CPU {order.guest.cpu.split(',')[0]}."
+        yield _refusal("qemu-cpu", message, "Set `cpu` to one that it has: `-cpu help` lists them.", source)
 
 
 def cpu_of(guest: Guest, found: Capabilities) -> str:
@@ -133,13 +149,13 @@ def _warnings(order: Order, found: Capabilities) -> Iterator[Finding]:
         yield Finding(
             "no-sandbox",
             Severity.WARNING,
-            "this QEMU cannot be confined by seccomp: it runs without `-sandbox`",
+            "This QEMU cannot be confined by seccomp: it runs without `-sandbox`.",
             (str(found.binary),),
-            "a QEMU of 2.11 or later, built with seccomp, can; `sandbox = false` in [guest] leaves it out knowingly",
+            "Install a QEMU of 2.11 or later, built with seccomp, or set `sandbox = false` in [guest].",
         )
     if guest.user == "root":
-        message = "the guest's QEMU runs as root"
-        yield Finding("guest-root", Severity.WARNING, message, (), "name an account by `user` in [guest]")
+        message = "The guest's QEMU runs as root."
+        yield Finding("guest-root", Severity.WARNING, message, (), "Name an account by `user` in [guest].")
     if guest.display is Display.VNC and any(device.x_vga for device in order.devices):
-        message = "the guest has a VNC display and a passed-through VGA card: which is its first is up to its firmware"
-        yield Finding("two-displays", Severity.WARNING, message, (), 'set `display = "none"` in [guest]')
+        message = "The guest has a VNC display and a passed-through VGA card: which is its first is up to its firmware."
+        yield Finding("two-displays", Severity.WARNING, message, (), 'Set `display = "none"` in [guest].')

@@ -72,22 +72,22 @@ def findings(fact: NetworkFact, account: Account | None, has_ip: bool) -> Iterat
     """What keeps a network from being used or made."""
     network, tap, bridge = fact.network, fact.tap, fact.bridge
     if tap is not None and not tap.is_tap:
-        hint = "name another interface by `tap` in [[guest.networks]]: it is made when it does not exist"
-        yield _refusal("tap", f"{network.tap} exists and is no tap interface", hint, f"{NET}/{network.tap}")
+        hint = "Name another interface by `tap` in [[guest.networks]]: it is made when it does not exist."
+        yield _refusal("tap", f"{network.tap} exists and is no tap interface.", hint, f"{NET}/{network.tap}")
     if tap is not None and account is not None and account.uid != 0 and tap.owner not in {-1, account.uid}:
-        message = f"{network.tap} belongs to uid {tap.owner}, and the guest runs as {account.name} ({account.uid})"
-        hint = f"delete it (`ip tuntap del dev {network.tap} mode tap`) to have it made, or name another"
+        message = f"{network.tap} belongs to uid {tap.owner}, and the guest runs as {account.name} ({account.uid})."
+        hint = f"Delete it (`ip tuntap del dev {network.tap} mode tap`) to have it made, or name another."
         yield _refusal("tap-owner", message, hint, f"{NET}/{network.tap}/owner")
     if bridge is not None and not bridge.is_bridge:
-        message = f"{network.bridge} exists and is no bridge"
-        yield _refusal("bridge", message, "name a bridge, or an interface that does not exist", f"{NET}/{bridge.name}")
+        message = f"{network.bridge} exists and is no bridge."
+        yield _refusal("bridge", message, "Name a bridge, or an interface that does not exist.", f"{NET}/{bridge.name}")
     if tap is not None and network.bridge is not None and tap.master not in {None, network.bridge}:
-        hint = f"`ip link set dev {network.tap} nomaster`, or name {tap.master} by `bridge`"
-        message = f"{network.tap} is in the bridge {tap.master}, not in {network.bridge}"
+        hint = f"Run `ip link set dev {network.tap} nomaster`, or name {tap.master} by `bridge`."
+        message = f"{network.tap} is in the bridge {tap.master}, not in {network.bridge}."
         yield _refusal("tap-bridge", message, hint, f"{NET}/{network.tap}/master")
     if not has_ip and any(True for _ in actions(fact, "root")):
-        message = f"ip(8) is needed to set up {network.tap} and is not installed"
-        yield _refusal("ip-missing", message, "install iproute2")
+        message = f"ip(8) is needed to set up {network.tap} and is not installed."
+        yield _refusal("ip-missing", message, "Install iproute2.")
 
 
 def _refusal(code: str, message: str, hint: str, *evidence: str) -> Finding:

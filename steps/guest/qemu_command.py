@@ -35,8 +35,8 @@ class Slots:
         """The next free slot. Raises ConfigurationError where there is none."""
         if not self.free:
             raise ConfigurationError(
-                f"the guest has more devices than its bus {self.name} has slots",
-                hint="fewer [[guest.disks]], [[guest.networks]] or [[devices]]",
+                f"The guest has more devices than its bus {self.name} has slots.",
+                hint="Take some [[guest.disks]], [[guest.networks]] or [[devices]] out of the configuration.",
             )
         return self.free.pop(0)
 

@@ -79,19 +79,21 @@ def findings(order: Order, tuned: Tuned, account: Account | None) -> Iterator[Fi
         yield from _short(guest, pool)
         if tuned.mounted and account is not None and tuned.uid != account.uid:
             place = hugetlbfs_of(pool.size)
-            message = f"{place} is mounted already, and not for {account.name}"
-            yield _refusal("hugepages-mount", message, f"`umount {place}`, then advance again", "/proc/mounts")
+            message = f"{place} is mounted already, and not for {account.name}."
+            yield _refusal(
+                "hugepages-mount", message, f"Run `umount {place}`, then `vfiostate advance` again.", "/proc/mounts"
+            )
 
 
 def _short(guest: Guest, pool: Pool) -> Iterator[Finding]:
     lacking = hugepages.needed(guest, pool.size) - pool.free
     evidence = (f"{hugepages.directory(pool.size)}: {pool.total} pages, {pool.free} free", f"{lacking} more are needed")
     if lacking > 0 and pool.size is HugePages.G1:
-        hint = "end what uses them; where the boot set too few aside, `vfiostate rollback` and advance again"
-        yield _refusal("hugepages-short", "too few huge pages of 1G are free for the guest", hint, *evidence)
+        hint = "End what uses them; if the boot set too few aside, run `vfiostate rollback`, then `vfiostate advance`."
+        yield _refusal("hugepages-short", "Too few huge pages of 1G are free for the guest.", hint, *evidence)
     elif pool.available is not None and lacking * MIBS[pool.size] > pool.available:
-        hint = "end what uses the memory, or less `memory` in [guest]"
-        message = "the host has not enough free memory for the guest's huge pages"
+        hint = "End what uses the memory, or give the guest less `memory` in [guest]."
+        message = "The host has not enough free memory for the guest's huge pages."
         yield _refusal("hugepages-short", message, hint, *evidence, f"{pool.available} MiB available, /proc/meminfo")
 
 
@@ -168,8 +170,8 @@ def misplaced(order: Order, found: Placed) -> Iterator[Finding]:
         if now != cpulist.parse(text)
     ]
     if wrong:
-        message = f"the guest {guest.name} runs, and its threads are not on the CPUs they are to be on"
-        hint = "did something else pin them (a cpuset, `taskset`)? `vfiostate guest stop`, then advance again"
+        message = f"The guest {guest.name} runs, and its threads are not on the CPUs they are to be on."
+        hint = "Did a cpuset or `taskset` pin them? Run `vfiostate guest stop`, then `vfiostate advance`."
         yield _refusal("threads-not-pinned", message, hint, *wrong)
     if found.pool is not None:
         yield from _elsewhere(guest, found, found.pool)
@@ -179,8 +181,8 @@ def _elsewhere(guest: Guest, found: Placed, pool: Pool) -> Iterator[Finding]:
     """Before 5.0 QEMU took ordinary memory where it got no huge pages (docs/about/removed-features.rst)."""
     used = (pool.total - pool.free) * MIBS[pool.size] * MIB if found.bytes is None else found.bytes
     if used < guest.memory * MIB:
-        message = f"the guest {guest.name} runs, and not all of its memory is in huge pages"
-        hint = "`vfiostate guest stop`, then advance again; a host that runs for long has its memory in small pieces"
+        message = f"The guest {guest.name} runs, and not all of its memory is in huge pages."
+        hint = "Run `vfiostate guest stop`, then `vfiostate advance`; right after a boot memory is in larger pieces."
         yield _refusal("memory-not-huge", message, hint, f"{used // MIB} of {guest.memory} MiB are", pool.path)
 
 

@@ -61,22 +61,32 @@ def findings(fact: PassedFact) -> Iterator[Finding]:
     device = fact.device
     where = f"/sys/bus/pci/devices/{device.address}"
     if fact.id is None:
-        yield _refusal("device-missing", f"there is no device at {device.address}", "see `vfiostate devices`", where)
+        yield _refusal(
+            "device-missing",
+            f"There is no device at {device.address}.",
+            "`vfiostate devices` lists what is there; correct the configuration.",
+            where,
+        )
         return
     if fact.driver != DRIVER:
-        message = f"{device.address} is not under vfio-pci, but under {fact.driver or 'no driver'}"
-        hint = "roll back to `rebooted` (`vfiostate rollback --to rebooted`) and advance again"
+        message = f"{device.address} is not under vfio-pci, but under {fact.driver or 'no driver'}."
+        hint = "Run `vfiostate rollback --to rebooted`, then `vfiostate advance`."
         yield _refusal("vfio-driver", message, hint, f"{where}/driver")
     if fact.spoilers:
         others = tuple(f"{address} is under {driver}" for address, driver in fact.spoilers)
-        message = f"IOMMU group {fact.group} of {device.address} is not viable: not all of it is free of native drivers"
-        yield _refusal("group-not-viable", message, "add these to [[devices]], or unbind them", *others)
+        message = f"IOMMU group {fact.group} of {device.address} is not viable: some of it is under native drivers."
+        yield _refusal("group-not-viable", message, "Add what is listed above to [[devices]], or unbind it.", *others)
     if fact.driver == DRIVER and not fact.node:
-        message = f"{fact.path} does not exist, though {device.address} is under vfio-pci"
-        yield _refusal("vfio-node", message, "is the module vfio loaded, and devtmpfs on /dev?", fact.path)
+        message = f"{fact.path} does not exist, though {device.address} is under vfio-pci."
+        yield _refusal(
+            "vfio-node",
+            message,
+            "Is the module vfio loaded, and devtmpfs on /dev? Mend that, then try again.",
+            fact.path,
+        )
     if device.x_vga and fact.class_code >> 8 != VGA:
-        message = f"`x_vga` is set for {device.address}, which is no VGA card (class {fact.class_code >> 8:04x})"
-        yield _refusal("x-vga", message, "take `x_vga` out of this [[devices]] entry", f"{where}/class")
+        message = f"`x_vga` is set for {device.address}, which is no VGA card (class {fact.class_code >> 8:04x})."
+        yield _refusal("x-vga", message, "Take `x_vga` out of this [[devices]] entry.", f"{where}/class")
 
 
 def _refusal(code: str, message: str, hint: str, *evidence: str) -> Finding:

@@ -207,7 +207,7 @@ def _broken(broken: Broken) -> Finding:
     return Finding(
         "initramfs-conf-broken",
         Severity.REFUSAL,
-        f"bash cannot read dracut's configuration: {broken.says}",
+        f"bash cannot read dracut's configuration: {broken.says}.",
         (f"{broken.path}: status {broken.status}",),
         f"Repair {broken.path} (`bash -n` shows where), then try again.",
     )

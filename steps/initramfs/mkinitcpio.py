@@ -197,7 +197,7 @@ def _unreadable(path: str, what: str) -> Finding:
 
 
 def _broken(path: str, says: str) -> Finding:
-    message = f"bash cannot read mkinitcpio's configuration: {says}"
+    message = f"bash cannot read mkinitcpio's configuration: {says}."
     hint = f"Repair {path} (`bash -n` shows where), then try again."
     return Finding("initramfs-conf-broken", Severity.REFUSAL, message, (path,), hint)
 

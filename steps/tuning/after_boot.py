@@ -31,7 +31,7 @@ def _isolated(wanted: set[int], host: HostCpus) -> Iterator[Finding]:
             Severity.REFUSAL,
             f"The kernel was told to keep CPUs {shown} free, and does not.",
             (f"{cpus.CPUS}/isolated: {cpulist.render(host.isolated) or 'none'}",),
-            "`dmesg | grep -i -e isolcpus -e housekeeping` says why; `vfiostate rollback`, change `isolated_cpus`.",
+            "`dmesg | grep -i -e isolcpus -e housekeeping` says why; roll back and change `isolated_cpus`.",
         )
     elif host.isolated is not None and not wanted <= set(host.nohz_full or ()):
         yield Finding(
@@ -51,5 +51,5 @@ def _set_aside(guest: Guest, pool: Pool) -> Iterator[Finding]:
             Severity.REFUSAL,
             f"The kernel has {pool.total} pages of {pool.size}, and the guest needs {needed}.",
             (pool.path, f"the host: {pool.memory} MiB"),
-            "There is too little memory in one piece: `vfiostate rollback`, less `memory` in [guest] (or 2M pages).",
+            "There is too little memory in one piece: roll back, and give the guest less `memory`, or 2M pages.",
         )

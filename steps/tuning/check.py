@@ -86,12 +86,12 @@ def _pinning(guest: Guest, host: HostCpus) -> Iterator[Finding]:
     alone = [each[0] for each in lists if len(each) == 1]
     if shared := sorted({cpu for cpu in alone if alone.count(cpu) > 1}):
         message = f"More than one vCPU is pinned to CPU {', '.join(map(str, shared))}: they wait for each other."
-        yield _warning("vcpus-share-cpu", message, (), "One CPU for each vCPU, or several CPUs for all of them.")
+        yield _warning("vcpus-share-cpu", message, (), "Give each vCPU a CPU of its own, or all of them several.")
     isolated = set(cpulist.parse(guest.isolated_cpus or ""))
     spread = [str(number) for number, each in enumerate(lists) if len(isolated & set(each)) > 1]
     if spread:
         message = f"vCPU {', '.join(spread)} may run on several isolated CPUs, and will stay on one of them: the "
-        hint = "One isolated CPU for each vCPU in `vcpupin`."
+        hint = "Pin each vCPU to one isolated CPU in `vcpupin`."
         yield _warning("isolated-not-balanced", f"{message}kernel moves nothing between isolated CPUs.", (), hint)
     used = {cpu for each in lists for cpu in each}
     yield from _siblings(used, isolated, host)
@@ -120,7 +120,7 @@ def _distance(used: set[int], host: HostCpus) -> Iterator[Finding]:
                 "numa-distance",
                 f"{address} is on node {node}, and vCPUs are pinned to CPUs of another: {cpulist.render(far)}.",
                 tuple(f"node {number}: CPUs {cpulist.render(each)}" for number, each in host.nodes.items()),
-                f"CPUs of node {node} reach the device without a detour.",
+                f"Pin them to CPUs of node {node}, which reach the device without a detour.",
             )
 
 
@@ -136,7 +136,7 @@ def _pages(guest: Guest, pool: Pool) -> Iterator[Finding]:
             "hugepages-memory",
             f"The guest's huge pages leave the host less than {LEFT} MiB; they are set aside whether it runs or not.",
             (f"the guest: {guest.memory} MiB", f"the host: {pool.memory} MiB", "/proc/meminfo"),
-            "Less `memory` in [guest].",
+            "Give the guest less `memory` in [guest].",
         )
 
 

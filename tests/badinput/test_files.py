@@ -207,8 +207,8 @@ def test_a_configuration_changed_after_the_check_is_noticed_and_changed_back_is_
     content = (loaded / CONFIG).read_text()
     (loaded / CONFIG).write_text(content.replace("1b36:000d", "1b36:000e"))
     with unchanged(loaded):
-        run(loaded, "advance").is_(5, "the configuration changed after `checked`", "devices").with_hint()
-    assert "the configuration changed" in str(last(loaded, Kind.STEP_REFUSED).data)
+        run(loaded, "advance").is_(5, "The configuration changed after `checked`", "devices").with_hint()
+    assert "The configuration changed" in str(last(loaded, Kind.STEP_REFUSED).data)
     (loaded / CONFIG).write_text("# a comment\n" + content)
     run(loaded, "advance").is_(0)
 

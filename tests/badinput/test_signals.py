@@ -181,5 +181,5 @@ def test_a_lock_that_somebody_else_holds_is_respected_and_free_when_its_holder_d
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        run(loaded, "advance").is_(75, "another process").with_hint()
+        run(loaded, "advance").is_(75, "Another process").with_hint()
     run(loaded, "advance").is_(0)

@@ -124,7 +124,7 @@ def test_where_nothing_can_be_taken_the_doctor_is_named(
     machine = made(tmp_path / "m", "iommu-off")
     asked(monkeypatch, "1\n")
     assert main(["--simulate", str(machine), "init"]) == 5
-    assert "vfiostate doctor says" in capfd.readouterr().err
+    assert "`vfiostate doctor` says" in capfd.readouterr().err
 
 
 def test_an_iommu_that_is_off_is_told_before_the_choice_and_again_after_the_plan(

@@ -44,7 +44,7 @@ def do(body: str, *, verbose: int = 0, stdout: int | None = None) -> subprocess.
 def test_a_signal_ends_with_one_clean_line_and_its_exit_code(signal: str, code: int) -> None:
     done = do(f"os.kill(os.getpid(), signal.{signal}); time.sleep(10)")
     assert done.returncode == code
-    assert f"ended by {signal}" in done.stderr.decode()
+    assert f"Ended by {signal}" in done.stderr.decode()
     assert b"Traceback" not in done.stderr
 
 

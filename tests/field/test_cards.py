@@ -405,4 +405,4 @@ def test_a_setup_of_a_version_that_knew_fewer_keys_goes_on(tmp_path: Path) -> No
     run(machine, "advance").is_(0)
     assert state(machine) == "modules_loaded"
     run(machine, "init", "--force", *CARD, "--allow-keyboard=02:00.0").is_(0)
-    run(machine, "advance").is_(5, "the configuration changed after `checked`: allow")
+    run(machine, "advance").is_(5, "The configuration changed after `checked`: allow")

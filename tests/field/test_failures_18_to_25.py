@@ -104,7 +104,7 @@ def test_21_an_unbind_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     advanced(machine, "is unbound in the next step")
     with unchanged(machine):
         answer = run(machine, "advance").is_(1, "/sys/bus/pci/drivers/xhci_hcd/unbind", "no answer within 30 s")
-    assert "something still uses the device (`dmesg` names the task)" in answer.with_hint().err
+    assert "End what still uses the device (`dmesg` names the task)" in answer.with_hint().err
     assert "unknown" in [event.data["result"] for event in events(machine) if event.kind is Kind.OUTCOME]
     assert state(machine) == "rebooted"
     redescribed(machine, lambda found: function(found, "0000:02:00.0").update(hangs=False))
@@ -182,7 +182,7 @@ def test_25_a_group_that_another_process_has_open_is_told(at: At) -> None:
     machine = at("bound")
     with (machine / "dev/vfio/7").open("r+") as node:
         fcntl.flock(node, fcntl.LOCK_EX)
-        run(machine, "advance").is_(1, "Device or resource busy", "another process has the VFIO group open")
+        run(machine, "advance").is_(1, "Device or resource busy", "has the VFIO group open")
     advanced(machine)
     run(machine, "guest", "stop").is_(0)
 

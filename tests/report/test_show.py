@@ -40,7 +40,7 @@ def test_each_filter_leaves_what_it_names_and_they_go_together(histories: Histor
     ):
         assert wanted and lines(machine, *argv) == wanted, argv
     assert lines(machine, "--setup", second, "--kind", "intent") == []
-    run(machine, "journal", "show", "--boot", "9").is_(64, "the boots 1 to 3")
+    run(machine, "journal", "show", "--boot", "9").is_(64, "Name one from 1 to 3")
     run(machine, "journal", "show", "--kind", "nonsense").is_(64, "step_failed")
     run(machine, "journal", "show", "--setup", "").is_(64, first)
 

@@ -350,7 +350,7 @@ def test_the_unit_calls_the_program_by_its_true_path(tmp_path: Path, monkeypatch
 def test_without_an_installed_program_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", [str(tmp_path / "engine" / "__main__.py")])
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
-    with pytest.raises(RefusedError, match="no installed `vfiostate`"):
+    with pytest.raises(RefusedError, match="No installed `vfiostate`"):
         installed_program()
 
 
