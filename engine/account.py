@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.recovery import LOOKED_UP
+from engine.setup import waits
 from journal.errors import sentence
 from journal.events import Event, Json, Kind
 from journal.timeline import Teller, who
@@ -103,6 +104,8 @@ def _rebooted(event: Event, _: int) -> tuple[str, Sequence[str]]:
 
 
 def _refused(event: Event, _: int) -> tuple[str, Sequence[str]]:
+    if waits(event):
+        return _of_findings(f"The step to `{event.step}` was put off", event.data.get("findings"))[0], ()
     what = f"The step to `{event.step}` was refused" if event.step else "The command was refused"
     return _of_findings(what, event.data.get("findings"))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from engine.account import FAILURES, Line, account
 from engine.outlook import backward, changed, forward
-from engine.setup import Setup, fold
+from engine.setup import Setup, fold, waits
 from journal.events import Event, Json, Kind
 from steps.base import State
 
@@ -55,7 +55,7 @@ def explain(events: Sequence[Event], setup: str) -> Explanation:
     """Explain the setup of that id, which the events tell of."""
     own = [event for event in events if event.setup == setup]
     found = next(one for one in fold(own) if one.id == setup)
-    told, failures = account(events, setup), {event.seq for event in own if event.kind in FAILURES}
+    told, failures = account(events, setup), {event.seq for event in own if _grave(event)}
     furthest = max((_reached(event) for event in own), key=lambda state: state.rank)
     return Explanation(
         setup,
@@ -70,6 +70,10 @@ def explain(events: Sequence[Event], setup: str) -> Explanation:
             Section("What `vfiostate rollback` would do", backward(found, own[-1].boot)),
         ),
     )
+
+
+def _grave(event: Event) -> bool:
+    return event.kind in FAILURES and not waits(event)
 
 
 def _reached(event: Event) -> State:

@@ -14,6 +14,10 @@ from steps.base import State
 # Results of an undo after which nothing of the deed is left to be undone.
 SETTLED = frozenset({"done", "merged", "already_gone", "kept", "regenerated"})
 
+# Refusals that only ask for the reboot, by their codes, since the journal keeps no exit code. A test holds them equal to
+# those of the steps.
+WAITING = frozenset({"not-rebooted", "trial-again", "trial-interrupted"})
+
 
 @dataclass(slots=True)
 class Deed:
@@ -141,6 +145,14 @@ class Setup:
         return next((deed.boot for deed in lasting), "")
 
 
+def waits(event: Event) -> bool:
+    """Whether a step was refused only because the reboot is still to come: nothing has failed then."""
+    found = event.data.get("findings") if event.kind is Kind.STEP_REFUSED else None
+    listed = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    codes = [str(one.get("code")) for one in listed if one.get("severity") == "refusal"]
+    return bool(codes) and WAITING.issuperset(codes)
+
+
 def fold(events: Iterable[Event]) -> list[Setup]:
     """Every setup of a journal, oldest first; the last one is the present one."""
     setups: list[Setup] = []
@@ -175,7 +187,7 @@ def _step_started(setup: Setup, event: Event) -> None:
 
 
 def _failed(setup: Setup, event: Event) -> None:
-    setup.last_failure = event
+    setup.last_failure = None if waits(event) else event
     if event.kind is Kind.STEP_FAILED and setup.attempt is not None:
         setup.attempt.failed = True
 

@@ -22,6 +22,7 @@ NEXT: Mapping[State, str] = {
     State.RUNNING: "nothing; vfiostate rollback takes everything back",
 }
 
+AGAIN = "vfiostate advance --again (one more trial boot), or vfiostate rollback"
 
 BACK: Mapping[State, str] = {
     State.NEW: "nothing was changed on the host",
@@ -130,13 +131,20 @@ def _trial_failed(setup: Setup, boot_id: str) -> bool:
     return isinstance(found, list) and any(isinstance(one, dict) and one.get("code") == "trial-failed" for one in found)
 
 
+def _staged_again(setup: Setup, boot_id: str) -> bool:
+    """Whether the trial was chosen once more in this boot: then it is the next one that counts."""
+    return setup.acted == boot_id and setup.last_failure is None and setup.cut_short is None
+
+
 def _next(setup: Setup, rebooted: bool, boot_id: str) -> str:
     if setup.rolling_back_to is not None:
         return "vfiostate rollback (finishes the rollback)"
     if setup.rolled_back and setup.state is State.NEW:
         return "reboot, then vfiostate rollback (finishes the rollback)" if not rebooted else "vfiostate rollback"
     if rebooted and setup.state is State.STUBBED and _trial_failed(setup, boot_id):
-        return "vfiostate advance --again (one more trial boot), or vfiostate rollback"
+        return AGAIN
+    if rebooted and setup.state is State.STUBBED and _staged_again(setup, boot_id):
+        return NEXT[State.STUBBED]
     if rebooted and setup.state is State.STUBBED:
         return "vfiostate advance (looks whether the reboot took)"
     if rebooted and setup.state in (State.BOUND, State.RUNNING):

@@ -8,6 +8,7 @@ from engine.cli.common import TYPE_CHECKING, add_command, session_options, show_
 from journal.errors import Exit, VfiostateError
 
 if TYPE_CHECKING:
+    from engine.attempt import Outcome
     from engine.session import Session
     from engine.setup import Setup
     from steps.base import State
@@ -43,6 +44,12 @@ _NEXT = {
     Exit.REFUSED: "do what stands at the ->, then vfiostate advance",
     Exit.DRIFT: "do what stands at the ->, then vfiostate advance",
 }
+
+
+def _comes_next(outcome: Outcome) -> str | None:
+    from engine.status import AGAIN
+
+    return AGAIN if any(one.code == "trial-failed" for one in outcome.findings) else _NEXT.get(outcome.exit)
 
 
 def _tell(state: State, comes_next: str | None, setup: Setup | None) -> None:
@@ -88,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     for line in outcome.said:
         out(clean(line))
     show_findings(outcome.findings)
-    _tell(outcome.state, _NEXT.get(outcome.exit), session.scribe.setup)
+    _tell(outcome.state, _comes_next(outcome), session.scribe.setup)
     if outcome.exit is Exit.REBOOT and args.resume and args.reboot and options.simulate is not None:
         from engine.cli.resume import on_simulated  # its systemd is a model
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 
-from journal.errors import UsageError
+from journal.errors import Exit, UsageError
 
 # As typing.TYPE_CHECKING, without the import: every command module is loaded by `--help`, whose start-up is measured.
 TYPE_CHECKING = False
@@ -115,7 +115,11 @@ def finding_lines(finding: Finding, stream: TextIO | None = None) -> list[str]:
     from steps.base import Severity
 
     style = {Severity.NOTE: DIM, Severity.WARNING: YELLOW, Severity.REFUSAL: RED}[finding.severity]
-    lines = [f"{paint(finding.severity.value, style, stream=stream)}: {clean(finding.message)}"]
+    word = finding.severity.value
+    if finding.severity is Severity.REFUSAL and finding.exit is Exit.REBOOT:
+        # A step that waits for the reboot is where it should be.
+        word, style = "reboot", YELLOW
+    lines = [f"{paint(word, style, stream=stream)}: {clean(finding.message)}"]
     lines += [f"    {clean(line)}" for line in finding.evidence]
     lines += [f"    {paint('->', BOLD, stream=stream)} {clean(finding.hint)}"] if finding.hint else []
     return lines

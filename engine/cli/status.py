@@ -56,10 +56,17 @@ def _lines(found: Survey | None, first: str) -> list[str]:
         rows = [("state", f"{paint('new', BOLD)} (nothing was set up on this host yet)")]
         return columns([*rows, ("next", found.next if found is not None else first)])
     setup = found.setup
-    since = "the last setup was taken back" if setup.finished else f"since {setup.since[:19]} UTC"
+    since = "the last setup was taken back" if setup.finished else f"since {setup.since[:19].replace('T', ' ')} UTC"
     rows = [("state", f"{paint(found.state.value, BOLD)} ({since})"), ("setup", setup.id)]
     if not setup.finished:
-        rows.append(("boot", "another than the one in which this state was reached" if found.rebooted else "the same"))
+        rows.append(
+            (
+                "boot",
+                "rebooted since this state was reached"
+                if found.rebooted
+                else "not rebooted since this state was reached",
+            )
+        )
         rows += [("note" if one.note else "drift", f"{one.where}: {one.found}") for one in found.drift]
         rows += [] if drifts(found.drift) else [("drift", "none")]
         rows += [("more", "vfiostate audit (what was promised, and what to do)")] if found.drift else []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from engine.account import FAILURES
 from engine.report.markup import Markup, Own, Writer
-from engine.setup import Setup
+from engine.setup import Setup, waits
 from engine.states import FORWARD
 from journal.events import Event, Kind
 from steps.base import State
@@ -52,7 +52,9 @@ def _moves(events: Sequence[Event]) -> tuple[Moves, Moves]:
 
 def _stops(events: Sequence[Event]) -> dict[State, int]:
     """The last event that stopped the step to a state."""
-    return {State(event.step): event.seq for event in events if event.kind in FAILURES and event.step}
+    return {
+        State(event.step): event.seq for event in events if event.kind in FAILURES and event.step and not waits(event)
+    }
 
 
 def _words(there: Moves, back: Moves, stops: dict[State, int], now: State) -> Iterator[str]:

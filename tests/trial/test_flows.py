@@ -3,6 +3,7 @@ back; and the user's own choices for the next boot."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.hosts.simulated.loaders.grub import SIGNATURE
+from engine.setup import WAITING
 from journal.events import Kind
 from tests.badinput.support import GRUB, At, events, last, manifest, roll_back, run, state, unchanged
 from tests.field.support import (
@@ -29,6 +31,7 @@ from tests.field.support import (
     refused,
     words,
 )
+from tests.project.test_rooms import TOP
 
 SCRIPT = "etc/grub.d/42_vfiostate"
 CHOSEN = "next_entry=vfiostate-trial"
@@ -95,6 +98,44 @@ def test_a_boot_that_hangs_leaves_the_default_and_says_so(at: At, places: dict[s
         assert state(machine) == "stubbed"
     reboot(machine)
     assert not has_token(words(machine))
+
+
+def test_to_wait_for_the_reboot_is_no_failure(at: At) -> None:
+    machine = at("stubbed")
+    run(machine, "advance", "--until", "running").is_(3, "reboot: The host has not been rebooted", "next: reboot, then")
+    assert "last failure" not in run(machine, "status").is_(0, "not rebooted since this state was reached").out
+    said = run(machine, "journal", "explain").is_(0, "`rebooted` was put off: The host has not been rebooted").out
+    assert "What failed:\n  Nothing." in said
+    assert "What stopped it" not in said
+
+
+def test_after_a_trial_was_staged_again_the_next_thing_is_the_reboot(at: At) -> None:
+    machine = at("failed")
+    refused(machine, "trial-failed", "next: vfiostate advance --again")
+    run(machine, "status").is_(
+        0, "last failure  The trial boot did not come", "next          vfiostate advance --again"
+    )
+    run(machine, "advance", "--again").is_(3, "reboot: The trial boot is made once more.")
+    said = run(machine, "status").is_(0, "next   reboot, then vfiostate advance").out
+    assert "last failure" not in said
+    reboot(machine)
+    run(machine, "status").is_(0, "next   vfiostate advance (looks whether the reboot took)")
+
+
+def test_the_refusals_that_only_wait_are_those_with_the_exit_code_for_it() -> None:
+    found: set[str] = set()
+    for name in ("trial", "reboot_checks"):
+        for call in (
+            node for node in ast.walk(ast.parse((TOP / f"steps/{name}.py").read_text())) if isinstance(node, ast.Call)
+        ):
+            waiting = ast.unparse(call.func) == "_reboot" or any(
+                ast.unparse(key) == "Exit.REBOOT" for key in (word.value for word in call.keywords)
+            )
+            if waiting and isinstance(call.args[0], ast.Constant):
+                found.add(str(call.args[0].value))
+    elsewhere = [path.name for path in (TOP / "steps").rglob("*.py") if "exit=Exit.REBOOT" in path.read_text()]
+    assert sorted(elsewhere) == ["reboot_checks.py", "trial.py"]
+    assert found == WAITING
 
 
 def test_it_is_tried_again_as_often_as_it_is_asked_for(at: At) -> None:
