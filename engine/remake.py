@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine import effects, images, undo_events
+from engine.codec import describe
 from engine.decision import Decision, Way
 from journal.errors import ActionFailedError
 from steps.actions import RunCommand
@@ -80,7 +81,7 @@ def remake(session: Session, one: Remake, failed: set[int]) -> effects.Effect | 
     `failed` are the deeds, by number, for which a command has failed so far: they are not settled by one that has not.
     """
     first = one.decisions[0]
-    session.reporter.action(f"take back: {first.detail}")
+    session.reporter.action(f"take back: {describe(one.action)}")
     planned = {path: record["sha256"] for path, record in one.restore.items()}
     drafts = [
         undo_events.intent(
@@ -96,7 +97,9 @@ def remake(session: Session, one: Remake, failed: set[int]) -> effects.Effect | 
     if effect.result == "done":
         _put_back(session, one, intents)
         _outcomes(session, one, intents, effect, failed)
+        session.reporter.done(effect.result)
         return None
+    session.reporter.done(effect.result)
     failed |= {decision.deed.seq for decision in one.decisions}
     _outcomes(session, one, intents, effect, failed)
     return effect

@@ -31,6 +31,9 @@ class RollbackResult:
 
 NOTHING = RollbackResult(Exit.DONE, State.NEW, said=("nothing is set up: there is nothing to take back",))
 
+# Said of a file that others changed since we edited it, and which keeps their change.
+MERGED = " (changed since by others; only what is ours was taken out)"
+
 
 def rollback(session: Session, to: State = State.NEW) -> RollbackResult:
     """Go back to a state. Raises DriftError, having changed nothing, where only the user can decide."""
@@ -66,6 +69,8 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
     setup, scribe = session.setup, session.scribe
     start = setup.state
     scribe.now(scribe.note(Kind.ROLLBACK_STARTED, {"from": start.value, "to": to.value}))
+    if decisions:
+        session.reporter.step(f"back to {to.value}")
     undo.take_back(session, decisions)
     left = [deed for deed in setup.standing() if deed.target.rank > to.rank]
     if left:
@@ -74,13 +79,17 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
             evidence=tuple(f"{deed.action['type']} (event {deed.seq}): {deed.undone}" for deed in left),
             hint="See `vfiostate journal show`, mend what it names, then roll back again.",
         )
-    said: list[str] = [] if decisions or start is not to else [f"nothing lies beyond `{to.value}`"]
+    said: list[str] = [] if decisions else ["nothing was changed on the host: there is nothing to take back"]
+    if not decisions and start is to is not State.NEW:
+        said = [f"nothing lies beyond `{to.value}`"]
     if start is not to or to is State.NEW:
         fire(session, Move(f"roll_back_to_{to.value}", start, to), {})
     if to is not State.NEW:
         return _compared(session, to, said)
     if token_running(session, setup):
-        said.append("the running kernel still has vfiostate's command line: the next boot finishes the rollback")
+        said.append(
+            "the running kernel still has vfiostate's command line: a reboot is left, and a last rollback after it"
+        )
         result = _compared(session, to, said)
         return RollbackResult(Exit.REBOOT, to, result.as_before, result.differs, result.said)
     if not session.host.booted and provisional(setup):
@@ -94,7 +103,8 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
 def _compared(session: Session, to: State, said: list[str]) -> RollbackResult:
     deeds = [deed for deed in session.setup.deeds.values() if deed.target.rank > to.rank]
     as_before, differs = undo.compare(session, deeds)
-    pairs = tuple((one["path"], one["why"]) for one in differs)
+    merged = {path for deed in deeds if deed.undone == "merged" for path in deed.before}
+    pairs = tuple((one["path"], one["why"] + MERGED * (one["path"] in merged)) for one in differs)
     script = f"{session.state_dir}/restore.sh"
     if pairs and session.host.lstat(script) is not None:
         said.append(f"what differs was changed by others, or could not be made the same; {script} has it as it was")

@@ -39,7 +39,8 @@ def undo(session: Session, decision: Decision) -> effects.Effect | None:
     if decision.way in (Way.KEEP, Way.ALREADY_GONE):
         _outcome(session, deed, None, RESULTS[decision.way], decision.detail)
         return None
-    session.reporter.action(f"take back: {decision.detail}")
+    what = ", ".join(deed.before) if decision.way is Way.MERGE else decision.detail
+    session.reporter.action(f"take back: {what}")
     intent = session.scribe.now(undo_events.intent(session, decision, decision.action, _planned(decision)))[0].seq
     if decision.way is Way.INVERSE:
         assert decision.action is not None
@@ -47,16 +48,20 @@ def undo(session: Session, decision: Decision) -> effects.Effect | None:
         # Few tools sync what they change: after a power cut it would be undone in the journal and not on the disk.
         for path in deed.before:
             session.host.sync(path)
-        return _finish_inverse(session, deed, intent, effect)
+        left = _finish_inverse(session, deed, intent, effect)
+        session.reporter.done("failed" if left is not None else "done" if effect.result == "done" else "kept")
+        return left
     try:
         _write_back(session, decision)
     except OSError as error:
+        session.reporter.done("failed")
         _outcome(session, deed, intent, "failed", effects.explain(error))
         raise ActionFailedError(
             f"Could not put back {decision.detail}: {effects.explain(error)}.",
             hint=f"Mend that, then run the command again; or run {session.state_dir}/restore.sh.",
         ) from error
     _outcome(session, deed, intent, RESULTS[decision.way], decision.detail)
+    session.reporter.done("only what is ours: it was changed since" if decision.way is Way.MERGE else "done")
     return None
 
 

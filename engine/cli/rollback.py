@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from engine.cli.common import STATES, add_command, session_options, state
-from journal.errors import Exit
+from journal.errors import Exit, JournalMissingError
 
 
 def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,13 +29,16 @@ def run(args: argparse.Namespace) -> int:
     from engine import signals
     from engine.console import BOLD, clean, err, out, paint
     from engine.progress import reporter
-    from engine.rollback import rollback
+    from engine.rollback import NOTHING, rollback
     from engine.session import open_session
 
     options = session_options(args)
     signals.listen()
-    with open_session(options, reporter(), write=True) as session:
-        result = rollback(session, args.to)
+    try:
+        with open_session(options, reporter(), write=True) as session:
+            result = rollback(session, args.to)
+    except JournalMissingError:
+        result = NOTHING
     for line in result.said:
         out(clean(line))
     for path in result.as_before:

@@ -249,9 +249,19 @@ def test_a_rollback_to_the_state_one_is_in_is_over_at_once_and_the_way_goes_on(a
     run(machine, "journal", "verify").is_(0)
 
 
+def test_what_is_taken_back_is_told_line_by_line_and_what_others_changed_by_name(at: At) -> None:
+    machine = at("modules_loaded")
+    with (machine / "etc/modules").open("a") as file:
+        file.write("snd_dummy\n")
+    said = run(machine, "rollback").is_(0)
+    assert "back to new:\n" in said.err
+    assert "  take back: /etc/modules\n    only what is ours: it was changed since\n" in said.err
+    assert "differs:   /etc/modules: content (changed since by others; only what is ours was taken out)" in said.out
+
+
 def test_without_a_setup_there_is_nothing_to_take_back(new: Path) -> None:
     with unchanged(new):
-        run(new, "rollback").is_(1, "no journal").with_hint()
+        run(new, "rollback").is_(0, "nothing is set up: there is nothing to take back", "state: new")
 
 
 def test_the_configuration_may_be_gone_on_the_way_back(at: At) -> None:
