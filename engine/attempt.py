@@ -64,6 +64,8 @@ def take_step(session: Session, move: Move, *, reboot: bool) -> Outcome:
     refusals = [finding for finding in plan.findings if finding.severity is Severity.REFUSAL]
     if refusals:
         return _refused(session, move, plan, refusals, reboot)
+    for note in plan.notes:
+        session.reporter.say(f"- {note}")
     number = session.setup.attempts + 1
     try:
         begin(session, move, plan, number)
@@ -139,7 +141,7 @@ def _conclude(session: Session, step: Step[Any], move: Move, plan: Plan, *, veri
         first = refusals[0]
         raise StepNotVerifiedError(first)
     fire(session, move, {"remember": dict(plan.remember), "notes": list(plan.notes)}, move.target)
-    return Outcome(Exit.DONE, move.target, (*plan.findings, *found), plan.notes)
+    return Outcome(Exit.DONE, move.target, (*plan.findings, *found))
 
 
 class StepNotVerifiedError(ActionFailedError):

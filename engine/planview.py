@@ -39,19 +39,19 @@ _IN_THAT_BOOT = (
     "that boot is looked at: is it the right one, are the devices under the stub driver; where it was a trial, its"
     " command line becomes the default"
 )
-_FROM_NOW = "planned from what is true in this boot, and anew in that one"
+_FROM_NOW = "from what is true now; planned anew after the reboot, when the stub driver has the devices"
 
 
 def plan_lines(previews: Previews, one: Preview, *, brief: bool = False) -> Iterator[str]:
     """A step's plan as lines; `brief` leaves out the diffs and how each action is undone."""
     yield paint(f"{one.target.value}:", BOLD) + (paint(" after a reboot", YELLOW) if one.reboots else "")
     for note in () if brief else one.plan.notes:
-        yield f"  {paint(clean(note), DIM)}"
+        yield f"  {paint(f'- {clean(note)}', DIM)}"
     if one.reboots:
         yield f"  {_IN_THAT_BOOT}"
     elif one.later and one.plan.actions:
         yield f"  {paint(_FROM_NOW, DIM)}"
-    elif not one.plan.actions and not one.plan.findings:
+    elif not one.plan.actions and not _refusals(one):
         yield "  nothing to change"
     for action in one.plan.actions:
         yield f"  {_title(action)}"
@@ -73,10 +73,14 @@ def _details(previews: Previews, action: Action) -> Iterator[str]:
 
 def _for_now(one: Preview) -> Iterator[str]:
     """What stands against a step of another boot now is what that boot, or a step before it, is there to change."""
-    refusals = [finding for finding in one.plan.findings if finding.severity is Severity.REFUSAL]
-    if one.later and not one.reboots and refusals:
-        more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
-        yield paint(f"  not yet, and planned anew then: {clean(refusals[0].message)}{more}", DIM)
+    if one.later and not one.reboots and (refusals := _refusals(one)):
+        others = len(refusals) - 1
+        more = f" (and {others} more reason{'s' * (others != 1)})" if others else ""
+        yield paint(f"  cannot be planned before that boot: {clean(refusals[0].message).removesuffix('.')}{more}", DIM)
+
+
+def _refusals(one: Preview) -> list[Finding]:
+    return [finding for finding in one.plan.findings if finding.severity is Severity.REFUSAL]
 
 
 def findings_now(one: Preview) -> tuple[Finding, ...]:

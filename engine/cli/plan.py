@@ -52,7 +52,18 @@ def run(args: argparse.Namespace) -> int:
         show_findings(findings_now(one) if args.all else one.plan.findings)
     for line in summary_lines(previews):
         out(line)
+    if previews.steps:
+        out(f"next: {_comes_next(previews.steps[0], trial=not args.no_trial)}")
     return _exit(previews.steps, args.detailed_exitcode)
+
+
+def _comes_next(one: Preview, *, trial: bool) -> str:
+    code = refusal_exit(one.plan.findings)
+    if code == Exit.REBOOT:
+        return "reboot, then vfiostate advance"
+    if code:
+        return "do what stands at the ->, then vfiostate plan"
+    return "vfiostate advance" if trial else "vfiostate advance --no-trial"
 
 
 def _exit(previews: Sequence[Preview], detailed: bool) -> int:

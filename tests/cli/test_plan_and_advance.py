@@ -27,15 +27,16 @@ def test_the_whole_plan_says_where_the_reboot_comes_and_refuses_nothing_for_it(c
     assert said.code == 0
     assert "rebooted: after a reboot\n" in said.out
     assert "refusal" not in said.err, said.err
-    assert "not yet, and planned anew then: 0000:03:00.0 is not under vfio-pci" in said.out
+    assert "cannot be planned before that boot: 0000:03:00.0 is not under vfio-pci" in said.out
     assert "reboot: once, before `rebooted`" in said.out
 
 
 def test_the_plan_ends_with_what_there_is_of_it_and_what_stays_after_a_rollback(configured: Run) -> None:
-    end = configured("plan", "--all").out.splitlines()[-4:]
+    end = configured("plan", "--all").out.splitlines()[-5:]
     assert end[0].startswith("in all: 2 files made, 2 files edited, 8 commands, 6 kernel attributes written")
     assert end[2] == "undone: all of it, by `vfiostate rollback`, except"
     assert end[3].startswith("  run modprobe vfio-pci: a loaded module holds nothing by itself")
+    assert end[4] == "next: vfiostate advance"
 
 
 def test_a_plan_that_waits_for_the_reboot_still_says_so_with_its_exit_code(configured: Run) -> None:
@@ -43,6 +44,16 @@ def test_a_plan_that_waits_for_the_reboot_still_says_so_with_its_exit_code(confi
     said = configured("plan")
     assert said.code == 3
     assert "has not been rebooted" in said.err and "rebooted: after a reboot" in said.out
+
+
+def test_what_a_step_leaves_alone_is_told_under_it_and_not_at_the_end(configured: Run) -> None:
+    said = configured("advance", "--until", "stubbed")
+    checked, _, rest = said.err.partition("modules_loaded:\n")
+    assert checked.startswith("checked:\n  - IOMMU: on\n")
+    loaded, _, stubbed = rest.partition("stubbed:\n")
+    assert "  - vfio_virqfd is part of another module in this kernel\n  run modprobe vfio\n" in loaded
+    assert "  - trial boot: the next boot, and only that one" in stubbed.partition("  make ")[0]
+    assert "trial boot" not in said.out
 
 
 def test_the_plan_for_programs_has_the_reboot_and_the_expected_seconds(configured: Run) -> None:
