@@ -169,7 +169,8 @@ def _of_findings(what: str, findings: Json, *, every: bool = False) -> tuple[str
     if len(grave) == 1:
         return sentence(f"{what}: {grave[0].get('message')}"), tuple(_below(grave[0]))
     details = [line for one in grave for line in (sentence(str(one.get("message"))), *_below(one, "  "))]
-    return f"{what}, for {len(grave)} reasons." if grave else f"{what}.", details
+    many = f"in {len(grave)} places" if every else f"for {len(grave)} reasons"
+    return f"{what}, {many}." if grave else f"{what}.", details
 
 
 def _below(finding: Mapping[str, Any], indent: str = "") -> Iterator[str]:

@@ -87,7 +87,7 @@ def settle(session: Session) -> list[str]:
     """Bring the journal up to what is true on the host: open intents, a step cut short, a reboot; and say so."""
     said: list[str] = []
     if found := recover(session):
-        said.append(f"the last run was cut short: {found} action(s) looked up on the host")
+        said.append(f"the last run was cut short: {found} action{'s' * (found != 1)} looked up on the host")
     attempt = session.setup.attempt
     if attempt is not None:
         standing = [deed for deed in session.setup.standing() if deed.attempt == attempt.number]

@@ -73,6 +73,9 @@ def explain(events: Sequence[Event], setup: str) -> Explanation:
 
 
 def _grave(event: Event) -> bool:
+    if event.kind is Kind.DRIFT_FOUND and isinstance(found := event.data.get("findings"), list):
+        # What others changed and is in nobody's way is told as what happened.
+        return any(isinstance(one, dict) and one.get("severity") == "refusal" for one in found)
     return event.kind in FAILURES and not waits(event)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from engine.account import Line
 from engine.codec import decode, describe
@@ -43,7 +43,29 @@ def action_of(deed: Deed) -> Action:
 def changed(setup: Setup, boot: str) -> tuple[Line, ...]:
     """What of ours the host carries now, oldest first; `boot` is the last that the journal knows. Effects on the
     running kernel are gone with the boot in which they were."""
-    return tuple(line for deed in reversed(setup.standing()) for line in _changed(deed, boot))
+    standing = setup.standing()[::-1]
+    gone = _came_and_went(standing)
+    return tuple(
+        line
+        for deed in standing
+        if not deed.planned or not gone.issuperset(deed.planned)
+        for line in _changed(deed, boot)
+    )
+
+
+def _came_and_went(deeds: Sequence[Deed]) -> set[str]:
+    """Files that the first of these deeds, in order, made and the last of them removed."""
+    first: dict[str, Deed] = {}
+    last: dict[str, Deed] = {}
+    for deed in deeds:
+        for path in deed.planned:
+            first.setdefault(path, deed)
+            last[path] = deed
+    return {
+        path
+        for path, deed in last.items()
+        if deed.planned[path] is None and deed.result == "done" and first[path].before[path].get("sha256") is None
+    }
 
 
 def _changed(deed: Deed, boot: str) -> Iterator[Line]:

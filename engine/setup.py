@@ -14,7 +14,7 @@ from steps.base import State
 # Results of an undo after which nothing of the deed is left to be undone.
 SETTLED = frozenset({"done", "merged", "already_gone", "kept", "regenerated"})
 
-# Refusals that only ask for the reboot, by their codes, since the journal keeps no exit code. A test holds them equal to
+# Refusals that only ask for the reboot, by their codes: the journal keeps no exit code. A test holds them equal to
 # those of the steps.
 WAITING = frozenset({"not-rebooted", "trial-again", "trial-interrupted"})
 
@@ -122,7 +122,8 @@ class Setup:
         if self.rolling_back_to is not None:
             return f"a rollback to {self.rolling_back_to.value}"
         if self.pending or self.undoing:
-            return f"{len(self.pending) + len(self.undoing)} action(s) without an outcome"
+            count = len(self.pending) + len(self.undoing)
+            return f"{count} action{'s' * (count != 1)} without an outcome"
         if self.attempt is not None and not self.attempt.failed:
             return f"the step to {self.attempt.target.value}"
         return None

@@ -37,7 +37,7 @@ SAID = [
     ("drift", "Where it stands", ["It is `rebooted`"]),
     ("drift", "What failed", ["The rollback was stopped before it changed anything: ", "pci=nomsi"]),
     ("drift", "What `vfiostate rollback` would do", ["/etc/default/grub", "asks for a reboot"]),
-    ("crash", "Where it stands", ["It is `modules_loaded`", "The last run was cut short: 1 action(s)"]),
+    ("crash", "Where it stands", ["It is `modules_loaded`", "The last run was cut short: 1 action without an outcome"]),
     ("crash", "What is changed on the host now", ["Ran update-grub. Whether it came to that is not recorded"]),
     ("crash", "What `vfiostate advance` would do", ["looks first at the host", "takes back what is left of the unf"]),
     ("crash", "What `vfiostate rollback` would do", ["looks first at the host for how 1 action ended"]),
@@ -60,6 +60,11 @@ def test_what_a_boot_has_ended_is_not_said_to_be_on_the_host(histories: Historie
     for history in ("failed", "drift"):
         for title in ("What is changed on the host now", "What `vfiostate rollback` would do"):
             assert "modprobe vfio" not in answer(histories[history], title)
+
+
+def test_what_came_and_went_on_the_way_is_not_said_to_be_on_the_host(histories: Histories) -> None:
+    assert "Made /etc/grub.d/42_vfiostate" in answer(histories["failed"], "What is changed on the host now")
+    assert "42_vfiostate" not in answer(histories["drift"], "What is changed on the host now")
 
 
 def test_what_is_said_to_be_changed_is_what_the_rollback_then_compares(histories: Histories, tmp_path: Path) -> None:
