@@ -69,7 +69,7 @@ def choose(host: ChangeableHost, config: Config) -> list[str]:
     cards = read_cards(host, config, found)
     free = [card for card in cards if not card.refusals]
     if not free:
-        why = [f"{card.main.address} {why_not(card)}" for card in cards[:MOST]]
+        why = [line for card in cards[:MOST] for line in (f"{card.main.address} {why_not(card)}", *_all_the_same(card))]
         raise RefusedError("No device of this host can be given to a guest as it is.", evidence=why, hint=_DOCTOR)
     for line in (*_iommu(found), *_listing(_names(host), cards, free[:MOST])):
         out(line)
@@ -94,7 +94,8 @@ def end_with_plan(options: SessionOptions, config: Config) -> int:
     from steps.base import Severity
 
     if config.guest is not None:
-        disks = f"{len(config.guest.disks)} disk(s)" if config.guest.disks else "no disk"
+        count = len(config.guest.disks)
+        disks = f"{count or 'no'} disk{'s' * (count > 1)}"
         out(f"the guest has {config.guest.memory} MiB and {disks}: see [guest] in {options.config}")
     try:
         previews = preview(options, reporter(), all_steps=True)
@@ -154,10 +155,16 @@ def _listing(names: Names, cards: Sequence[Card], free: Sequence[Card]) -> list[
     for card in held[:MOST]:
         lines += ["", f"  -  {_title(names, card.main)}", f"       {_place(card.main)}"]
         lines.append(f"       {paint(clean(f'{card.main.address} {why_not(card)}'), DIM)}")
-        if {finding.code for finding in card.refusals} == {"boot-vga"}:
-            lines.append(f"       all the same: vfiostate init --allow-boot-vga {card.main.address}")
+        lines += [f"       {line}" for line in _all_the_same(card)]
     more = len(cards) - len(free) - len(held[:MOST])
     return [*lines, "", *([f"and {more} more: {_FLAGS}", ""] if more > 0 else [])]
+
+
+def _all_the_same(card: Card) -> list[str]:
+    """How to take a card that is held back only because the host boots on it."""
+    if {finding.code for finding in card.refusals} != {"boot-vga"}:
+        return []
+    return [f"all the same: vfiostate init --allow-boot-vga {card.main.address}"]
 
 
 def _distinct(findings: Sequence[Finding]) -> list[Finding]:

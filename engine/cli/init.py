@@ -111,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
         args.device = _ask(host, args, options.config)
     config = _config(host, args)
     host.write_file(options.config, write_commented(config).encode(), Attributes(0o644, 0, 0))
-    out(f"{options.config} written: {len(config.devices)} device(s) to pass through")
+    count = len(config.devices)
+    out(f"{options.config} written: {count} device{'s' * (count != 1)} to pass through")
     _tell_neighbours(host, config)
     if asked:
         from engine.cli.choose import end_with_plan

@@ -44,7 +44,8 @@ COMMANDS: Mapping[str, str] = {
 
 # argparse would look for a translation of each of its words, in files that it searches for each: a tenth of `--help`.
 # This program speaks English.
-argparse._ = str  # type: ignore[attr-defined]  # the module's own name for gettext
+# Not str(): argparse also translates a description that is not there, and would print `None`.
+argparse._ = lambda text: text  # type: ignore[attr-defined]  # the module's own name for gettext
 
 _DESCRIPTION = """\
 Take a Linux KVM host from "nothing set up" to "a guest runs with the PCI device inside it", one journaled step at a
@@ -78,7 +79,18 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where to read more; exit with 64 (EX_USAGE)."""
         self.print_usage(sys.stderr)
-        self.exit(Exit.USAGE, f"vfiostate: {sentence(message)}\n  -> `{self.prog} --help` explains it.\n")
+        self.exit(Exit.USAGE, f"vfiostate: {sentence(message)}\n  -> {_meant(message)}`{self.prog} --help` explains it.\n")
+
+
+def _meant(message: str) -> str:
+    """The nearest of the choices that argparse names in its message, where one was mistyped."""
+    typed, found, choices = message.partition("invalid choice: '")[2].partition("' (choose from ")
+    if not found:
+        return ""
+    from difflib import get_close_matches  # paid for by a typing error only
+
+    names = [name.strip("'") for name in choices.rstrip(")").split(", ")]
+    return "".join(f"Did you mean `{name}`? " for name in get_close_matches(typed, names, 1))
 
 
 def _terminal_width() -> int:

@@ -21,6 +21,21 @@ from tests.cli.conftest import Run
 INIT = ("init", "--device", "03:00.0", "--device", "03:00.1=10de:0e0c", "--stub", "pci-stub")
 
 
+def test_a_mistyped_name_is_answered_with_the_nearest(run: Run) -> None:
+    said = run("advnce")
+    assert said.code == 64
+    assert said.err.endswith("  -> Did you mean `advance`? `vfiostate --help` explains it.\n")
+    assert "Did you mean" not in run("xyzzy").err
+
+
+@pytest.mark.parametrize("words", [[], ["journal"], ["machine"], ["guest"]])
+def test_the_help_of_what_has_commands_describes_them_in_words_of_ours_or_not_at_all(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--help"]) == 0
+    assert "None" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("words", [command.words for command in read().leaves()])
 def test_every_command_has_help_with_an_example(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words.split()[1:], "--help"]) == 0

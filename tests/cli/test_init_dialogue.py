@@ -124,7 +124,9 @@ def test_where_nothing_can_be_taken_the_doctor_is_named(
     machine = made(tmp_path / "m", "iommu-off")
     asked(monkeypatch, "1\n")
     assert main(["--simulate", str(machine), "init"]) == 5
-    assert "`vfiostate doctor` says" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "`vfiostate doctor` says" in said
+    assert "all the same: vfiostate init --allow-boot-vga 0000:03:00.0" in said
 
 
 def test_an_iommu_that_is_off_is_told_before_the_choice_and_again_after_the_plan(
