@@ -262,4 +262,5 @@ def _tell_neighbours(host: ChangeableHost, config: Config) -> None:
     groups = {function.group for function in functions if function.address in named} - {None}
     for other in functions:
         if other.group in groups and other.address not in named and not other.bridge_class:
-            err(f"note: {other.address} [{other.id}] is in IOMMU group {other.group} too and must go along")
+            place = f"is in IOMMU group {other.group} too, which goes as a whole or not at all"
+            err(f"note: {other.address} [{other.id}] {place}")

@@ -79,7 +79,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where to read more; exit with 64 (EX_USAGE)."""
         self.print_usage(sys.stderr)
-        self.exit(Exit.USAGE, f"vfiostate: {sentence(message)}\n  -> {_meant(message)}`{self.prog} --help` explains it.\n")
+        self.exit(
+            Exit.USAGE, f"vfiostate: {sentence(message)}\n  -> {_meant(message)}`{self.prog} --help` explains it.\n"
+        )
 
 
 def _meant(message: str) -> str:

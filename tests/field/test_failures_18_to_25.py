@@ -79,7 +79,7 @@ def test_19_a_native_driver_that_won_is_named_with_what_lies_in_the_initramfs(at
 
 def test_20_the_function_beside_the_card_that_was_forgotten_is_named(at: At) -> None:
     machine = at("new")
-    told = "0000:01:00.1 [8086:2668] is in IOMMU group 7 too and must go along"
+    told = "0000:01:00.1 [8086:2668] is in IOMMU group 7 too, which goes as a whole or not at all"
     run(machine, "init", "--force", "--device=01:00.0", "--no-guest").is_(0, told)
     refused(machine, "group-not-viable", "0000:01:00.1 [8086:2668] audio", 'adding "0000:01:00.1" (id "8086:2668")')
 
