@@ -14,12 +14,12 @@ from pathlib import Path
 
 from . import prepared
 from .base import REPOSITORY, LabError, limit, say
+from .bench import Bench
 from .channel import Ran
 from .lab import STATES
 from .machine import Machine
 from .prepared import vfiostate
 from .report import Report
-from .rescue import Bench
 from .scenario import REBOOT_FIRST, told, told_state
 
 DRIFTED = 4

@@ -7,21 +7,20 @@ Then its disk is attached to a rescue machine, or its own initramfs' shell is al
 
 from __future__ import annotations
 
-import re
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from . import compare, observe, prepared
-from .base import REPOSITORY, LabError, limit, say
+from . import compare, observe
+from .base import LabError, limit
+from .bench import Bench, try_each
 from .channel import Ran
 from .console import Console
 from .lab import DEVICES
-from .machine import Machine, overlay
-from .prepared import Prepared, vfiostate
+from .machine import Machine
+from .prepared import vfiostate
 from .report import Report
 from .scenario import LEFT_BEHIND, REBOOT_FIRST, told
 
@@ -49,46 +48,10 @@ class Broken:
     before: observe.Sight
 
 
-@dataclass
-class Bench:
-    """Where the cases are tried: the report, the prepared disk, and a directory for each machine."""
-
-    report: Report
-    prepared: Prepared
-    work: Path
-    no_trial: tuple[str, ...] = ("--no-trial",)
-
-    def machine(self, name: str, disk: Path) -> Machine:
-        """A machine of its own on an overlay of this disk."""
-        directory = self.work / re.sub(r"[^a-z0-9-]+", "-", name)  # a comma would end an option of QEMU's
-        directory.mkdir(parents=True)
-        return Machine(directory, overlay(disk, directory / "disk.qcow2"), on_run=self.report.ran)
-
-
 def main_job(*, output: Path | None = None, keep: bool = False, only: str = "") -> int:
     """All cases; prints the table; 0 if every check held."""
-    report = Report(output or REPOSITORY / "build" / "lab" / "rescue")
-    with report.phase("image and prepared disk"):
-        disk = prepared.ensure()
-    work = Path(tempfile.mkdtemp(prefix="vfiostate-rescue-"))
-    bench = Bench(report, disk, work)
-    failed = False
-    try:
-        for name, broken, way, after in CASES:
-            if only in name:
-                try:
-                    case(bench, name, broken, way, after)
-                except (LabError, LookupError, ValueError) as error:
-                    failed = not report.check("the case came to its end", False, f"{type(error).__name__}: {error}")
-    finally:
-        report.write()
-        if keep or failed:
-            say(f"the machines' directories stay: {work}")
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-    print(report.table())
-    say(f"logs and transcripts: {report.directory}")
-    return 0 if report.passed else 1
+    cases = {name: partial(case, breaking=breaking, way=way, after=after) for name, breaking, way, after in CASES}
+    return try_each("rescue", cases, output=output, keep=keep, only=only)
 
 
 Breaking = Callable[[Bench], Broken]

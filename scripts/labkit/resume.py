@@ -12,11 +12,11 @@ from pathlib import Path
 
 from . import observe, prepared, trial
 from .base import REPOSITORY, LabError, limit, say
+from .bench import Bench
 from .lab import DEVICES
 from .machine import Machine
 from .prepared import vfiostate
 from .report import Report
-from .rescue import Bench
 from .scenario import REBOOT_FIRST, told
 
 UNIT = "vfiostate-resume.service"

@@ -6,18 +6,15 @@ nobody but the kernel that boots it notices.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-from . import observe, prepared, rescue
-from .base import REPOSITORY, LabError, limit, say
+from . import observe, rescue
+from .base import LabError, limit
+from .bench import Bench, Case, try_each
 from .console import Console
 from .machine import Machine
 from .prepared import vfiostate
 from .report import Report
-from .rescue import Bench
 from .scenario import REBOOT_FIRST, told
 
 REFUSED = 5
@@ -32,28 +29,7 @@ HANGS = "rdinit=/bin/sh"
 
 def main_job(*, output: Path | None = None, keep: bool = False, only: str = "") -> int:
     """All cases; prints the table; 0 if every check held."""
-    report = Report(output or REPOSITORY / "build" / "lab" / "trial")
-    with report.phase("image and prepared disk"):
-        disk = prepared.ensure()
-    work = Path(tempfile.mkdtemp(prefix="vfiostate-trial-"))
-    bench = Bench(report, disk, work)
-    failed = False
-    try:
-        for name, case in CASES.items():
-            if only in name:
-                try:
-                    case(bench, name)
-                except (LabError, LookupError, ValueError) as error:
-                    failed = not report.check("the case came to its end", False, f"{type(error).__name__}: {error}")
-    finally:
-        report.write()
-        if keep or failed:
-            say(f"the machines' directories stay: {work}")
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-    print(report.table())
-    say(f"logs and transcripts: {report.directory}")
-    return 0 if report.passed else 1
+    return try_each("trial", CASES, output=output, keep=keep, only=only)
 
 
 def good(bench: Bench, name: str) -> None:
@@ -103,7 +79,7 @@ def no_trial(bench: Bench, name: str) -> None:
     rescue.case(bench, name, rescue.break_both, rescue.by_own_shell, rescue.finish_after_script)
 
 
-CASES: dict[str, Callable[[Bench, str], None]] = {
+CASES: dict[str, Case] = {
     "1. a good trial": good,
     "2. trials that panic and hang": bad,
     "3. --no-trial and restore.sh": no_trial,
