@@ -38,6 +38,12 @@ BY_NATURE = {
     "*: *\tinsmod part_msdos | \tinsmod part_gpt": "a description does not say which partition table a disk has",
     "*/efi/*.mode: *": "a FAT has no modes but those of its mount; the model's is a directory",
     "*.where: *": "before-images of the model's small kernels and images fit into the journal, real ones lie beside it",
+    "*: Created symlink '*' -> '*'. | Created symlink *": "systemctl quotes since version 257; the model's is 252",
+    "*: Removed '*'. | Removed *": "systemctl quotes otherwise since version 257; the model's is 252",
+    "*.output.*: Using config file: * | is not there": "ukify's words, which nobody acts on",
+    "*.output.*: Wrote unsigned * | is not there": "ukify's words, which nobody acts on",
+    "*.output.*: W: /sbin/fsck.ext4 doesn't exist* | *": "the lab's image of Debian 13 has no e2fsprogs",
+    "*.output.*: Updating kernel version * | is not there": "a line further down, after that warning",
 }
 
 
