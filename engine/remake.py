@@ -81,7 +81,7 @@ def remake(session: Session, one: Remake, failed: set[int]) -> effects.Effect | 
     `failed` are the deeds, by number, for which a command has failed so far: they are not settled by one that has not.
     """
     first = one.decisions[0]
-    session.reporter.action(f"take back: {describe(one.action)}")
+    session.reporter.action(f"take back: {describe(one.action)} ({first.detail})")
     planned = {path: record["sha256"] for path, record in one.restore.items()}
     drafts = [
         undo_events.intent(

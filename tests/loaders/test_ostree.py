@@ -53,7 +53,7 @@ def test_the_way_back_is_one_more_deployment_and_takes_effect_with_the_boot(at: 
     machine = at("stubbed")
     reboot(machine)
     assert has_token(words(machine))
-    run(machine, "rollback").is_(3, "next boot")
+    run(machine, "rollback").is_(3, "a reboot is left")
     assert calls(machine)[-1].startswith("rpm-ostree kargs --delete-if-present=vfiostate.setup=")
     assert menu(machine)[0][-1] == OWN and has_token(menu(machine)[1])
     roll_back(machine)
