@@ -25,7 +25,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         run_status,
         example="sudo vfiostate guest start --install\nsudo vfiostate guest stop\nsudo vfiostate guest status --json",
     )
-    verbs = parser.add_subparsers(title="what to do", metavar="VERB", dest="verb", required=True)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb", required=True)
     start = add_command(
         verbs,
         "start",
