@@ -49,12 +49,9 @@ GENERIC = frozenset(
 UNFILLED = re.compile(
     r"(?i)(default string|to be filled.*|not (specified|applicable|available)|none|n/?a|unknown|0+|x+)"
 )
-# Accounts of people: UID_MIN in login.defs, and from 60000 on those of packages (Debian policy 9.2.2: libvirt-qemu is
-# 64055, "Libvirt Qemu").
-PEOPLE = range(1000, 60000)
-NO_SHELL = frozenset(
-    f"{place}/{name}" for place in ("/usr/sbin", "/sbin", "/bin", "/usr/bin") for name in ("nologin", "false")
-)
+# Accounts of people: from UID_MIN in login.defs to the last of systemd-homed's (systemd.io/UIDS-GIDS). Those of packages
+# are above (Debian policy 9.2.2): libvirt-qemu is 64055, "Libvirt Qemu".
+PEOPLE = range(1000, 60514)
 DMI = ("product_serial", "product_uuid", "board_serial", "chassis_serial", "board_asset_tag", "chassis_asset_tag")
 
 _UUID = re.compile(r"\b[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\b")
@@ -181,7 +178,7 @@ def users(host: Host) -> tuple[str, ...]:
     found: set[str] = set()
     for line in _text(host, "/etc/passwd").splitlines():
         fields = line.split(":")
-        if len(fields) >= 7 and fields[2].isdecimal() and int(fields[2]) in PEOPLE and fields[6] not in NO_SHELL:
+        if len(fields) >= 7 and fields[2].isdecimal() and int(fields[2]) in PEOPLE:
             real = fields[4].split(",")[0].strip()
             found.update((fields[0], real, fields[5].rpartition("/")[2], *real.split()))
     return tuple(sorted(one for one in found if len(one) > 1 and one.lower() not in GENERIC))

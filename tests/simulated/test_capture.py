@@ -131,7 +131,6 @@ def test_neither_a_packages_account_nor_a_person_of_that_name_changes_a_descript
         "/etc/passwd",
         "root:x:0:0:root:/root:/bin/sh\n"
         "libvirt-qemu:x:64055:107:Libvirt Qemu,,,:/var/lib/libvirt:/usr/sbin/nologin\n"
-        "build:x:1001:1001:Sys Daemon:/home/build:/usr/sbin/nologin\n"
         "disks:x:1002:1002:Memory Mounts:/home/disks:/bin/bash\n",
     )
     found = capture(host)

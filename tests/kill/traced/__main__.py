@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 import time
+from typing import Any
 
 from tests.kill.traced import faulting, killing, tracer
 from tests.kill.traced.machines import MACHINES
@@ -39,14 +40,7 @@ def _options() -> argparse.Namespace:
 
 
 def _kills(options: argparse.Namespace) -> int:
-    found = killing.run(
-        options.machine or list(MACHINES),
-        stride=options.stride,
-        pairs=options.pairs,
-        seed=options.seed,
-        jobs=options.jobs,
-        minutes=options.minutes,
-    )
+    found = killing.run(options.machine or list(MACHINES), pairs=options.pairs, **_how(options))
     _say(killing.sequences(found), "", "Killed at these calls:", killing.kinds(found), "", killing.table(found))
     if found.failures:
         _say("", killing.told_failures(found.failures))
@@ -54,18 +48,17 @@ def _kills(options: argparse.Namespace) -> int:
 
 
 def _faults(options: argparse.Namespace) -> int:
-    found = faulting.run(
-        options.machine or list(MACHINES),
-        stride=options.stride,
-        seed=options.seed,
-        jobs=options.jobs,
-        minutes=options.minutes,
-    )
+    found = faulting.run(options.machine or list(MACHINES), **_how(options))
     _say(faulting.table(found), "", faulting.steps(found.answers))
     broken = faulting.told_failures(found.answers)
     if broken:
         _say("", broken)
     return 1 if broken else 0
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    """What both have in common."""
+    return {name: getattr(options, name) for name in ("stride", "seed", "jobs", "minutes")}
 
 
 def _say(*lines: str) -> None:
