@@ -49,7 +49,7 @@ GENERIC = frozenset(
 UNFILLED = re.compile(
     r"(?i)(default string|to be filled.*|not (specified|applicable|available)|none|n/?a|unknown|0+|x+)"
 )
-# Accounts of people: from UID_MIN in login.defs to the last of systemd-homed's (systemd.io/UIDS-GIDS). Those of packages
+# Accounts of people: from login.defs' UID_MIN to the last of systemd-homed's (systemd.io/UIDS-GIDS). Those of packages
 # are above (Debian policy 9.2.2): libvirt-qemu is 64055, "Libvirt Qemu".
 PEOPLE = range(1000, 60514)
 DMI = ("product_serial", "product_uuid", "board_serial", "chassis_serial", "board_asset_tag", "chassis_asset_tag")
