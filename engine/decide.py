@@ -24,6 +24,7 @@ from steps.actions import (
 )
 from steps.base import FileKind
 from steps.insertion import sha256, take_out
+from steps.reading import NOT_THERE
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -63,7 +64,7 @@ def _decide_special(view: View, deed: Deed, path: str, kind: FileKind) -> Decisi
     """Something else is in the place of our file. What lies behind a symlink is the user's arrangement."""
     what = {FileKind.SYMLINK: "symbolic link", FileKind.DIRECTORY: "directory"}.get(kind, "special file")
     behind = b""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*NOT_THERE, IsADirectoryError):
         behind = view.session.host.read(path) if kind is FileKind.SYMLINK else b""
     if kind is FileKind.SYMLINK and view.session.setup.id.encode() not in behind:
         return Decision(deed, Way.ALREADY_GONE, f"{path} is a symbolic link now, and nothing of ours is behind it")

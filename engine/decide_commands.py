@@ -15,7 +15,7 @@ from engine.setup import Deed
 from engine.stopping import runs
 from journal.before import Where
 from steps.actions import Inverse, Regenerate, RunCommand, Shutdown
-from steps.reading import matching
+from steps.reading import NOT_THERE, matching
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -96,7 +96,8 @@ def lines(view: View, deed: Deed, undo: Inverse, action: RunCommand) -> Decision
         return view.put_back(deed, f"{', '.join(torn)}, which was cut short while it was written")
     held: set[str] = set()
     for path in deed.before:
-        with contextlib.suppress(OSError):
+        # What cannot be read may well hold what is ours: only what is not there holds nothing.
+        with contextlib.suppress(*NOT_THERE):
             held |= set(view.session.host.read(path).decode(errors="replace").splitlines())
     if not any(was(deed).values()) and all(line in undo.lines or line.startswith("#") for line in held):
         return view.put_back(deed, f"{where}, which holds nothing but ours")

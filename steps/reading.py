@@ -6,8 +6,12 @@ For what a fact hangs on, ask the host itself: it tells absent from empty.
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable
 
 from steps.base import Host
+
+NOT_THERE = (FileNotFoundError, NotADirectoryError)
+"""What reading raises where nothing is: any other error says that something is, and cannot be read."""
 
 
 def text_of(host: Host, path: str) -> str:
@@ -26,12 +30,31 @@ def names_in(host: Host, path: str) -> tuple[str, ...]:
         return ()
 
 
-def matching(host: Host, pattern: str) -> tuple[str, ...]:
-    """The paths that a pattern names; `*` in it stands for anything within one name. None for an empty pattern."""
+def content_of(host: Host, path: str) -> bytes:
+    """What a file holds, nothing where it cannot be read."""
+    try:
+        return host.read(path)
+    except OSError:
+        return b""
+
+
+def names_there(host: Host, path: str) -> tuple[str, ...]:
+    """The names in a directory, none where there is none. Raises OSError where it cannot be read."""
+    try:
+        return host.list(path)
+    except NOT_THERE:
+        return ()
+
+
+def matching(host: Host, pattern: str, names: Callable[[Host, str], tuple[str, ...]] = names_there) -> tuple[str, ...]:
+    """The paths that a pattern names; `*` in it stands for anything within one name. None for an empty pattern.
+
+    Raises OSError where `names` does: with `names_in`, a directory that cannot be read holds nothing.
+    """
     found = [""] if pattern else []
     for part in pattern.strip("/").split("/"):
         if "*" in part:
-            found = [f"{path}/{name}" for path in found for name in fnmatch.filter(names_in(host, path or "/"), part)]
+            found = [f"{path}/{name}" for path in found for name in fnmatch.filter(names(host, path or "/"), part)]
         else:
             found = [f"{path}/{part}" for path in found]
     return tuple(path for path in found if host.lstat(path) is not None)

@@ -19,7 +19,7 @@ from steps.boot.base import BootFacts, BootLoader, Trial
 from steps.boot.grub_default import DEFAULT, VARIABLE
 from steps.boot.grub_menu import Menu
 from steps.boot.grub_names import GRUB, GRUB2, GrubNames
-from steps.boot.paths import content_of, matching
+from steps.reading import content_of, matching, names_in
 
 CFG = GRUB.cfg
 
@@ -135,7 +135,7 @@ class Grub:
         /boot is nobody's. What newer ones have there only leads to /boot: it has no entries."""
         if self.names == GRUB or host.lstat("/sys/firmware/efi") is None:
             return
-        for path in matching(host, "/boot/efi/EFI/*/grub.cfg"):
+        for path in matching(host, "/boot/efi/EFI/*/grub.cfg", names_in):
             if b"menuentry " in content_of(host, path):
                 yield _refusal(
                     "grub-cfg-elsewhere",

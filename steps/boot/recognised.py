@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from steps.base import Host
 from steps.boot.base import BootFacts, BootLoader
-from steps.boot.paths import content_of, matching
 from steps.boot.untried import Unchanged
+from steps.reading import content_of, matching, names_in
 
 ESP = ("/boot", "/boot/efi", "/efi")
 # Where a loader that follows the Boot Loader Interface says its name: systemd.io/BOOT_LOADER_INTERFACE.
@@ -33,7 +33,7 @@ class Trace:
 
     def seen(self, host: Host) -> str | None:
         """What was seen, as evidence."""
-        for path in matching(host, self.path):
+        for path in matching(host, self.path, names_in):
             if not self.holds:
                 return f"{path} is there"
             content = content_of(host, path)

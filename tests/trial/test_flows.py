@@ -4,16 +4,21 @@ back; and the user's own choices for the next boot."""
 from __future__ import annotations
 
 import ast
+import errno
+import itertools
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from engine.hosts.files import FileTree
 from engine.hosts.simulated.loaders.grub import SIGNATURE
 from engine.setup import WAITING
 from journal.events import Kind
-from tests.badinput.support import GRUB, At, events, last, manifest, roll_back, run, state, unchanged
+from tests.badinput.support import GRUB, At, copy, events, last, manifest, roll_back, run, state, unchanged
 from tests.field.support import (
     CFG,
     GRUBENV,
@@ -227,6 +232,32 @@ def test_other_variables_that_the_user_set_after_ours_stay(at: At) -> None:
     command(machine, "grub-editenv", "/boot/grub/grubenv", "set", "theme=dark")
     roll_back(machine)
     assert (machine / GRUBENV).read_bytes() == block("theme=dark")
+
+
+def test_an_error_of_reading_does_not_count_as_nothing_of_ours(places: dict[str, Path], tmp_path: Path) -> None:
+    for number in range(1, 40):
+        machine = copy(places["booted"], tmp_path / str(number))
+        came = tmp_path / f"{number}.came"
+        answer = run(machine, "rollback", prepare=lambda n=number, mark=came: _spoil(n, mark))  # type: ignore[misc]
+        if not came.exists():
+            break
+        roll_back(machine)
+        assert manifest(machine) == manifest(places["new"]), (number, answer.text)
+        shutil.rmtree(machine)
+    assert number > 2
+
+
+def _spoil(number: int, came: Path) -> None:
+    """Let that reading of GRUB's environment block fail, counted in this process."""
+    read, reads = FileTree.read, itertools.count(1)
+
+    def spoilt(tree: FileTree, path: str) -> bytes:
+        if path == f"/{GRUBENV}" and next(reads) == number:
+            came.touch()
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return read(tree, path)
+
+    FileTree.read = spoilt  # type: ignore[method-assign,assignment]  # in a child that ends with this run
 
 
 def test_without_a_trial_the_command_line_is_the_default_at_once(at: At, places: dict[str, Path]) -> None:
