@@ -6,6 +6,7 @@ What names the machine or its people is taken out by engine.redact.
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from pathlib import PurePosixPath
 
@@ -20,7 +21,7 @@ from engine.hosts.simulated.parts import (
     Iommu,
     TextFile,
 )
-from steps import boot, initramfs
+from steps import boot, initramfs, sriov
 from steps.base import FileKind, Host
 from steps.iommu import read_log
 from steps.tuning import cpus
@@ -157,6 +158,7 @@ def _function(host: Host, address: str, links: bool) -> Function:
         conventional=links and host.lstat(f"{base}/max_link_speed") is None,
         physfn=_link_name(host, f"{base}/physfn"),
         total_vfs=int(text_of(host, f"{base}/sriov_totalvfs").strip() or 0),
+        vfs_autoprobe=text_of(host, f"{base}/sriov_drivers_autoprobe").strip() != "0",
     )
 
 
@@ -296,6 +298,11 @@ def _files(host: Host) -> dict[str, TextFile]:
             one = _file(host, path)
             if one is not None:
                 found[path] = one
+    # Of all that can make virtual functions at boot, the simulated machine follows udev's rules.
+    for path in fnmatch.filter(sriov.makers(host), "/etc/udev/rules.d/*.rules"):
+        one = _file(host, path)
+        if one is not None:
+            found[path] = one
     return found
 
 

@@ -56,7 +56,7 @@ class SriovFacts:
 def read(host: Host, listed: Sequence[Listed]) -> SriovFacts:
     """Read it all; the files only where there are such functions."""
     found = tuple(one for function in listed if (one := _physical(host, function)) is not None)
-    return SriovFacts(found, _made_by(host) if found else ())
+    return SriovFacts(found, makers(host) if found else ())
 
 
 def _physical(host: Host, function: Listed) -> Physical | None:
@@ -78,7 +78,8 @@ def _number(host: Host, path: str) -> int:
     return int(text) if re.fullmatch(r"\d{1,6}", text) else 0
 
 
-def _made_by(host: Host) -> tuple[str, ...]:
+def makers(host: Host) -> tuple[str, ...]:
+    """The files that speak of making virtual functions at boot."""
     paths = [f"{place}/{name}" for place in _PLACES for name in names_in(host, place)]
     return tuple(path for path in (*paths, *_FILES) if _MAKES.search(text_of(host, path)))
 

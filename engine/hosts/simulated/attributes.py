@@ -137,6 +137,8 @@ def _device_attribute(machine: Machine, real: str, value: str, path: str) -> Non
         machine.put(f"{DEVICES}/{address}/driver_override", f"{name or '(null)'}\n")
     elif attribute == "sriov_numvfs":
         sriov.write_number(machine, address, value, path)
+    elif attribute == drivers.AUTOPROBE:
+        machine.put(real, "0\n" if value.strip().lower() in ("0", "n", "no", "off") else "1\n")
     elif attribute == "rom":
         rom.write(machine, address, value)
     elif attribute not in ("reset", "rescan", "enable", "power_state", "numa_node", "uevent", "reset_method"):

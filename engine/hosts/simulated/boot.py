@@ -31,6 +31,7 @@ from engine.hosts.simulated import (
     procfs,
     services,
     sysfs,
+    udev,
 )
 from engine.hosts.simulated.initramfs import Archive
 from engine.hosts.simulated.kmod import Index, Options
@@ -271,13 +272,14 @@ def coldplug(machine: Machine, index: Index, options: Options) -> None:
 def _root_phase(machine: Machine, index: Index) -> None:
     machine.log("systemd[1]: Starting" if machine.description.init is Init.SYSTEMD else "init: starting", 5.0)
     options = kmod.root_options(machine)
-    coldplug(machine, index, options)
-    for name in machine.description.autoload:
-        with contextlib.suppress(LookupError):
-            loading.probe(machine, index, options, name)
-    for line in services.modules_to_load(machine):
-        name, *arguments = line.split()
-        with contextlib.suppress(LookupError):
-            if kmod.normal(name) not in options.blacklist:
-                loading.probe(machine, index, options, name, arguments)
+    with udev.watching(machine):
+        coldplug(machine, index, options)
+        for name in machine.description.autoload:
+            with contextlib.suppress(LookupError):
+                loading.probe(machine, index, options, name)
+        for line in services.modules_to_load(machine):
+            name, *arguments = line.split()
+            with contextlib.suppress(LookupError):
+                if kmod.normal(name) not in options.blacklist:
+                    loading.probe(machine, index, options, name, arguments)
     net.configure(machine)

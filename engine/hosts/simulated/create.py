@@ -151,7 +151,7 @@ def _first_boot(machine: Machine) -> None:
     boot.reboot(machine, cmdline=found.cmdline)
     for one in found.functions:
         if one.total_vfs:
-            sriov.set_number(machine, one.address, len(sriov.of(machine, one.address)))
+            sriov.as_described(machine, one)
     _bindings(machine, ((one.address, one.driver) for one in found.functions))
 
 

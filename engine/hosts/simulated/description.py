@@ -164,6 +164,7 @@ def _function(value: Json, where: str) -> Function:
         conventional=one.flag("conventional"),
         physfn=None if one.maybe("physfn") is None else one.address("physfn"),
         total_vfs=one.number("total_vfs", 0),
+        vfs_autoprobe=one.flag("vfs_autoprobe", True),
         rom=None if one.maybe("rom") is None else _matching(one, "rom", r"([0-9a-f]{2})+"),
     )
     one.done()

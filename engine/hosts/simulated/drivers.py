@@ -18,6 +18,7 @@ from engine.hosts.simulated.machine import Machine
 DEVICES = "/sys/bus/pci/devices"
 DRIVERS = "/sys/bus/pci/drivers"
 ORDER = "/.kernel/drivers"
+AUTOPROBE = "sriov_drivers_autoprobe"
 ANY = 0xFFFFFFFF
 
 
@@ -135,6 +136,9 @@ def matches(machine: Machine, driver: str, address: str) -> bool:
 
 def probe(machine: Machine, driver: str, address: str) -> int:
     """Offer an unbound function to a driver; 0 where it took it, otherwise the errno of its refusal."""
+    if machine.text(f"{DEVICES}/{address}/physfn/{AUTOPROBE}").startswith("0") and not override_of(machine, address):
+        # pci_device_can_probe: since 4.12 a virtual function may be kept from all drivers but one that is named for it.
+        return errno.ENODEV
     if driver == "vfio-pci":
         bridge = number(machine, address, "class") >> 8 == 0x0604
         # vfio_pci_core_register_device: no IOMMU group, or a header that is no endpoint's.

@@ -53,8 +53,8 @@ class Kernel:
 class Function:
     """A PCI function. `parent` is the bridge above it, `group` its IOMMU group where known, `driver` the one bound when
     the machine was described, `hangs` whether an unbind never returns. `conventional` is PCI without Express, `physfn`
-    what a virtual function is one of, `total_vfs` how many a physical one can have, `rom` the content of its expansion
-    ROM. Hex without 0x throughout."""
+    what a virtual function is one of, `total_vfs` how many a physical one can have, `vfs_autoprobe` whether drivers
+    take those by themselves, `rom` the content of its expansion ROM. Hex without 0x throughout."""
 
     address: str
     vendor: str
@@ -74,6 +74,7 @@ class Function:
     conventional: bool = False
     physfn: str | None = None
     total_vfs: int = 0
+    vfs_autoprobe: bool = True
     rom: str | None = None
 
     @property

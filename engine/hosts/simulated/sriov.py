@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from engine.hosts.simulated import drivers, kmod, loading, sysfs
-from engine.hosts.simulated.drivers import DEVICES, failure
+from engine.hosts.simulated.drivers import AUTOPROBE, DEVICES, failure
 from engine.hosts.simulated.machine import Machine, version
 from engine.hosts.simulated.parts import Function
 
@@ -35,6 +35,15 @@ def write_number(machine: Machine, address: str, value: str, path: str) -> None:
     if number and now:
         raise failure(errno.EBUSY, path)
     set_number(machine, address, number)
+
+
+def as_described(machine: Machine, one: Function) -> None:
+    """What a physical function was described with: its virtual ones, unless the boot has made them already."""
+    if machine.text(f"{DEVICES}/{one.address}/sriov_numvfs", "0").strip() != "0":
+        return
+    if not one.vfs_autoprobe:
+        machine.put(f"{DEVICES}/{one.address}/{AUTOPROBE}", "0\n")
+    set_number(machine, one.address, len(of(machine, one.address)))
 
 
 def set_number(machine: Machine, address: str, number: int) -> None:

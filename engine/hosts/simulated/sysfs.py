@@ -123,9 +123,11 @@ def _function(machine: Machine, one: Function, kernel: tuple[int, int]) -> None:
         virtual = next((f.device for f in machine.description.functions if f.physfn == one.address), None)
         attributes |= {"sriov_totalvfs": str(one.total_vfs), "sriov_numvfs": "0"}
         attributes |= {"sriov_vf_device": virtual} if virtual is not None and kernel >= (4, 15) else {}
+        attributes |= {"sriov_drivers_autoprobe": "1"} if kernel >= (4, 12) else {}
     if one.boot_vga is not None:
         attributes["boot_vga"] = str(int(one.boot_vga))
-    writable = {"driver_override", "enable", "numa_node", "reset_method", "sriov_numvfs", "uevent"}
+    writable = {"driver_override", "enable", "numa_node", "reset_method", "uevent"}
+    writable |= {"sriov_numvfs", "sriov_drivers_autoprobe"}
     for name, value in attributes.items():
         machine.put(f"{base}/{name}", value + "\n", 0o644 if name in writable else 0o444)
     if one.reset_method:
