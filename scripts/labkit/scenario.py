@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import compare, held, installed, observe
-from .base import REPOSITORY, LabError, need_commands, say
+from . import bundle, compare, held, installed, observe
+from .base import REPOSITORY, LabError, limit, need_commands, say
 from .channel import Gone, Ran
 from .lab import GUEST, STATES, Lab, Row
 from .report import Report
@@ -27,6 +27,7 @@ for p in $(pidof qemu-system-x86_64); do
     grep Seccomp: /proc/$p/status
 done
 """
+OF_THE_WHEEL = r"-mindepth 1 -name 'vfiostate*' -o -path '*/site-packages/engine*' -o -path '*/site-packages/steps*'"
 LEFT_BEHIND = "ls -d /run/vfiostate/* /etc/systemd/system/*vfio* /etc/modprobe.d/*vfio* 2>/dev/null; true"
 
 
@@ -231,6 +232,17 @@ def as_before(lab: Lab, before: observe.Sight, anew: tuple[str, ...] = ()) -> No
         lab.report.equal("nothing of ours is left running or installed", left, [])
 
 
+def removed(lab: Lab) -> None:
+    """pip takes away what it has brought; the configuration and the journal are not its own, and stay."""
+    with lab.report.phase("removed by pip"):
+        pip = lab.agent.run(
+            [f"{bundle.INSTALLED}/bin/pip", "uninstall", "--yes", "vfiostate"], timeout=limit("install")
+        )
+        lab.report.check("pip uninstall", pip.rc == 0, told(pip))
+        brought = lab.agent.sh(f"find {bundle.INSTALLED} {OF_THE_WHEEL}").split()
+        lab.report.equal("nothing of the wheel is left", brought, [])
+
+
 def finish(lab: Lab, keep: bool) -> None:
     """Everything needed after a failure goes to the report's directory; the machine goes away, or stays."""
     report, machine = lab.report, lab.machine
@@ -241,6 +253,8 @@ def finish(lab: Lab, keep: bool) -> None:
             report.save("journal.txt", lab.vfiostate("journal", "show").stdout)
             report.save("kernel.log", lab.agent.sh("dmesg"))
             report.save("system.log", lab.agent.sh("journalctl --no-pager -o short-precise"))
+            if lab.row.installed_by == "wheel" and not keep:
+                removed(lab)
         except LabError as error:
             say(f"the last words could not be had: {error}")
     report.write()
