@@ -6,7 +6,7 @@ import time
 
 from engine import signals
 from engine.hosts.base import ChangeableHost
-from steps.actions import Shutdown, StopProcess
+from steps.actions import Action, Shutdown, StopProcess
 from steps.base import Host
 
 # Seconds: for an answer of QMP, for QEMU to end once it was told to quit, and between two looks.
@@ -59,6 +59,20 @@ def runs(host: Host, action: Shutdown) -> bool:
         said = answer.stderr.decode(errors="replace").strip().replace("\n", "; ") or f"exit status {answer.status}"
         raise ConnectionError(f"{' '.join(action.look)}: {said}")
     return action.key in (line.strip() for line in answer.text.splitlines())
+
+
+def goes_on(host: ChangeableHost, action: Action) -> bool:
+    """Whether what an action was to end still runs; that of which nobody can tell counts as running."""
+    match action:
+        case StopProcess():
+            return host.alive(action.name) is not None
+        case Shutdown():
+            try:
+                return runs(host, action)
+            except ConnectionError:
+                return True
+        case _:
+            return False
 
 
 def _force(host: ChangeableHost, action: Shutdown) -> None:

@@ -12,9 +12,10 @@ from engine.decision import Decision, Way, was
 from engine.hosts.base import Attributes
 from engine.remake import remake, remakes
 from engine.setup import Deed
+from engine.stopping import goes_on
 from journal.errors import ActionFailedError, DriftError, Exit
 from journal.events import Kind
-from steps.actions import RunCommand
+from steps.actions import Action, RunCommand
 from steps.base import Finding, Severity
 from steps.insertion import sha256
 
@@ -48,7 +49,7 @@ def undo(session: Session, decision: Decision) -> effects.Effect | None:
         # Few tools sync what they change: after a power cut it would be undone in the journal and not on the disk.
         for path in deed.before:
             session.host.sync(path)
-        left = _finish_inverse(session, deed, intent, effect)
+        left = _finish_inverse(session, deed, decision.action, intent, effect)
         session.reporter.done("failed" if left is not None else "done" if effect.result == "done" else "kept")
         return left
     try:
@@ -91,7 +92,9 @@ def _changed_attributes(session: Session, path: str, record: Mapping[str, Any]) 
     return now if (now.mode, now.uid, now.gid) != (was.mode, was.uid, was.gid) else None
 
 
-def _finish_inverse(session: Session, deed: Deed, intent: int, effect: effects.Effect) -> effects.Effect | None:
+def _finish_inverse(
+    session: Session, deed: Deed, action: Action, intent: int, effect: effects.Effect
+) -> effects.Effect | None:
     for path, record in deed.before.items():
         # Whatever the inverse made of it, what our command made goes; what others made since stays.
         if images.fingerprint(session.host, path) == deed.after.get(path) != record["sha256"]:
@@ -99,10 +102,18 @@ def _finish_inverse(session: Session, deed: Deed, intent: int, effect: effects.E
     if effect.result == "done":
         _outcome(session, deed, intent, "done", effect.detail, effect)
         return None
+    if goes_on(session.host, action):
+        # To take from a guest what it holds would wait for its end, beyond the reach of signals.
+        session.reporter.done("failed")
+        _outcome(session, deed, intent, "failed", effect.detail, effect)
+        raise ActionFailedError(
+            f"Could not {describe(action)}: {effect.detail}; it goes on, and nothing is taken from it.",
+            hint="End it by its own means (shut it down from within), then run the command again.",
+        )
     # What ran and cannot be undone is gone with the next boot at the latest. A file is not: the next run tries again.
     # Nor is what is in no file and outlasts the boot.
     left = any(images.differences(session.host, path, record) for path, record in deed.before.items())
-    left = left or bool(deed.action["undo"].get("lasting"))
+    left = left or bool((deed.action.get("undo") or {}).get("lasting"))
     _outcome(session, deed, intent, "failed" if left else "kept", effect.detail, effect)
     return effect if left else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import launch, stopping
 from engine.hosts.simulated import SimulatedHost
 from journal.events import Kind
 from steps.base import State
@@ -288,3 +290,44 @@ def test_the_script_brings_every_file_back_without_us_and_the_journal_bears_it(a
     roll_back(machine)
     assert manifest(machine) == before
     run(machine, "journal", "verify").is_(0)
+
+
+def test_a_guest_that_nothing_ends_keeps_its_devices_until_it_has_ended(at: At, stages: dict[str, Path]) -> None:
+    machine = at("bound")
+    run(machine, "advance").is_(0, "running")
+    try:
+        before = manifest(machine)
+        answer = run(machine, "rollback", prepare=_nothing_ends_it).is_(1, "it goes on, and nothing is taken from it")
+        assert "take back: /" not in answer.text and "unbind" not in answer.text
+        assert manifest(machine) == before and state(machine) == "running"
+        assert last(machine, Kind.OUTCOME).data["result"] == "failed"
+    finally:
+        roll_back(machine)
+    assert manifest(machine) == manifest(stages["new"])
+
+
+def _nothing_ends_it() -> None:
+    def end(name: str, runtime: Path, *, timeout: float) -> None:
+        raise TimeoutError(f"{name} cannot be ended: it hangs in the kernel")
+
+    launch.end = end
+    stopping._gone = lambda host, name, timeout: False
+
+
+def test_what_a_guest_that_has_ended_leaves_does_not_stop_the_way_back(at: At, stages: dict[str, Path]) -> None:
+    machine = at("bound")
+    run(machine, "advance").is_(0, "running")
+    assert run(machine, "rollback", prepare=_its_files_stay).code in (0, 3)
+    roll_back(machine)
+    assert manifest(machine) == manifest(stages["new"])
+
+
+def _its_files_stay() -> None:
+    unlink = Path.unlink
+
+    def stays(place: Path, missing_ok: bool = False) -> None:
+        if place.suffix == ".pid":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(place))
+        unlink(place, missing_ok)
+
+    Path.unlink = stays  # type: ignore[method-assign,assignment]  # in a child that ends with this run
