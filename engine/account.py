@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.recovery import LOOKED_UP
-from engine.setup import waits
 from journal.errors import sentence
 from journal.events import Event, Json, Kind
 from journal.timeline import Teller, who
+from journal.waiting import waits
 
 FAILURES = frozenset({Kind.STEP_REFUSED, Kind.STEP_FAILED, Kind.DRIFT_FOUND, Kind.ROLLBACK_STOPPED})
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from engine.account import FAILURES, Line, account
 from engine.outlook import backward, changed, forward
-from engine.setup import Setup, fold, waits
+from engine.setup import Setup, fold
 from journal.events import Event, Json, Kind
+from journal.waiting import waits
 from steps.base import State
 
 # Failures that are told in whole.

@@ -9,14 +9,11 @@ from typing import Any
 from engine import resumption
 from engine.resumption import Resume
 from journal.events import Event, Kind
+from journal.waiting import waits
 from steps.base import State
 
 # Results of an undo after which nothing of the deed is left to be undone.
 SETTLED = frozenset({"done", "merged", "already_gone", "kept", "regenerated"})
-
-# Refusals that only ask for the reboot, by their codes: the journal keeps no exit code. A test holds them equal to
-# those of the steps.
-WAITING = frozenset({"not-rebooted", "trial-again", "trial-interrupted"})
 
 
 @dataclass(slots=True)
@@ -144,14 +141,6 @@ class Setup:
         """The boot in which the last action was begun that outlasts a boot; empty where none was."""
         lasting = (deed for deed in reversed(self.deeds.values()) if deed.action["type"] != "write_attribute")
         return next((deed.boot for deed in lasting), "")
-
-
-def waits(event: Event) -> bool:
-    """Whether a step was refused only because the reboot is still to come: nothing has failed then."""
-    found = event.data.get("findings") if event.kind is Kind.STEP_REFUSED else None
-    listed = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    codes = [str(one.get("code")) for one in listed if one.get("severity") == "refusal"]
-    return bool(codes) and WAITING.issuperset(codes)
 
 
 def fold(events: Iterable[Event]) -> list[Setup]:

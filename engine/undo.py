@@ -155,6 +155,8 @@ def take_back(session: Session, decisions: Sequence[Decision]) -> None:
 def compare(session: Session, deeds: Sequence[Deed]) -> tuple[list[str], list[dict[str, str]]]:
     """Which files are byte for byte as before the oldest of these deeds, and which differ and in what."""
     first: dict[str, Mapping[str, Any]] = {}
+    # What a command would leave if it were cut off, and did not, is none of the files.
+    there = {path for deed in deeds for path, sha in (*deed.planned.items(), *deed.after.items()) if sha is not None}
     for deed in sorted(deeds, key=lambda deed: deed.seq):
         for path, record in deed.before.items():
             first.setdefault(path, record)
@@ -163,7 +165,7 @@ def compare(session: Session, deeds: Sequence[Deed]) -> tuple[list[str], list[di
         why = images.differences(session.host, path, record)
         if why:
             differs.append({"path": path, "why": ", ".join(why)})
-        else:
+        elif record["sha256"] is not None or path in there:
             as_before.append(path)
     return as_before, differs
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from journal.chain import Record
 from journal.events import Event, Json, Kind
+from journal.waiting import waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ def timeline(events: Iterable[Event]) -> list[Row]:
     return rows
 
 
+# What is said of a step that only waits for the reboot.
+PUT_OFF = "put off"
 HEADING = ("#", "when (UTC)", "boot", "who", "step", "what", "result")
 
 
@@ -169,9 +172,10 @@ def _told(event: Event) -> tuple[str, str]:
         case Kind.STEP_STARTED:
             actions = _int(data.get("actions"))
             return "begun", f"{actions} action{'' if actions == 1 else 's'} planned"
-        case Kind.STEP_REFUSED | Kind.ROLLBACK_STOPPED:
-            what = "refused" if event.kind is Kind.STEP_REFUSED else "rollback stopped"
-            return what, _findings(data.get("findings"))
+        case Kind.STEP_REFUSED:
+            return (PUT_OFF if waits(event) else "refused"), _findings(data.get("findings"))
+        case Kind.ROLLBACK_STOPPED:
+            return "rollback stopped", _findings(data.get("findings"))
         case Kind.STEP_FAILED:
             return "failed", _text(data.get("message"))
         case Kind.INTENT:

@@ -99,7 +99,8 @@ def judge(brief: Brief, boot_id: str, facts: BootFacts | None, log: Sequence[str
         return _reboot("trial-again", "The trial boot is made once more.", ("it is chosen for the next boot",))
     return _refusal(
         "trial-failed",
-        "The trial boot did not come so far: the host is back on the old command line, which is still the default.",
+        "The trial boot failed: it never came as far as vfiostate. The host is back on the old command line, which is"
+        " still the default.",
         tuple(log),
         f"{RETRY} Look at the screen meanwhile: a picture that stands still is often the display that went. {BACK}",
     )

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from engine.report.markup import Markup, Own, Writer
 from journal.events import Kind
-from journal.timeline import Row
+from journal.timeline import PUT_OFF, Row
 
 GRAVE = {Kind.STEP_REFUSED, Kind.STEP_FAILED, Kind.DRIFT_FOUND, Kind.ROLLBACK_STOPPED}
 GOOD = {Kind.TRANSITION, Kind.ROLLBACK_FINISHED}
@@ -32,7 +32,8 @@ def _boot(h: Writer, place: int, rows: Sequence[Row]) -> Markup:
 
 def _rows(h: Writer, rows: Sequence[Row]) -> Iterator[Markup]:
     for row in rows:
-        weight = "bad" if row.kind in GRAVE or row.result.startswith("failed") else "ok" if row.kind in GOOD else None
+        grave = (row.kind in GRAVE and row.what != PUT_OFF) or row.result.startswith("failed")
+        weight = "bad" if grave else "ok" if row.kind in GOOD else None
         step = Own(f"{row.step}: ") if row.step else Own("")
         yield h.tag(
             "li",

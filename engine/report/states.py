@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from engine.account import FAILURES
 from engine.report.markup import Markup, Own, Writer
-from engine.setup import Setup, waits
+from engine.setup import Setup
 from engine.states import FORWARD
 from journal.events import Event, Kind
+from journal.waiting import waits
 from steps.base import State
 
 WIDTH, HIGH, GAP = 360, 34, 40

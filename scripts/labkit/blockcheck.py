@@ -28,7 +28,7 @@ PRELOADED = (
 JOURNAL = "var/lib/vfiostate/journal.db"
 REBOOT_FIRST = 3
 REFUSED = 5
-USED_UP = "The trial boot did not come so far"
+USED_UP = "The trial boot failed"
 INTERNAL = 99
 PATIENCE = 300  # seconds for one command, on a machine that may be busy
 

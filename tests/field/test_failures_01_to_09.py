@@ -68,7 +68,7 @@ def test_01_a_boot_that_hangs_is_followed_by_the_old_command_line_without_help(a
     run(machine, "machine", "reboot", "--fails").is_(0)
     assert not has_token(words(machine))
     assert drivers(machine) == NATIVE
-    refused(machine, "trial-failed", "The trial boot did not come so far", "vfiostate advance --again", "rollback")
+    refused(machine, "trial-failed", "The trial boot failed", "vfiostate advance --again", "rollback")
     reboot(machine)
     assert not has_token(words(machine))
 

@@ -19,7 +19,7 @@ STRIDE = int(os.environ.get("VFIOSTATE_KILL_STRIDE", "40"))
 FIRST = date.today().toordinal() % STRIDE
 
 
-FAILED = "The trial boot did not come so far"
+FAILED = "The trial boot failed"
 
 
 def ok(result: Run, *codes: int) -> Run:

@@ -25,7 +25,7 @@ def answer(machine: Path, title: str) -> str:
 SAID = [
     ("failed", "Where it stands", ["It is `stubbed`, since 20"]),
     ("failed", "What happened", ["The step to `stubbed` was taken: 6 actions.", "booted anew: boot 2."]),
-    ("failed", "What failed", ["The step to `rebooted` was refused: The trial boot did not come so far", "-> Try"]),
+    ("failed", "What failed", ["The step to `rebooted` was refused: The trial boot failed", "-> Try"]),
     ("failed", "What is changed on the host now", ["Made /etc/grub.d/42_vfiostate.", "wrote /boot/grub/grub.cfg"]),
     ("failed", "What `vfiostate advance` would do", ["refused again", "`vfiostate advance --again` stages it"]),
     ("failed", "What `vfiostate rollback` would do", ["/etc/modules", "next_entry=vfiostate-trial: run grub-e"]),

@@ -31,7 +31,7 @@ def text_of(page: str) -> str:
 
 
 SAID = {
-    "failed": ["The trial boot did not come so far", "stopped: event", "Boot 2", "+++ /etc/grub.d/42_vfiostate",
+    "failed": ["The trial boot failed", "stopped: event", "Boot 2", "+++ /etc/grub.d/42_vfiostate",
                "update-grub", "The journal is whole"],
     "back": ["as far as bound", "when the rollback was finished", "vfio-pci has them", "Boot 3", "taken back: done"],
     "drift": ["The rollback was stopped", "pci=nomsi", "IOMMU group"],

@@ -16,8 +16,8 @@ import pytest
 
 from engine.hosts.files import FileTree
 from engine.hosts.simulated.loaders.grub import SIGNATURE
-from engine.setup import WAITING
 from journal.events import Kind
+from journal.waiting import WAITING
 from tests.badinput.support import GRUB, At, copy, events, last, manifest, roll_back, run, state, unchanged
 from tests.field.support import (
     CFG,
@@ -117,9 +117,7 @@ def test_to_wait_for_the_reboot_is_no_failure(at: At) -> None:
 def test_after_a_trial_was_staged_again_the_next_thing_is_the_reboot(at: At) -> None:
     machine = at("failed")
     refused(machine, "trial-failed", "next: vfiostate advance --again")
-    run(machine, "status").is_(
-        0, "last failure  The trial boot did not come", "next          vfiostate advance --again"
-    )
+    run(machine, "status").is_(0, "last failure  The trial boot failed", "next          vfiostate advance --again")
     run(machine, "advance", "--again").is_(3, "reboot: The trial boot is made once more.")
     said = run(machine, "status").is_(0, "next   reboot, then vfiostate advance").out
     assert "last failure" not in said
@@ -366,4 +364,4 @@ def test_the_journal_tells_the_whole_story(at: At) -> None:
     assert found[0]["code"] == "trial-failed"
     begun = [event.step for event in events(machine) if event.kind is Kind.STEP_STARTED]
     assert begun == ["checked", "modules_loaded", "stubbed"]
-    run(machine, "journal", "show").is_(0, "trial boot did not come so far")
+    run(machine, "journal", "show").is_(0, "trial boot failed")
