@@ -22,7 +22,7 @@ from .base import GUEST_PROGRAMS, LabError, cache_directory, limit, need_command
 from .channel import Ran
 from .disk import DISK_MIB, make_disk
 from .machine import FIRMWARE_VARIABLES, Machine, Shape, firmware, overlay
-from .recipe import BASE, MASKED, ROOT, Recipe
+from .recipe import BASE, LATER, MASKED, ROOT, Recipe
 
 REVISION = 1  # one more whenever the functions below make another image of the same recipe
 SPACE_NEEDED = 5 << 30  # bytes, while it is built; the finished image has 300 MiB
@@ -117,12 +117,25 @@ def bootstrap(recipe: Recipe, root: Path, work: Path) -> None:
     sources = work / "sources.list"
     sources.write_text("\n".join(mirror.sources_lines(recipe.suite)) + "\n")
     run(
-        ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory",
+        ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", *fetching(recipe.later),
          f"--include={','.join(recipe.packages)}", "--dpkgopt=path-exclude=/usr/share/doc/*",
          "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
          recipe.suite, root, sources],
         log=work / "mmdebstrap.log",
     )  # fmt: skip
+
+
+def fetching(packages: tuple[str, ...]) -> list[str]:
+    """What has mmdebstrap leave these packages' files in the directory, those of what they need too; none for none."""
+    if not packages:
+        return []
+    place = f'"$1"{LATER}'
+    fetch = f"apt-get --yes --download-only --no-install-recommends -o Dir::Cache::archives={place}"
+    return [
+        f"--customize-hook=mkdir -p {place}/partial",
+        f'--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" {fetch} install {" ".join(packages)}',
+        f"--customize-hook=rm -rf {place}/partial {place}/lock",
+    ]
 
 
 def configure(recipe: Recipe, root: Path) -> None:

@@ -143,19 +143,22 @@ GENERATORS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One image. `more` are packages beside those that every image has."""
+    """One image. `more` are packages beside those that every image has; the files of `later`, and of what they need,
+    lie in LATER, to be installed when it suits."""
 
     suite: str = "bookworm"
     loader: str = "grub-bios"
     generator: str = "initramfs-tools"
     kernel: str = "linux-image-amd64"
     more: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """For files and messages."""
         words = [self.suite, self.loader, self.generator]
         words += [word.removeprefix("linux-image-") for word in (self.kernel, *self.more) if word != BASE_KERNEL]
+        words += [f"later-{word.removeprefix('linux-image-')}" for word in self.later]
         return "-".join(words)
 
     @property
@@ -189,9 +192,10 @@ class Recipe:
     @cached_property
     def key(self) -> str:
         """Changes with everything here that the image is made of."""
-        made_of = [self.suite, self.packages, self.files, MASKED, self.first_boot, self.esp]
+        made_of = [self.suite, self.packages, self.files, MASKED, self.first_boot, self.esp, *self.later]
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
 
 BASE_KERNEL = "linux-image-amd64"
+LATER = "/root/later"
 BASE = Recipe()

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from ..base import LabError, limit
 from ..lab import Lab, Row
-from ..scenario import advance_to_running, as_before, configure, roll_back, told
+from ..recipe import LATER, Recipe
+from ..scenario import advance_to_running, as_before, configure, roll_back, running, told
 
 REBOOT_FIRST = 3
-KERNEL = "/boot/vmlinuz-*"
-# A second kernel as its package leaves it: image, configuration, modules, initramfs, the boot loader's entries.
-UPGRADE = """
-old=$(uname -r); new=6.1.999-lab-amd64
-for name in vmlinuz config System.map; do cp -a /boot/$name-$old /boot/$name-$new; done
-cp -a /lib/modules/$old /lib/modules/$new
-depmod $new
-update-initramfs -c -k $new
-run-parts --arg=$new --arg=/boot/vmlinuz-$new /etc/kernel/postinst.d
-"""
-DOWNGRADE = """
-new=6.1.999-lab-amd64
-rm -rf /lib/modules/$new /boot/*-$new /var/lib/initramfs-tools/$new
-run-parts --arg=$new --arg=/boot/vmlinuz-$new /etc/kernel/postrm.d
-"""
+# Debian's own kernel of another flavour: it has every driver, and sorts after the one that runs.
+OTHER = "linux-image-rt-amd64"
+UPGRADE = f"dpkg -i {LATER}/*.deb && ls /boot/vmlinuz-*-rt-amd64"
+DOWNGRADE = "dpkg -P $(dpkg-query -W -f '${Package}\\n' 'linux-image*-rt-amd64')"
 
 
 def to_stubbed(lab: Lab) -> None:
@@ -36,15 +26,36 @@ def upgraded(lab: Lab) -> None:
     before = configure(lab)
     to_stubbed(lab)
     with lab.report.phase("a kernel is installed"):
-        lab.agent.sh(UPGRADE, timeout=2 * limit("initramfs"))
-        noticed(lab, "6.1.999-lab-amd64")
+        installed = lab.agent.run(["sh", "-ec", UPGRADE], timeout=4 * limit("initramfs")).check()
+        release = installed.stdout.split()[-1].rpartition("vmlinuz-")[2]
+        noticed(lab, f"a new kernel was installed: {release} boots next")
     with lab.report.phase("advance goes on, with what the answer says"):
         if not advance_to_running(lab):
             raise LabError(f"advance did not come to running: state {lab.state()}")
+        lab.report.check("the trial was made with the kernel that was there", *runs(lab, release, wanted=False))
+    with lab.report.phase("the next boot takes the new kernel"):
+        lab.reboot()
+        lab.report.check("the new kernel runs", *runs(lab, release))
+        lab.report.equal("every device is under the stub from boot on", lab.drivers(), lab.all_under(lab.row.stub))
+        lab.host_keeps()
+    if advance_to_running(lab, "with the new kernel, advance"):
+        running(lab)
     roll_back(lab)
+    with lab.report.phase("after the rollback"):
+        lab.report.check("the new kernel runs", *runs(lab, release))
+        lab.report.equal("native drivers hold the devices", lab.drivers(), lab.native)
+        held = lab.agent.sh(f"lsinitramfs /boot/initrd.img-{release} | grep vfio; true", timeout=limit("initramfs"))
+        lab.report.equal("nothing of ours is in the new kernel's initramfs", held.split(), [])
     with lab.report.phase("the kernel is removed again"):
-        lab.agent.sh(DOWNGRADE, timeout=limit("initramfs"))
+        lab.agent.sh(DOWNGRADE, timeout=2 * limit("initramfs"))
+        lab.reboot()
     as_before(lab, before)
+
+
+def runs(lab: Lab, release: str, *, wanted: bool = True) -> tuple[bool, str]:
+    """Whether this kernel runs, as it is wanted; and which does."""
+    found = lab.agent.sh("uname -r").strip()
+    return (found == release) is wanted, found
 
 
 def noticed(lab: Lab, *words: str) -> None:
@@ -93,6 +104,6 @@ def native_wins(lab: Lab) -> None:
 
 
 ROWS = (
-    Row("kernel-upgraded", "a kernel installed between `stubbed` and the reboot", upgraded),
+    Row("kernel-upgraded", "a kernel installed between `stubbed` and the reboot", upgraded, Recipe(later=(OTHER,))),
     Row("native-driver-wins", "the native drivers win in an initramfs rebuilt without us", native_wins),
 )
