@@ -25,6 +25,7 @@ from journal.events import Draft, Kind, Origin
 from journal.images import Images
 from journal.store import Journal
 from steps.base import Brief, State
+from steps.reading import NOT_THERE
 
 if TYPE_CHECKING:
     from steps.config import Config
@@ -113,10 +114,13 @@ class Session:
 
 
 def host_identity(host: ChangeableHost) -> str:
-    """A name for the host that gives nothing away: the sha256 of its machine-id, empty where it has none."""
+    """A name for the host that gives nothing away: the sha256 of its machine-id, empty where it has none.
+
+    Raises OSError where that cannot be read.
+    """
     try:
         return hashlib.sha256(b"vfiostate:" + host.read("/etc/machine-id").strip()).hexdigest()
-    except OSError:
+    except NOT_THERE:
         return ""
 
 
@@ -137,10 +141,10 @@ def open_session(
         journal = stack.enter_context(contextlib.closing(_open_journal(host, options, write=write, create=create)))
         scribe = Scribe(journal, _origin(host), fold(journal.events()))
         session = Session(host, scribe, Images(host.local(f"{STATE_DIR}/images")), reporter, options)
-        if write and scribe.setup is not None:
-            _refuse_other_host(host, scribe.setup)
         if write:
             _refuse_damaged(journal, scribe.setup)
+        if write and scribe.setup is not None:
+            _refuse_other_host(host, scribe)
         try:
             yield session
         finally:
@@ -156,13 +160,18 @@ def _refuse_damaged(journal: Journal, setup: Setup | None) -> None:
             journal.blob(digest)
 
 
-def _refuse_other_host(host: ChangeableHost, setup: Setup) -> None:
-    if setup.host and setup.host != host_identity(host):
+def _refuse_other_host(host: ChangeableHost, scribe: Scribe) -> None:
+    assert scribe.setup is not None
+    expected = scribe.setup.host
+    # What is not this host's is not written to: only that it could not be told is an event of this journal.
+    with scribe.witness():
+        found = host_identity(host) if expected else ""
+    if expected != found:
         raise RefusedError(
             "This journal is that of another host.",
             evidence=(
-                f"expected the machine-id with the digest {setup.host[:12]}",
-                f"found {host_identity(host)[:12]}",
+                f"expected the machine-id with the digest {expected[:12]}",
+                f"found {found[:12] or 'no machine-id'}",
             ),
             hint=f"Was {STATE_DIR} copied? Move it away to begin anew on this host.",
         )

@@ -7,6 +7,8 @@ an interpreter takes to start.
 from __future__ import annotations
 
 import codecs
+import errno
+import itertools
 import json
 import os
 import signal
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from engine.cli import main
+from engine.hosts.files import FileTree
 from journal.events import Event, Kind
 from journal.store import Journal
 from tests.kill.crash import copy, manifest
@@ -195,6 +198,24 @@ def roll_back(machine: Path) -> None:
             return
         run(machine, "machine", "reboot").is_(0)
     raise AssertionError(run(machine, "rollback").text)
+
+
+def unreadable(path: str, *, only: int = 0, came: Path | None = None) -> Callable[[], None]:
+    """For `prepare`: reading that file of the host fails, every time or only that one; `came` is made when it does."""
+
+    def spoil() -> None:
+        read, reads = FileTree.read, itertools.count(1)
+
+        def spoilt(tree: FileTree, asked: str) -> bytes:
+            if asked == path and (number := next(reads)) == (only or number):
+                if came is not None:
+                    came.touch()
+                raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+            return read(tree, asked)
+
+        FileTree.read = spoilt  # type: ignore[method-assign,assignment]  # in a child that ends with this run
+
+    return spoil
 
 
 def without_rights() -> None:

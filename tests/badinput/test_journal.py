@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from journal.events import Kind
-from tests.badinput.support import JOURNAL, At, events, last, manifest, roll_back, run, unchanged, without_rights
+from tests.badinput.support import (
+    JOURNAL,
+    At,
+    events,
+    last,
+    manifest,
+    roll_back,
+    run,
+    unchanged,
+    unreadable,
+    without_rights,
+)
 
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("status",),
@@ -150,3 +161,12 @@ def test_a_refusal_is_in_the_journal_with_its_evidence_once(loaded: Path) -> Non
     exported = [json.loads(line) for line in run(loaded, "journal", "export").out.splitlines()]
     assert exported[-1]["seq"] == found[0].seq
     assert last(loaded, Kind.STEP_REFUSED).seq == found[0].seq
+
+
+@pytest.mark.parametrize("argv", [("advance",), ("rollback",)])
+def test_a_host_whose_name_cannot_be_read_is_not_taken_for_another(loaded: Path, argv: tuple[str, ...]) -> None:
+    with unchanged(loaded):
+        answer = run(loaded, *argv, prepare=unreadable("/etc/machine-id"))
+        answer.is_(1, "Input/output error (EIO): /etc/machine-id").with_hint()
+    assert "(EIO): /etc/machine-id" in str(last(loaded, Kind.STEP_REFUSED).data["findings"])
+    run(loaded, *argv).is_(0)

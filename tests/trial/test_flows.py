@@ -4,9 +4,6 @@ back; and the user's own choices for the next boot."""
 from __future__ import annotations
 
 import ast
-import errno
-import itertools
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.hosts.files import FileTree
 from engine.hosts.simulated.loaders.grub import SIGNATURE
 from journal.events import Kind
 from journal.waiting import WAITING
-from tests.badinput.support import GRUB, At, copy, events, last, manifest, roll_back, run, state, unchanged
+from tests.badinput.support import GRUB, At, copy, events, last, manifest, roll_back, run, state, unchanged, unreadable
 from tests.field.support import (
     CFG,
     GRUBENV,
@@ -236,26 +232,13 @@ def test_an_error_of_reading_does_not_count_as_nothing_of_ours(places: dict[str,
     for number in range(1, 40):
         machine = copy(places["booted"], tmp_path / str(number))
         came = tmp_path / f"{number}.came"
-        answer = run(machine, "rollback", prepare=lambda n=number, mark=came: _spoil(n, mark))  # type: ignore[misc]
+        answer = run(machine, "rollback", prepare=unreadable(f"/{GRUBENV}", only=number, came=came))
         if not came.exists():
             break
         roll_back(machine)
         assert manifest(machine) == manifest(places["new"]), (number, answer.text)
         shutil.rmtree(machine)
     assert number > 2
-
-
-def _spoil(number: int, came: Path) -> None:
-    """Let that reading of GRUB's environment block fail, counted in this process."""
-    read, reads = FileTree.read, itertools.count(1)
-
-    def spoilt(tree: FileTree, path: str) -> bytes:
-        if path == f"/{GRUBENV}" and next(reads) == number:
-            came.touch()
-            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
-        return read(tree, path)
-
-    FileTree.read = spoilt  # type: ignore[method-assign,assignment]  # in a child that ends with this run
 
 
 def test_without_a_trial_the_command_line_is_the_default_at_once(at: At, places: dict[str, Path]) -> None:
