@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from engine.codec import describe
 from engine.console import BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint
-from engine.plan import Preview, Previews
+from engine.plan import UNBORN, Preview, Previews
 from journal.events import Json
 from steps.actions import (
     Action,
@@ -105,6 +105,8 @@ def summary_lines(previews: Previews) -> Iterator[str]:
         yield "undone: all of it, by `vfiostate rollback`" + (", except" if kept else "")
     for title, reason in kept.items():
         yield f"  {title}: {clean(reason)}"
+    if any(isinstance(action, EditFile) and UNBORN.encode() in action.content for action in actions):
+        yield f"setup: {UNBORN} stands for the number that it gets at the first `advance`"
 
 
 class Sort(StrEnum):

@@ -32,11 +32,12 @@ def test_the_whole_plan_says_where_the_reboot_comes_and_refuses_nothing_for_it(c
 
 
 def test_the_plan_ends_with_what_there_is_of_it_and_what_stays_after_a_rollback(configured: Run) -> None:
-    end = configured("plan", "--all").out.splitlines()[-5:]
+    end = configured("plan", "--all").out.splitlines()[-6:]
     assert end[0].startswith("in all: 2 files made, 2 files edited, 8 commands, 6 kernel attributes written")
     assert end[2] == "undone: all of it, by `vfiostate rollback`, except"
     assert end[3].startswith("  run modprobe vfio-pci: a loaded module holds nothing by itself")
-    assert end[4] == "next: vfiostate advance"
+    assert end[4] == "setup: 000000000000 stands for the number that it gets at the first `advance`"
+    assert end[5] == "next: vfiostate advance"
 
 
 def test_a_plan_that_waits_for_the_reboot_still_says_so_with_its_exit_code(configured: Run) -> None:
