@@ -193,12 +193,15 @@ def journal_url(host: ChangeableHost, options: SessionOptions) -> str | None:
     """The journal's URL where the configuration sets one. Raises ConfigurationError.
 
     A configuration without that key is not looked at further: a mistake in it keeps nobody from `status` or `rollback`.
+    One that is there and cannot be read is refused: the journal may lie elsewhere.
     """
     try:
         if not URL_KEY.search(host.read(options.config)):
             return None
-    except OSError:
+    except (*NOT_THERE, IsADirectoryError):
         return None
+    except OSError:
+        pass  # loading it says so in its own words
     from engine import config as configuration  # not for a `status`
 
     return configuration.load(host, options.config).journal_url

@@ -13,6 +13,7 @@ from steps.boot.grub_names import GRUB2
 from steps.boot.grub_sites import Site, appended_line, sites
 from steps.boot.recognised import GRUB_CFGS
 from steps.boot.shell_value import Broken, Script, Values, evaluate
+from steps.reading import NOT_THERE
 
 ENTRIES = "/boot/loader/entries"
 CMDLINE = "/etc/kernel/cmdline"
@@ -71,10 +72,10 @@ def grub_cfg_content(host: Host) -> bytes:
 
 
 def environment(host: Host) -> Mapping[str, str]:
-    """The variables of the environment block; none where it cannot be read."""
+    """The variables of the environment block; none where there is none. Raises OSError where it cannot be read."""
     try:
         return grub_cfg.environment(host.read(GRUB2.env))
-    except OSError:
+    except NOT_THERE:
         return {}
 
 

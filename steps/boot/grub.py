@@ -19,7 +19,7 @@ from steps.boot.base import BootFacts, BootLoader, Trial
 from steps.boot.grub_default import DEFAULT, VARIABLE
 from steps.boot.grub_menu import Menu
 from steps.boot.grub_names import GRUB, GRUB2, GrubNames
-from steps.reading import content_of, matching, names_in
+from steps.reading import NOT_THERE, content_of, matching, names_in
 
 CFG = GRUB.cfg
 
@@ -112,7 +112,8 @@ class Grub:
             return None, Trial((f"{self.names.cfg} cannot be read",))
         try:
             env = grub_cfg.environment(host.read(self.names.env))
-        except OSError:
+        except NOT_THERE:
+            # Of one that cannot be read nobody knows what is to be booted next: that error is the caller's.
             env = {}
         trial = grub_trial.read(host, content, env, grub_cfg.entries(content), self.names)
         standing = {key: value for key, value in env.items() if not (trial.pending and key == grub_trial.VARIABLE)}

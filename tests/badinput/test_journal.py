@@ -13,6 +13,7 @@ import pytest
 
 from journal.events import Kind
 from tests.badinput.support import (
+    CONFIG,
     JOURNAL,
     At,
     events,
@@ -170,3 +171,11 @@ def test_a_host_whose_name_cannot_be_read_is_not_taken_for_another(loaded: Path,
         answer.is_(1, "Input/output error (EIO): /etc/machine-id").with_hint()
     assert "(EIO): /etc/machine-id" in str(last(loaded, Kind.STEP_REFUSED).data["findings"])
     run(loaded, *argv).is_(0)
+
+
+@pytest.mark.parametrize("argv", [("status",), ("advance",), ("rollback",), ("journal", "show")])
+def test_a_configuration_that_cannot_be_read_may_say_that_the_journal_is_elsewhere(
+    loaded: Path, argv: tuple[str, ...]
+) -> None:
+    with unchanged(loaded):
+        run(loaded, *argv, prepare=unreadable(f"/{CONFIG}")).is_(64, f"/{CONFIG} cannot be read").with_hint()

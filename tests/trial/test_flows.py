@@ -305,6 +305,15 @@ def test_somebody_elses_choice_for_the_next_boot_is_not_replaced(at: At) -> None
     advanced(machine)
 
 
+def test_what_cannot_be_read_may_be_somebodys_choice_for_the_next_boot(at: At) -> None:
+    machine = at("modules_loaded")
+    command(machine, "grub-reboot", "1>1")
+    with unchanged(machine):
+        answer = run(machine, "advance", prepare=unreadable(f"/{GRUBENV}"))
+        answer.is_(1, f"(EIO): /{GRUBENV}").with_hint()
+    assert f"(EIO): /{GRUBENV}" in str(last(machine, Kind.STEP_FAILED, Kind.STEP_REFUSED).data)
+
+
 def test_the_recovery_entry_taken_in_the_place_of_the_trial_is_named(at: At) -> None:
     machine = at("stubbed")
     reboot(machine, "recovery")

@@ -27,6 +27,7 @@ from tests.kill.traced.sameness import Walked
 from tests.kill.traced.tracer import Call
 
 LOCK = "run/lock/vfiostate.lock"
+CONFIG = "etc/vfiostate.toml"
 LOCKS = LOCK.rpartition("/")[0]
 ANSWERS = frozenset(map(int, Exit)) - {Exit.PENDING}
 """What `advance` and `rollback` may answer to a fault of the system (DESIGN.md's table); 64 says that the configuration
@@ -103,8 +104,9 @@ def failed(
 
 
 def _ours(call: Call) -> bool:
-    """Whether the journal could still be written, and there was a run to speak of: nobody writes without the lock."""
-    return not call.where.startswith((JOURNAL, f"{JOURNAL.rpartition('/')[0]}/.journal", LOCKS))
+    """Whether the journal could still be written, and there was a run to speak of: nobody writes without the lock, nor
+    where the configuration, which may put the journal elsewhere, cannot be read."""
+    return not call.where.startswith((JOURNAL, f"{JOURNAL.rpartition('/')[0]}/.journal", LOCKS, CONFIG))
 
 
 def answered(
