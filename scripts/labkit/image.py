@@ -61,7 +61,7 @@ def built_images() -> list[Path]:
 def ensure_image(recipe: Recipe = BASE, *, rebuild: bool = False) -> Image:
     """The image, from the cache or built now; two processes that both want it build it once."""
     path = image_path(recipe)
-    with open(cache_directory() / "build.lock", "w", encoding="ascii") as lock:
+    with open(path.with_suffix(".lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if rebuild or not path.exists():
             build(recipe, path)

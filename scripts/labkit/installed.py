@@ -37,7 +37,7 @@ def ensure(recipe: Recipe = BASE, way: str = "wheel") -> Image:
 def cached(kind: str, base: Image, more: object, make: Callable[[Path], None]) -> Path:
     """A directory beside the images, made by the function unless it is there for this image and program."""
     directory = cache_directory() / f"{kind}-{key(base, more)}"
-    with open(cache_directory() / f"{kind}.lock", "w", encoding="ascii") as lock:
+    with open(directory.with_suffix(".lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not directory.exists():
             forget_old(kind)
