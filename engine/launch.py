@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steps.reading import NOT_THERE
 from steps.tuning import cpulist
 
 if TYPE_CHECKING:
@@ -83,12 +84,12 @@ def launch(process: StartProcess, runtime: Path) -> int:
 def alive(name: str, runtime: Path) -> int | None:
     """The pid of the process started under that name, None where it does not run (any more).
 
-    One that has ended no longer owns the device nodes it was given.
+    One that has ended no longer owns the device nodes it was given. Raises OSError where that cannot be told.
     """
     _check(name)
     try:
         pid, started = (int(word) for word in (runtime / f"{name}.pid").read_text("ascii").split())
-    except (OSError, ValueError):
+    except (*NOT_THERE, ValueError):
         return None
     if (child := _children.get(pid)) is not None and child.poll() is not None:
         del _children[pid]
@@ -239,7 +240,7 @@ def _start_time(pid: int) -> int | None:
     """When a process began, in clock ticks since boot; None where there is none or only a zombie (proc(5), stat)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    except (*NOT_THERE, ProcessLookupError):
         return None
     fields = text[text.rindex(b")") + 2 :].split()
     return None if fields[0] in (b"Z", b"X") else int(fields[19])

@@ -16,6 +16,7 @@ from steps.actions import Action, RunCommand
 from steps.base import Host
 from steps.boot import kernel_install, mkinitcpio_images, systemd_boot_checks, systemd_boot_menu, systemd_boot_trial
 from steps.boot.base import BootFacts, BootLoader, Entry
+from steps.boot.grub_default import DEFAULT
 from steps.boot.grub_sites import Site
 from steps.boot.kernel_install import Made, Source
 from steps.boot.recognised import ESP, GRUB_CONFIGURED, GRUB_SPOKE, LOADER_INFO, Trace, evidence, utf16
@@ -49,8 +50,9 @@ class SystemdBoot:
     )
 
     def detect(self, host: Host) -> tuple[str, ...] | None:
-        """What was seen of it."""
-        return evidence(host, self.traces, self.unless)
+        """What was seen of it; and, where it says itself that it boots this host, what else is there to no effect."""
+        seen = evidence(host, self.traces, self.unless)
+        return (*seen, *_of_no_effect(host)) if seen and _SAYS_SO in self.traces else seen
 
     def read(self, host: Host, setup: str) -> BootFacts:
         """The entries of this system, how each is made, and where our words go."""
@@ -133,6 +135,13 @@ LOADERS: tuple[BootLoader, ...] = (
     SystemdBoot(21, (_SAYS_SO,)),
     SystemdBoot(60, _FILES, (GRUB_SPOKE, *GRUB_CONFIGURED)),
 )
+
+
+def _of_no_effect(host: Host) -> tuple[str, ...]:
+    """People change GRUB's settings, and wonder why nothing comes of it."""
+    if host.lstat(DEFAULT) is None:
+        return ()
+    return (f"{DEFAULT} is there too: GRUB did not boot this host, and what is changed there has no effect",)
 
 
 def _first(menu: Menu, by_hand: Sequence[MenuEntry], token: str) -> MenuEntry | None:

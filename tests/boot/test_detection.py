@@ -94,6 +94,16 @@ def test_systemd_boot_is_named_by_what_it_says_or_by_its_files_where_no_grub_is_
     assert named(tree) == ("systemd-boot", [])
 
 
+def test_settings_of_a_grub_that_did_not_boot_the_host_are_said_to_have_no_effect() -> None:
+    says_so = {LOADER_INFO: b"\x06\0\0\0" + SYSTEMD_BOOT}
+    settings: dict[str, Node] = {"/etc/default/grub": b"GRUB_DEFAULT=0\n"}
+    alone, both = (boot.detect(MemoryHost({**says_so, **more})).evidence for more in ({}, settings))
+    assert both[: len(alone)] == alone
+    assert both[len(alone) :] == (
+        "/etc/default/grub is there too: GRUB did not boot this host, and what is changed there has no effect",
+    )
+
+
 def test_grub_s_package_alone_is_no_boot_loader() -> None:
     assert named({"/etc/default/grub": b"GRUB_DEFAULT=0\n"}) == (None, ["boot-loader-not-found"])
 

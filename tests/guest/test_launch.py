@@ -56,6 +56,28 @@ def test_a_started_process_is_found_by_its_name_and_ended(runtime: Path) -> None
     assert launch.alive("g", runtime) is None
 
 
+def test_what_cannot_be_read_is_no_process_that_has_ended(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = launch.launch(sleeper(), runtime)
+    for lost in (runtime / "g.pid", Path(f"/proc/{pid}/stat")):
+        with monkeypatch.context() as patched:
+            _lose(patched, lost)
+            with pytest.raises(OSError, match="EIO"):
+                launch.end("g", runtime, timeout=1.0)
+    assert launch.alive("g", runtime) == pid
+
+
+def _lose(patched: pytest.MonkeyPatch, lost: Path) -> None:
+    for name in ("read_text", "read_bytes"):
+        read = getattr(Path, name)
+
+        def spoilt(place: Path, *words: str, read: Callable[..., object] = read) -> object:
+            if place == lost:
+                raise OSError(errno.EIO, "EIO", str(place))
+            return read(place, *words)
+
+        patched.setattr(Path, name, spoilt)
+
+
 def test_its_directory_and_files_are_private_whatever_the_umask(runtime: Path) -> None:
     before = os.umask(0)
     try:

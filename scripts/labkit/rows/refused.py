@@ -85,9 +85,11 @@ def other_loader(lab: Lab) -> None:
         lab.report.check("init", made.rc == 0, told(made))
         plan = lab.vfiostate("plan", "--all")
         said = plan.stdout + plan.stderr
-        lab.report.check("the plan edits what systemd-boot boots by", "/etc/kernel/cmdline" in said, said)
+        entry = "make /boot/efi/loader/entries/a-vfiostate-trial.conf"
+        lab.report.check("the plan makes an entry that systemd-boot boots", entry in said, said)
         lab.report.check("the plan does not edit GRUB's file", "edit /etc/default/grub" not in said, said)
-        lab.report.check("the plan names both boot loaders", "GRUB" in said, said)
+        both = "boot loader systemd-boot: /etc/default/grub is there too: GRUB did not boot this host"
+        lab.report.check("the plan says that GRUB's file has no effect", both in said, said)
 
 
 ROWS = (
