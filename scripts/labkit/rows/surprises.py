@@ -11,7 +11,11 @@ REBOOT_FIRST = 3
 # Debian's own kernel of another flavour: it has every driver, and sorts after the one that runs.
 OTHER = "linux-image-rt-amd64"
 UPGRADE = f"dpkg -i {LATER}/*.deb && ls /boot/vmlinuz-*-rt-amd64"
-DOWNGRADE = "dpkg -P $(dpkg-query -W -f '${Package}\\n' 'linux-image*-rt-amd64')"
+# It runs, and its package asks before it goes from under itself.
+DOWNGRADE = """
+echo linux-base linux-base/removing-running-kernel boolean false | debconf-set-selections
+DEBIAN_FRONTEND=noninteractive dpkg -P $(dpkg-query -W -f '${Package}\\n' 'linux-image*-rt-amd64')
+"""
 
 
 def to_stubbed(lab: Lab) -> None:
