@@ -79,6 +79,11 @@ class Lab:
         """A reboot that vfiostate is not asked for."""
         self.told.append(("machine", "reboot"))
         self.machine.reboot()
+        self.settled()
+
+    def settled(self) -> None:
+        """Waits for the end of the boot: udev may be loading drivers when the agent answers already."""
+        self.agent.run(["systemctl", "is-system-running", "--wait"], timeout=limit("boot"))
 
     def state(self) -> str:
         """The state that `vfiostate status` tells."""

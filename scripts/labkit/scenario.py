@@ -67,6 +67,7 @@ def boot(lab: Lab) -> None:
         lab.machine.start("first boot")
         if lab.row.given is not None:
             lab.row.given(lab)
+        lab.settled()
         lab.report.equal("native drivers hold the devices", lab.drivers(), lab.native)
         groups = {function.group for function in observe.functions(lab.agent).values()} - {""}
         has = lab.row.shape.iommu != "none"
@@ -152,6 +153,7 @@ def reboot_by_advance(lab: Lab) -> None:
     with contextlib.suppress(Gone):  # it may reboot before the answer comes
         lab.vfiostate("advance", "--reboot")
     new = lab.machine.come_back()
+    lab.settled()
     lab.report.check("advance --reboot boots anew", new != old, new)
     words = observe.cmdline(lab.agent)
     lab.report.check("our words in /proc/cmdline", "vfiostate.setup=" in words, words)
