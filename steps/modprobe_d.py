@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from steps.base import Host
+from steps.reading import NOT_THERE, names_there
 
 DIRECTORIES = (
     "/etc/modprobe.d",
@@ -24,11 +25,7 @@ def files(host: Host) -> tuple[str, ...]:
     """The paths modprobe reads, in its order."""
     found: dict[str, str] = {}
     for directory in DIRECTORIES:
-        try:
-            names = host.list(directory)
-        except OSError:
-            continue
-        for name in names:
+        for name in names_there(host, directory):
             if name.endswith(".conf"):
                 found.setdefault(name, f"{directory}/{name}")
     return tuple(found[name] for name in sorted(found))
@@ -42,7 +39,7 @@ def option(host: Host, module: str, name: str, *, besides: Sequence[str] = ()) -
             continue
         try:
             content = host.read(path)
-        except OSError:
+        except (*NOT_THERE, IsADirectoryError, PermissionError):
             continue
         for value in _values(content, module, name):
             last = (value, path)

@@ -13,6 +13,7 @@ from steps.base import FileKind, Finding, Host, Severity
 from steps.config import Persist
 from steps.insertion import appended, new_file
 from steps.kmod import normal
+from steps.reading import names_there
 
 PATHS = {Persist.ETC_MODULES: "/etc/modules", Persist.MODULES_LOAD_D: "/etc/modules-load.d/vfiostate.conf"}
 
@@ -111,13 +112,9 @@ def _read_at_boot(host: Host, persist: Persist) -> bool | None:
     if host.lstat("/run/systemd/system") is None:
         return None
     for folder in ("/etc/modules-load.d", "/usr/lib/modules-load.d", "/lib/modules-load.d"):
-        try:
-            names = host.list(folder)
-        except OSError:
-            continue
         if any(
             name.endswith(".conf") and host.resolve(f"{folder}/{name}") == host.resolve(PATHS[persist])
-            for name in names
+            for name in names_there(host, folder)
         ):
             return True
     return False

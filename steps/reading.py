@@ -7,11 +7,28 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable
+from typing import Protocol
 
-from steps.base import Host
+from steps.base import Host, Stat
 
 NOT_THERE = (FileNotFoundError, NotADirectoryError)
 """What reading raises where nothing is: any other error says that something is, and cannot be read."""
+
+
+class Files(Protocol):
+    """What of a host is needed to read its files, here and where a boot loader reads them."""
+
+    def read(self, path: str) -> bytes:
+        """The content of a file."""
+        ...
+
+    def lstat(self, path: str) -> Stat | None:
+        """What a path is."""
+        ...
+
+    def list(self, path: str) -> tuple[str, ...]:
+        """The names in a directory."""
+        ...
 
 
 def text_of(host: Host, path: str) -> str:
@@ -38,7 +55,15 @@ def content_of(host: Host, path: str) -> bytes:
         return b""
 
 
-def names_there(host: Host, path: str) -> tuple[str, ...]:
+def content_there(host: Files, path: str) -> bytes:
+    """What a file holds, nothing where there is none. Raises OSError where it cannot be read."""
+    try:
+        return host.read(path)
+    except NOT_THERE:
+        return b""
+
+
+def names_there(host: Files, path: str) -> tuple[str, ...]:
     """The names in a directory, none where there is none. Raises OSError where it cannot be read."""
     try:
         return host.list(path)

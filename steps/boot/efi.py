@@ -5,31 +5,13 @@ Sources: systemd.io/BOOT_LOADER_INTERFACE, Documentation/filesystems/efivarfs.rs
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from steps.base import Stat
+from steps.reading import Files
 
 EFIVARS = "/sys/firmware/efi/efivars"
 LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 SECURE_BOOT = f"{EFIVARS}/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 # What a loader can do: EFI_LOADER_FEATURE_ENTRY_ONESHOT.
 ONESHOT = 1 << 3
-
-
-class Files(Protocol):
-    """What of a host is needed to read its files, here and where a boot loader reads them."""
-
-    def read(self, path: str) -> bytes:
-        """The content of a file."""
-        ...
-
-    def lstat(self, path: str) -> Stat | None:
-        """What a path is."""
-        ...
-
-    def list(self, path: str) -> tuple[str, ...]:
-        """The names in a directory."""
-        ...
 
 
 def variable(host: Files, name: str) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from steps import cmdline
 from steps.base import FileKind, Finding, Host, Severity
 from steps.boot import efi, systemd_boot_order
-from steps.boot.efi import Files
 from steps.boot.pe import PeError, settings, unified
 from steps.boot.systemd_boot_entry import ENTRIES, IMAGES, MenuEntry, type1, type2
+from steps.reading import Files, content_there, names_there
 
 # In the order in which bootctl(1) and kernel-install(8) look for them.
 PLACES = ("/efi", "/boot", "/boot/efi")
@@ -82,7 +82,7 @@ def entries(host: Files, roots: Sequence[str]) -> tuple[tuple[MenuEntry, ...], t
 
 def choice(host: Files, roots: Sequence[str], listed: Sequence[MenuEntry]) -> MenuEntry | str | None:
     """Which of these, in the menu's order, is taken when nobody touches the menu and nothing is chosen for once."""
-    conf = systemd_boot_order.loader_conf(_content(host, f"{roots[0]}/loader/loader.conf") if roots else b"")
+    conf = systemd_boot_order.loader_conf(content_there(host, f"{roots[0]}/loader/loader.conf") if roots else b"")
     variables = {name: efi.variable(host, name) for name in ("LoaderEntryDefault", "LoaderEntryLastBooted")}
     automatic = ["auto-windows"] if any(host.lstat(f"{root}/{_WINDOWS}") is not None for root in roots) else []
     return systemd_boot_order.default(listed, conf, variables, automatic=automatic)
@@ -113,19 +113,21 @@ def _asked(host: Host, option: str) -> str:
 
 def identity(host: Host) -> Identity:
     """Read by what this system's entries are known."""
-    release = settings(_content(host, "/etc/os-release") or _content(host, "/usr/lib/os-release"))
-    info = settings(_content(host, "/etc/machine-info"))
-    machine_id = info.get("KERNEL_INSTALL_MACHINE_ID") or _content(host, "/etc/machine-id").decode(errors="replace")
-    token = _content(host, "/etc/kernel/entry-token").decode(errors="replace").strip()
+    release = settings(content_there(host, "/etc/os-release") or content_there(host, "/usr/lib/os-release"))
+    info = settings(content_there(host, "/etc/machine-info"))
+    machine_id = info.get("KERNEL_INSTALL_MACHINE_ID") or content_there(host, "/etc/machine-id").decode(
+        errors="replace"
+    )
+    token = content_there(host, "/etc/kernel/entry-token").decode(errors="replace").strip()
     # kernel-install(8), "--entry-token": the first of these for which there is a directory, when none is configured.
     guessed = (machine_id.strip(), release.get("IMAGE_ID", ""), release.get("ID", ""), "Default")
     tokens = (token,) if token else tuple(filter(None, guessed))
-    running = (word for word in cmdline.split(_content(host, "/proc/cmdline")) if word.startswith("root="))
+    running = (word for word in cmdline.split(content_there(host, "/proc/cmdline")) if word.startswith("root="))
     return Identity(tokens, machine_id.strip(), frozenset((*running, *_fstab_root(host))))
 
 
 def _fstab_root(host: Host) -> Iterator[str]:
-    for line in _content(host, "/etc/fstab").decode("utf-8", "replace").splitlines():
+    for line in content_there(host, "/etc/fstab").decode("utf-8", "replace").splitlines():
         fields = line.split()
         if len(fields) > 1 and not line.lstrip().startswith("#") and fields[1] == "/":
             yield f"root={fields[0]}"
@@ -133,7 +135,7 @@ def _fstab_root(host: Host) -> Iterator[str]:
 
 def _type1(host: Files, root: str) -> Iterator[MenuEntry | Finding]:
     folder = f"{root}/{ENTRIES}"
-    for name in _names(host, folder):
+    for name in names_there(host, folder):
         if not name.lower().endswith(".conf") or name.startswith((".", "auto-")):
             continue
         path = f"{folder}/{name}"
@@ -158,15 +160,18 @@ def _type1(host: Files, root: str) -> Iterator[MenuEntry | Finding]:
 def _release(host: Files, loader: str) -> str | None:
     """The release of a kernel whose file is named after its package, as Arch does it (`pkgbase` beside the modules)."""
     package = loader.rpartition("/vmlinuz-")[2]
-    for name in _names(host, "/usr/lib/modules"):
-        if package and _content(host, f"/usr/lib/modules/{name}/pkgbase").decode(errors="replace").strip() == package:
+    for name in names_there(host, "/usr/lib/modules"):
+        if (
+            package
+            and content_there(host, f"/usr/lib/modules/{name}/pkgbase").decode(errors="replace").strip() == package
+        ):
             return name
     return None
 
 
 def _type2(host: Files, root: str) -> Iterator[MenuEntry | Finding]:
     folder = f"{root}/{IMAGES}"
-    for name in _names(host, folder):
+    for name in names_there(host, folder):
         path = f"{folder}/{name}"
         found = host.lstat(path)
         if not name.lower().endswith(".efi") or name.startswith((".", "auto-")) or found is None:
@@ -179,20 +184,6 @@ def _type2(host: Files, root: str) -> Iterator[MenuEntry | Finding]:
             yield _refusal("boot-image-damaged", f"{path} is no unified kernel image: {error}.", str(error), path)
         except OSError as error:
             yield _unreadable(path, error)
-
-
-def _names(host: Files, folder: str) -> tuple[str, ...]:
-    try:
-        return host.list(folder)
-    except OSError:
-        return ()
-
-
-def _content(host: Files, path: str) -> bytes:
-    try:
-        return host.read(path)
-    except OSError:
-        return b""
 
 
 def _unreadable(path: str, error: OSError) -> Finding:

@@ -14,7 +14,7 @@ from typing import Protocol
 from steps.actions import Action, EditFile, Inverse, Regenerate, RunCommand
 from steps.base import Finding, Host
 from steps.insertion import new_file, sha256
-from steps.reading import matching
+from steps.reading import NOT_THERE, matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def read_early(host: Host, facts: InitramfsFacts, *paths: str) -> InitramfsFacts
     for path in paths:
         try:
             found[path] = host.read(path)
-        except OSError:
+        except NOT_THERE:
             continue
     folders = dict.fromkeys(path.rpartition("/")[0] for path in paths)
     missing = tuple(folder for folder in folders if host.lstat(folder) is None)

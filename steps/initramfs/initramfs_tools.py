@@ -22,6 +22,7 @@ from steps.initramfs.base import (
     with_kin,
 )
 from steps.initramfs.block import added
+from steps.reading import content_there, names_there
 
 FOLDER = "/etc/initramfs-tools"
 MODULES = f"{FOLDER}/modules"
@@ -131,25 +132,15 @@ def _look(host: Host, image: str) -> tuple[frozenset[str] | None, str]:
 
 def _products(host: Host) -> tuple[str, ...]:
     """What a rebuild writes; `.new` is what it leaves behind when it is cut off."""
-    names = [name for name in _names(host, "/boot") if name.startswith("initrd.img-")]
+    names = [name for name in names_there(host, "/boot") if name.startswith("initrd.img-")]
     images = [name for name in names if not name.endswith((".new", ".bak", ".dpkg-bak", ".old"))]
     backups = [f"/boot/{name}.bak" for name in images] if _setting(host, b"backup_initramfs") == b"yes" else []
     written = [path for name in images for path in (f"/boot/{name}", f"/boot/{name}.new")]
-    return (*written, *backups, *(f"{STATE}/{name}" for name in _names(host, STATE)))
-
-
-def _names(host: Host, folder: str) -> tuple[str, ...]:
-    try:
-        return host.list(folder)
-    except OSError:
-        return ()
+    return (*written, *backups, *(f"{STATE}/{name}" for name in names_there(host, STATE)))
 
 
 def _setting(host: Host, name: bytes) -> bytes:
-    try:
-        lines = host.read(UPDATES).splitlines()
-    except OSError:
-        return b""
+    lines = content_there(host, UPDATES).splitlines()
     found = [line.partition(b"=")[2].strip(b" \t\"'") for line in lines if line.strip().startswith(name + b"=")]
     return found[-1] if found else b""
 
