@@ -110,25 +110,16 @@ def _lost(session: Session) -> Move | None:
 
 
 def notice_config(session: Session) -> None:
-    """A configuration changed after `checked` is not what was checked. That of the guest may change until it starts."""
-    config, setup = session.read_config(), session.setup
-    if configuration.sha256(config) == setup.config_sha256:
-        return
-    # Read as this version reads it: an older one knew fewer keys, and a key at its default is no change.
-    encoded, was = configuration.encode(config), configuration.encode(session.config)
-    keys = (encoded.keys() | was.keys()) - configuration.APART
-    changed = sorted(key for key in keys if encoded.get(key) != was.get(key))
-    if not changed:
-        return
-    if setup.state is not State.NEW and changed != ["guest"]:
-        raise RefusedError(
-            f"The configuration changed after `checked`: {', '.join(changed)}.",
-            evidence=(session.options.config,),
-            hint="Change it back, or run `vfiostate rollback` first and begin with the new one.",
+    """A configuration that was changed, and may be, is journaled. Raises RefusedError as Session.config_now does."""
+    config, changed = session.config_now()
+    if changed:
+        session.scribe.now(
+            session.scribe.note(
+                Kind.CONFIG_CHANGED,
+                {
+                    "config": configuration.encode(config),
+                    "config_sha256": configuration.sha256(config),
+                    "changed": list(changed),
+                },
+            )
         )
-    session.scribe.now(
-        session.scribe.note(
-            Kind.CONFIG_CHANGED,
-            {"config": encoded, "config_sha256": configuration.sha256(config), "changed": changed},
-        )
-    )

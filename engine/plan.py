@@ -44,7 +44,8 @@ def preview(options: SessionOptions, reporter: Reporter, *, all_steps: bool, tri
     """The plan of the next step, or of all that are left. What a later step finds may differ once the earlier are done.
     Without `trial` the new command line is planned as the default at once.
 
-    Changes nothing and journals nothing. Raises ConfigurationError and its kin.
+    Changes nothing and journals nothing. Raises ConfigurationError and its kin, and RefusedError where `advance` would
+    not go on with the configuration as it is now.
     """
     host, state, brief, durations = _now(options, reporter)
     brief = replace(brief, trial=trial)
@@ -68,7 +69,8 @@ def _now(options: SessionOptions, reporter: Reporter) -> tuple[ChangeableHost, S
             setup = session.scribe.setup
             durations = learn(session.journal.events(), host_identity(session.host))
             if setup is not None and not setup.finished:
-                return session.host, setup.state, session.brief(), durations
+                config, _ = session.config_now()
+                return session.host, setup.state, replace(session.brief(), config=config), durations
     except JournalMissingError:
         pass
     host = open_host(options)

@@ -140,3 +140,22 @@ def test_where_nothing_was_begun_the_first_command_is_named(run: Run) -> None:
 
 def test_every_state_says_how_to_go_back() -> None:
     assert set(BACK) == set(NEXT) == set(State)
+
+
+def test_a_configuration_mended_after_a_refusal_is_planned_as_advance_will_take_it(run: Run) -> None:
+    assert run("init", "--device", "03:00.0").code == 0
+    assert run("advance").code == 5
+    assert run("init", "--force", *DEVICES).code == 0
+    said = run("plan")
+    assert said.code == 0, said.err
+    assert "next: vfiostate advance\n" in said.out
+    assert run("advance").code == 0
+
+
+def test_a_configuration_changed_after_checked_is_refused_by_plan_as_by_advance(configured: Run) -> None:
+    assert configured("advance").code == 0
+    assert configured("init", "--force", "--device", "03:00.0").code == 0
+    for command in ("plan", "advance"):
+        said = configured(command)
+        assert said.code == 5, said
+        assert "The configuration changed after `checked`: devices, stub." in said.err
