@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from engine import config as configuration
 from engine.attempt import Outcome, complete, fire, take_back, take_step
 from engine.codec import finding_data
-from engine.ending import finish_rollback
+from engine.ending import finish_rollback, refuse_unfinished
 from engine.noticed import before_advance
 from engine.recovery import recover
 from engine.session import Session
 from engine.states import Move, forward_from
 from engine.ways import step_to
-from journal.errors import Exit, RefusedError
+from journal.errors import Exit
 from journal.events import Kind
 from steps.base import Finding, Severity, State
 
@@ -71,11 +71,8 @@ def _at_the_end(session: Session, said: Sequence[str], findings: Sequence[Findin
 def prepare(session: Session) -> None:
     """See that there is a setup to go on with; begin one where the last one is finished."""
     setup = session.scribe.setup
-    if setup is not None and setup.rolling_back_to is not None:
-        raise RefusedError(
-            f"A rollback to `{setup.rolling_back_to.value}` was begun and not finished.",
-            hint="`vfiostate rollback` finishes it.",
-        )
+    if setup is not None:
+        refuse_unfinished(session)
     if setup is not None and setup.rolled_back and setup.state is State.NEW and not setup.finished:
         finish_rollback(session)
         setup = session.setup

@@ -6,26 +6,15 @@ from engine import decide_commands, undo
 from engine.hosts.base import OFFLINE
 from engine.session import Session
 from engine.setup import Deed, Setup
-from journal.errors import RebootNeededError
+from journal.errors import RebootNeededError, RefusedError
 from journal.events import Kind
 from steps import topology
 from steps.base import State
 
 
 def finish_rollback(session: Session) -> None:
-    """Call a rollback finished. Raises RebootNeededError while the running kernel still has our command line, and on a
-    host that does not run where something was made anew in its place."""
-    if token_running(session, session.setup):
-        raise RebootNeededError(
-            "The rollback is finished by the next boot: the running kernel still has vfiostate's command line.",
-            evidence=("/proc/cmdline",),
-            hint="Reboot, then run the command again.",
-        )
-    if provisional(session.setup) and not session.host.booted:
-        raise RebootNeededError(
-            "The rollback is finished by the host's own next boot: what was made anew here is made once more there.",
-            hint="Boot it, then run `vfiostate rollback` in it.",
-        )
+    """Call a rollback finished. Raises RebootNeededError where that is left to a boot."""
+    refuse_early(session)
     make_at_home(session)
     deeds = list(session.setup.deeds.values())
     as_before, differs = undo.compare(session, deeds)
@@ -47,6 +36,34 @@ def finish_rollback(session: Session) -> None:
             },
         )
     )
+
+
+def refuse_unfinished(session: Session) -> None:
+    """Nothing is begun before a rollback is finished. Raises RefusedError, RebootNeededError."""
+    setup = session.setup
+    if setup.rolling_back_to is not None:
+        raise RefusedError(
+            f"A rollback to `{setup.rolling_back_to.value}` was begun and not finished.",
+            hint="`vfiostate rollback` finishes it.",
+        )
+    if setup.rolled_back and setup.state is State.NEW and not setup.finished:
+        refuse_early(session)
+
+
+def refuse_early(session: Session) -> None:
+    """Raise RebootNeededError while the running kernel still has our command line, and on a host that does not run
+    where something was made anew in its place."""
+    if token_running(session, session.setup):
+        raise RebootNeededError(
+            "The rollback is finished by the next boot: the running kernel still has vfiostate's command line.",
+            evidence=("/proc/cmdline",),
+            hint="Reboot, then run the command again.",
+        )
+    if provisional(session.setup) and not session.host.booted:
+        raise RebootNeededError(
+            "The rollback is finished by the host's own next boot: what was made anew here is made once more there.",
+            hint="Boot it, then run `vfiostate rollback` in it.",
+        )
 
 
 def provisional(setup: Setup) -> list[Deed]:

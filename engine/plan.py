@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from engine import config as configuration
 from engine.durations import Durations, learn
+from engine.ending import refuse_unfinished
 from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
 from engine.session import host_identity, open_session
@@ -44,8 +45,8 @@ def preview(options: SessionOptions, reporter: Reporter, *, all_steps: bool, tri
     """The plan of the next step, or of all that are left. What a later step finds may differ once the earlier are done.
     Without `trial` the new command line is planned as the default at once.
 
-    Changes nothing and journals nothing. Raises ConfigurationError and its kin, and RefusedError where `advance` would
-    not go on with the configuration as it is now.
+    Changes nothing and journals nothing. Raises ConfigurationError and its kin, and what `advance` would refuse: to go
+    on with the configuration as it is now, or before a rollback is finished.
     """
     host, state, brief, durations = _now(options, reporter)
     brief = replace(brief, trial=trial)
@@ -69,6 +70,7 @@ def _now(options: SessionOptions, reporter: Reporter) -> tuple[ChangeableHost, S
             setup = session.scribe.setup
             durations = learn(session.journal.events(), host_identity(session.host))
             if setup is not None and not setup.finished:
+                refuse_unfinished(session)
                 config, _ = session.config_now()
                 return session.host, setup.state, replace(session.brief(), config=config), durations
     except JournalMissingError:

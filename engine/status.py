@@ -75,6 +75,10 @@ def survey(session: Session) -> Survey:
     if setup is None or setup.finished:
         return Survey(setup, State.NEW, False, (), None, None, first_words(session.options))
     rebooted = session.host.booted and bool(setup.boot) and setup.boot != session.host.boot_id
+    if setup.rolled_back and setup.state is State.NEW:
+        from engine.ending import token_running  # only where a rollback waits for the reboot that finishes it
+
+        rebooted = session.host.booted and not token_running(session, setup)
     return Survey(
         setup,
         setup.state,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from journal.errors import RebootNeededError
 from journal.events import Event, Kind
 
 # By the codes of their findings: the journal keeps no exit code. A test holds them equal to those of the steps.
-WAITING = frozenset({"not-rebooted", "trial-again", "trial-interrupted"})
+WAITING = frozenset({"not-rebooted", "trial-again", "trial-interrupted", RebootNeededError.code})
 
 
 def waits(event: Event) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.hosts.simulated.loaders.grub import SIGNATURE
+from journal.errors import RebootNeededError
 from journal.events import Kind
 from journal.waiting import WAITING
 from tests.badinput.support import GRUB, At, copy, events, last, manifest, roll_back, run, state, unchanged, unreadable
@@ -134,7 +135,20 @@ def test_the_refusals_that_only_wait_are_those_with_the_exit_code_for_it() -> No
                 found.add(str(call.args[0].value))
     elsewhere = [path.name for path in (TOP / "steps").rglob("*.py") if "exit=Exit.REBOOT" in path.read_text()]
     assert sorted(elsewhere) == ["reboot_checks.py", "trial.py"]
-    assert found == WAITING
+    assert found | {RebootNeededError.code} == WAITING
+
+
+def test_a_rollback_that_waits_for_the_reboot_is_told_the_same_by_every_command(at: At) -> None:
+    machine = at("booted")
+    run(machine, "rollback").is_(3)
+    run(machine, "status").is_(0, "not rebooted since", "next   reboot, then vfiostate rollback")
+    for argv in (("plan",), ("advance",)):
+        run(machine, *argv).is_(3, "The rollback is finished by the next boot").with_hint()
+    assert "last failure" not in run(machine, "status").text
+    run(machine, "journal", "show").is_(0, "  put off  ", "The rollback is finished by the next boot")
+    reboot(machine)
+    run(machine, "status").is_(0, "boot   rebooted since", "next   vfiostate rollback\n")
+    run(machine, "rollback").is_(0, "the rollback is finished")
 
 
 def test_it_is_tried_again_as_often_as_it_is_asked_for(at: At) -> None:
