@@ -43,6 +43,10 @@ BY_NATURE = {
     "*.output.*: Using config file: * | is not there": "ukify's words, which nobody acts on",
     "*.output.*: Wrote unsigned * | is not there": "ukify's words, which nobody acts on",
     "*.output.*: W: /sbin/fsck.ext4 doesn't exist* | *": "the lab's image of Debian 13 has no e2fsprogs",
+    "*.output.*: dracut* | *": "dracut's words, of which there are many and which nobody acts on",
+    "*.output.*: * | dracut*": "dracut's words, of which there are many and which nobody acts on",
+    "*.output.*: Adding boot menu entry for UEFI * | *": "GRUB 2.12 says so on a BIOS too; the model's is 2.06",
+    "*.output.*: done | is not there": "a line further down, after that of the firmware's settings",
     "*.output.*: Updating kernel version * | is not there": "a line further down, after that warning",
 }
 

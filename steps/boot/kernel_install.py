@@ -143,7 +143,7 @@ def _undo(host: Host, made: Made, ours: set[str]) -> Regenerate:
     folder, suffix = (IMAGES, ".efi") if made.entry.unified else (ENTRIES, ".conf")
     kin = f"{made.entry.root}/{folder}/{made.token}-*{suffix}"
     there = tuple(path for path in matching(host, kin) if path not in ours)
-    if hooked(host):
+    if hooked(host) and host.which(UPDATE_ALL[0]) is not None:
         # The hook makes every kernel's entry anew.
         return Regenerate(UPDATE_ALL, kin=kin, there=there)
     each = tuple(word.replace(made.release, "{}") for word in made.argv)
@@ -151,8 +151,8 @@ def _undo(host: Host, made: Made, ours: set[str]) -> Regenerate:
 
 
 def hooked(host: Host) -> bool:
-    """Whether a rebuild of an initramfs makes the boot entries anew by itself."""
-    return host.lstat(HOOK) is not None and host.which(UPDATE_ALL[0]) is not None
+    """Whether a rebuild of an initramfs makes the boot entries anew by itself: Debian's dracut runs these hooks too."""
+    return host.lstat(HOOK) is not None and any(host.which(name) is not None for name in (UPDATE_ALL[0], "dracut"))
 
 
 def _missing(host: Host) -> Finding:

@@ -22,7 +22,8 @@ class InitramfsFacts:
     """What a generator has to say. `listed` are the modules that its configuration names (`_` for `-`), and those files
     of ours that it takes in; `content` is that of `path`, None where there is no file; `names` is what lies in the
     image of the kernel that will boot, None where it was not looked into, `trouble` why looking failed; `rebuild` is
-    the command that makes all images anew, `kin` and `there` are as in Regenerate. `takes_conf` is whether its init
+    the command that makes all images anew, or, where `each` makes one by one, that of this kernel's; `kin`, `there` and
+    `each` are as in Regenerate. `takes_conf` is whether its init
     heeds modprobe.d: then our file there has to be in the image.
     `early` is how the name of a script of ours ends in an image, one that is run before udev meets the devices; empty
     where none can be run, and `no_early` says why. `early_files` is what lies in the places of the files for that,
@@ -41,6 +42,7 @@ class InitramfsFacts:
     rebuild: tuple[str, ...] = ()
     kin: str = ""
     there: tuple[str, ...] = ()
+    each: tuple[str, ...] = ()
     takes_conf: bool = True
     early: str = ""
     early_files: Mapping[str, bytes] = field(default_factory=dict)
@@ -121,10 +123,23 @@ def with_kin(host: Host, facts: InitramfsFacts, kin: str) -> InitramfsFacts:
 
 
 def rebuilt(facts: InitramfsFacts) -> tuple[Action, ...]:
-    """Rebuild the images of all kernels, so that booting another one is no surprise."""
+    """Rebuild the images of all kernels, so that booting another one is no surprise.
+
+    Every command of several names the products of all: what came since is told from what another of them made.
+    """
+    if facts.each:
+        return tuple(_one(facts, path) for path in facts.products)
     undo = Regenerate(facts.rebuild, kin=facts.kin, there=facts.there)
     why = "rebuild the initramfs of every kernel"
     return (RunCommand(facts.rebuild, why, undo, produces=facts.products, timeout=3600.0),)
+
+
+def _one(facts: InitramfsFacts, path: str) -> RunCommand:
+    head, _, tail = facts.kin.partition("*")
+    release = path[len(head) : len(path) - len(tail)]
+    argv = tuple(word.replace("{}", release) for word in facts.each)
+    undo = Regenerate(argv, kin=facts.kin, there=facts.there, each=facts.each)
+    return RunCommand(argv, f"rebuild the initramfs of {release}", undo, produces=facts.products, timeout=3600.0)
 
 
 def module_name(path: str) -> str | None:

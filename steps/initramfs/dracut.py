@@ -69,6 +69,8 @@ class Dracut:
         if values.get("uefi") == ("yes",):
             findings = (_uki(),)
         image = image_of(host, release, "".join(values.get("initrdname", ())))
+        by_hook = _debian(host) and image != own_place(host, release)
+        each = ("dracut", "-f", f"/boot/{NAMES[0].format('{}')}", "{}") if by_hook else ()
         names, trouble = _look(host, image) if look else (None, "")
         facts = InitramfsFacts(
             self.name,
@@ -80,7 +82,8 @@ class Dracut:
             trouble,
             tuple(image_of(host, each) for each in _releases(host)),
             findings,
-            REBUILD,
+            tuple(word.replace("{}", release) for word in each) or REBUILD,
+            each=each,
             early=f"hooks/pre-udev/00-{SCRIPT}",
         )
         facts = with_kin(host, facts, image.replace(release, "*", 1) if release in image else "")
@@ -130,6 +133,16 @@ def _early(script: bytes, setup: str) -> tuple[EarlyFile, ...]:
 
 
 def image_of(host: Host, release: str, named: str = "") -> str:
+    """The image of a kernel. Debian's hook for kernels names it, and its other hooks copy it to the boot loader's
+    place; a rebuild that leaves the place to dracut would make one that no entry names."""
+    return f"/boot/{NAMES[0].format(release)}" if _debian(host) else own_place(host, release, named)
+
+
+def _debian(host: Host) -> bool:
+    return host.lstat("/etc/kernel/postinst.d/dracut") is not None
+
+
+def own_place(host: Host, release: str, named: str = "") -> str:
     """Where dracut puts the image of a kernel when it is not told: with boot loader entries, below the machine's id."""
     machine = "Default" if host.lstat("/boot/Default") is not None else text_of(host, "/etc/machine-id").strip()
     for boot in ("/efi", "/boot", "/boot/efi"):

@@ -123,6 +123,24 @@ def test_every_kernel_that_is_regenerated_has_its_image_among_the_products() -> 
     assert facts.products == ("/boot/initramfs-5.10.img", "/boot/initramfs-6.1.img")
 
 
+def test_where_debians_hook_names_the_images_each_is_made_by_name_wherever_dracut_would_put_it() -> None:
+    tree: dict[str, Node] = {f"/lib/modules/{name}/modules.dep": b"" for name in ("6.1", "5.10")}
+    tree |= {"/etc/kernel/postinst.d/dracut": b"", "/etc/machine-id": b"abc\n", "/boot/initrd.img-6.1": b""}
+    entries: dict[str, Node] = {"/boot/efi/loader/entries/a.conf": b"", "/boot/efi/abc/6.1/linux": b""}
+    alone, beside = (DRACUT.read(MemoryHost({**BASE, **tree, **more}), "6.1", look=False) for more in ({}, entries))
+    assert alone.image == beside.image == "/boot/initrd.img-6.1"
+    assert alone.products == beside.products == ("/boot/initrd.img-5.10", "/boot/initrd.img-6.1")
+    assert [command.argv for command in DRACUT.commit(alone) if isinstance(command, RunCommand)] == [REBUILD]
+    commands = [command for command in DRACUT.commit(beside) if isinstance(command, RunCommand)]
+    assert [command.argv for command in commands] == [
+        ("dracut", "-f", f"/boot/initrd.img-{release}", release) for release in ("5.10", "6.1")
+    ]
+    for command in commands:
+        assert command.produces == beside.products and isinstance(command.undo, Regenerate)
+        assert (command.undo.argv, command.undo.kin) == (command.argv, "/boot/initrd.img-*")
+        assert command.undo.each == ("dracut", "-f", "/boot/initrd.img-{}", "{}")
+
+
 def test_a_rescue_image_that_was_there_is_no_reason_to_make_all_anew_on_the_way_back() -> None:
     rescue = "/boot/initramfs-0-rescue-abc.img"
     (command,) = DRACUT.commit(DRACUT.read(MemoryHost({**BASE, rescue: b""}), "6.1", look=False))

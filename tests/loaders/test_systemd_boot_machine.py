@@ -51,6 +51,15 @@ def without_hook(description: Description) -> None:
     description["distribution"] = "Another"
 
 
+def by_dracut(description: Description) -> None:
+    """Debian's dracut, which left to itself puts an image where no entry looks."""
+    named_after_the_machine(description)
+    description["initramfs"] = "dracut-debian"
+    tools = ("update-initramfs", "lsinitramfs", "mkinitramfs")
+    description["commands"] = [path for path in description["commands"] if path.rpartition("/")[2] not in tools]
+    description["commands"] += ["/usr/bin/dracut", "/usr/bin/lsinitrd"]
+
+
 def _there_and_back(tmp_path: Path, change: Callable[[Description], None]) -> tuple[Path, Path]:
     machine = made(tmp_path, "debian12-lab", *LAB, change=change)
     before = copy(machine, tmp_path / "before")
@@ -68,6 +77,16 @@ def _there_and_back(tmp_path: Path, change: Callable[[Description], None]) -> tu
     reboot(machine)
     assert words(machine) == words(before) and drivers(machine) == NATIVE
     return before, bound
+
+
+def test_with_dracut_the_image_that_the_entry_names_is_the_one_that_is_rebuilt(tmp_path: Path) -> None:
+    before, bound = _there_and_back(tmp_path, by_dracut)
+    token = (before / "etc/machine-id").read_text().strip()
+    folder = f"boot/efi/{token}/{RELEASE}"
+    assert not (bound / folder / "initrd").exists()
+    (image,) = (bound / folder).glob("initrd*")
+    assert image.read_bytes() == (bound / f"boot/initrd.img-{RELEASE}").read_bytes()
+    assert image.read_bytes() != (before / folder / image.name).read_bytes()
 
 
 def test_entries_that_a_person_wrote_are_edited_and_put_back_and_the_others_left_alone(tmp_path: Path) -> None:

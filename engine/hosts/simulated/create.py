@@ -146,7 +146,9 @@ def _first_boot(machine: Machine) -> None:
         index = kmod.read_index(machine, kernel.release)
         assert index is not None
         content = initramfs.render(generator.generate(machine, index, installing=True))
-        machine.path(generator.image(kernel.release)).write_bytes(content)
+        image = machine.path(generator.image(kernel.release))
+        image.write_bytes(content)
+        image.chmod(generator.mode)
     loaders.of(machine).install(machine)
     boot.reboot(machine, cmdline=found.cmdline)
     for one in found.functions:

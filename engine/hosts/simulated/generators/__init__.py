@@ -19,6 +19,11 @@ from engine.hosts.simulated.modelled import Modelled, modules
 class Generator(Modelled, Protocol):
     """One generator, as far as the images depend on it."""
 
+    @property
+    def mode(self) -> int:
+        """The mode of an image that was not there before."""
+        ...
+
     def image(self, release: str) -> str:
         """The path of a kernel's image."""
         ...

@@ -128,6 +128,7 @@ class Booster:
     """See generators.Generator. The model calls a kernel's package as the kernel."""
 
     name: str = "booster"
+    mode: int = 0o644
     captured: tuple[Place, ...] = ((CONFIG, ""),)
 
     @property

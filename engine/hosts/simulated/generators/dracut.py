@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from engine.hosts.simulated import initramfs, kmod, packing, sourced
 from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.generators import Generator, of
+from engine.hosts.simulated.generators.initramfs_tools import run_hooks
 from engine.hosts.simulated.initramfs import Archive
 from engine.hosts.simulated.kmod import Index
 from engine.hosts.simulated.machine import Machine
@@ -89,14 +90,23 @@ def dracut(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     if "--regenerate-all" in words:
         for release in machine.names("/lib/modules"):
             if machine.exists(f"/lib/modules/{release}/modules.dep"):
-                code, text = _build(machine, of(machine).image(release), release, force=force)
+                code, text = _build(machine, _place(machine, release), release, force=force)
                 status, said = status + code, said + text
         return answer(argv, stderr=said, status=status)
     if words[:1] == ["--kver"]:
-        words = [of(machine).image(words[1]), words[1]]
-    place, release = words if len(words) == 2 else (of(machine).image(machine.release), machine.release)
+        words = [_place(machine, words[1]), words[1]]
+    place, release = words if len(words) == 2 else (_place(machine, machine.release), machine.release)
     status, said = _build(machine, place, release, force=force)
     return answer(argv, stderr=said, status=status)
+
+
+def _place(machine: Machine, release: str) -> str:
+    """Where an image goes when nobody says where: below the machine's id, where there are boot loader entries."""
+    own = machine.text("/etc/machine-id").strip()
+    for boot in ("/efi", "/boot", "/boot/efi"):
+        if machine.exists(f"{boot}/loader/entries") and machine.exists(f"{boot}/{own}/{release}"):
+            return f"{boot}/{own}/{release}/initrd"
+    return of(machine).image(release)
 
 
 def _build(machine: Machine, place: str, release: str, *, force: bool) -> tuple[int, str]:
@@ -110,8 +120,14 @@ def _build(machine: Machine, place: str, release: str, *, force: bool) -> tuple[
     except SourceError as error:
         return 1, str(error)
     # cp over what is there: a crash in the middle leaves half an image.
+    there = machine.exists(place)
     machine.path(place).write_bytes(content)
-    return 0, f"dracut[I]: *** Creating initramfs image file '{place}' done ***\n"
+    if not there:
+        machine.path(place).chmod(of(machine).mode)
+    # Debian's dracut runs the hooks of a boot loader as initramfs-tools does.
+    hooks = run_hooks(machine, release, place)
+    said = f"dracut[I]: *** Creating initramfs image file '{place}' done ***\n"
+    return hooks.status, said + hooks.text + hooks.stderr.decode()
 
 
 def lsinitrd(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
@@ -147,7 +163,12 @@ class Dracut:
     name: str = "dracut"
     pattern: str = "/boot/initramfs-{}.img"
     hostonly: bool = True
-    captured: tuple[Place, ...] = (("/etc/dracut.conf", ""), ("/etc/dracut.conf.d", ".conf"))
+    mode: int = 0o600
+    captured: tuple[Place, ...] = (
+        ("/etc/dracut.conf", ""),
+        ("/etc/dracut.conf.d", ".conf"),
+        ("/etc/kernel/postinst.d/dracut", ""),
+    )
 
     @property
     def doubles(self) -> Mapping[str, Double]:
@@ -166,6 +187,8 @@ class Dracut:
         }
         if self.hostonly:
             found["/usr/lib/dracut/dracut.conf.d/01-dist.conf"] = TextFile('hostonly="yes"\n')
+        else:
+            found["/etc/kernel/postinst.d/dracut"] = TextFile("#!/bin/sh\n# answered by the simulated machine\n", 0o755)
         return found
 
     def image(self, release: str) -> str:

@@ -126,14 +126,14 @@ def update_initramfs(machine: Machine, argv: Sequence[str], stdin: bytes) -> Com
         if machine.exists("/var/lib/initramfs-tools"):
             checksum = hashlib.sha1(content, usedforsecurity=False).hexdigest()
             machine.put(f"/var/lib/initramfs-tools/{release}", f"{checksum}  {place}\n")
-        hooked = _run_hooks(machine, release, place)
+        hooked = run_hooks(machine, release, place)
         said += hooked.text
         if not hooked.ok:
             return answer(argv, said, stderr=hooked.stderr.decode(), status=1)
     return answer(argv, said)
 
 
-def _run_hooks(machine: Machine, release: str, image: str) -> Completed:
+def run_hooks(machine: Machine, release: str, image: str) -> Completed:
     """What run_bootloader() runs for each image: a loader's doubles name its hook by the path it lies at."""
     said = ""
     for name in machine.names(HOOKS):
@@ -168,6 +168,7 @@ class InitramfsTools:
     """See generators.Generator."""
 
     name: str = "initramfs-tools"
+    mode: int = 0o644
     captured: tuple[Place, ...] = (
         ("/etc/initramfs-tools/initramfs.conf", ""),
         ("/etc/initramfs-tools/modules", ""),

@@ -168,6 +168,7 @@ class Mkinitcpio:
     """See generators.Generator."""
 
     name: str = "mkinitcpio"
+    mode: int = 0o644
     captured: tuple[Place, ...] = (
         ("/etc/mkinitcpio.conf", ""),
         ("/etc/mkinitcpio.conf.d", ".conf"),

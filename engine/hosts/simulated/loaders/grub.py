@@ -41,6 +41,8 @@ def grub_mkconfig(machine: Machine, argv: Sequence[str], stdin: bytes) -> Comple
         image = generators.of(machine).image(release)
         if machine.exists(image):
             said += f"Found initrd image: {image}\n"
+    if machine.exists("/sys/firmware/efi"):
+        said += "Adding boot menu entry for UEFI Firmware Settings ...\n"
     said += "done\n"
     if target is None:
         return answer(argv, text, stderr=said)
