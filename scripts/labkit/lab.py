@@ -82,8 +82,9 @@ class Lab:
         self.settled()
 
     def settled(self) -> None:
-        """Waits for the end of the boot: udev may be loading drivers when the agent answers already."""
+        """Waits for the end of the boot, and of udev's work, which no target waits for: the agent answers before."""
         self.agent.run(["systemctl", "is-system-running", "--wait"], timeout=limit("boot"))
+        self.agent.run(["udevadm", "settle"], timeout=limit("boot"))
 
     def state(self) -> str:
         """The state that `vfiostate status` tells."""

@@ -53,7 +53,7 @@ def upgraded(lab: Lab) -> None:
     with lab.report.phase("the kernel is removed again"):
         lab.agent.sh(DOWNGRADE, timeout=2 * limit("initramfs"))
         lab.reboot()
-    as_before(lab, before)
+    as_before(lab, before, anew=("/var/lib/dpkg/status-old",))
 
 
 def runs(lab: Lab, release: str, *, wanted: bool = True) -> tuple[bool, str]:
