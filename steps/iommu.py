@@ -15,6 +15,7 @@ from steps.cmdline import options, shown, split
 from steps.cpu import CpuVendor, forbidden, read_cpu
 from steps.firmware import Switch, named
 from steps.pci import GROUPS
+from steps.reading import content_of, names_in
 
 TABLES = "/sys/firmware/acpi/tables"
 CLASS = "/sys/class/iommu"
@@ -51,15 +52,15 @@ class IommuFacts:
 def read_iommu(host: Host) -> IommuFacts:
     """Read everything that says something about the IOMMU."""
     vendor, flags = read_cpu(host)
-    words = split(_read(host, "/proc/cmdline").rstrip(b"\n"))
+    words = split(content_of(host, "/proc/cmdline").rstrip(b"\n"))
     log = read_log(host)
-    tables = _names(host, TABLES)
+    tables = names_in(host, TABLES)
     return IommuFacts(
         vendor=vendor,
         virtualization=next((flag for flag in ("vmx", "svm") if flag in flags), None),
         table=next((table for table in ("DMAR", "IVRS") if table in tables), None),
-        units=_names(host, CLASS),
-        groups=len(_names(host, GROUPS)),
+        units=names_in(host, CLASS),
+        groups=len(names_in(host, GROUPS)),
         words=words,
         remapping=_remapping(words, log),
         log=None if log is None else tuple(line for line in log if re.search(r"DMAR|AMD-Vi|iommu", line, re.I))[:12],
@@ -191,17 +192,3 @@ def _remapping(words: Sequence[str], log: Sequence[str] | None) -> bool | None:
     if any(re.search(r"Enabled IRQ remapping|Interrupt remapping enabled", line) for line in log):
         return True
     return False if any("Linux version" in line for line in log[:5]) else None
-
-
-def _read(host: Host, path: str) -> bytes:
-    try:
-        return host.read(path)
-    except OSError:
-        return b""
-
-
-def _names(host: Host, path: str) -> tuple[str, ...]:
-    try:
-        return host.list(path)
-    except OSError:
-        return ()
