@@ -81,26 +81,28 @@ def start(machine: Path, argv: Sequence[str], *, held: bool = False) -> Child:
     """Begin `vfiostate --simulate MACHINE ARGV`."""
     printed = machine.with_name(f"{machine.name}.printed")
     printed.unlink(missing_ok=True)
+    # Opened before the fork: a tracer may be there before the child's first call, and would count it, or let it fail.
+    output = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     waiting, gate = os.pipe()
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
         os.close(gate)
-        _child(machine, argv, waiting, printed)
+        _child(machine, argv, waiting, output)
     os.close(waiting)
+    os.close(output)
     child = Child(pid, gate, printed, began)
     if not held:
         child.let_go()
     return child
 
 
-def _child(machine: Path, argv: Sequence[str], gate: int, printed: Path) -> NoReturn:
+def _child(machine: Path, argv: Sequence[str], gate: int, output: int) -> NoReturn:
     code = CRASHED
     try:
-        descriptor = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for number in (1, 2):
-            os.dup2(descriptor, number)
-        os.close(descriptor)
+            os.dup2(output, number)
+        os.close(output)
         sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(number, "wb", 0), write_through=True) for number in (1, 2))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL if number is not signal.SIGINT else signal.default_int_handler)
