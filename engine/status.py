@@ -10,6 +10,7 @@ from engine.resumption import LIMIT
 from engine.session import Session
 from engine.setup import Setup
 from engine.target import SessionOptions, open_host
+from journal.events import Json, Kind
 from steps.base import Host, State
 
 NEXT: Mapping[State, str] = {
@@ -23,6 +24,7 @@ NEXT: Mapping[State, str] = {
 }
 
 AGAIN = "vfiostate advance --again (one more trial boot), or vfiostate rollback"
+MEND = "do what stands at the ->, then vfiostate {command}"
 
 BACK: Mapping[State, str] = {
     State.NEW: "nothing was changed on the host",
@@ -36,17 +38,25 @@ BACK: Mapping[State, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """What failed, in a sentence, and what to do about it (empty: nothing but to try again)."""
+
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What `status` tells. `rebooted` says whether the host was booted anew since the state was reached; `unfinished`
-    names what was cut short; `failure` is the last thing that failed in this state; `resume` says whether it goes on by
-    itself after the boot (None: it was not asked to)."""
+    names what was cut short; `failures` is what failed last in this state; `resume` says whether it goes on by itself
+    after the boot (None: it was not asked to)."""
 
     setup: Setup | None
     state: State
     rebooted: bool
     drift: tuple[Difference, ...]
     unfinished: str | None
-    failure: str | None
+    failures: tuple[Failure, ...]
     next: str
     resume: str | None = None
 
@@ -73,7 +83,7 @@ def survey(session: Session) -> Survey:
     """Look at the journal and at the host."""
     setup = session.scribe.setup
     if setup is None or setup.finished:
-        return Survey(setup, State.NEW, False, (), None, None, first_words(session.options))
+        return Survey(setup, State.NEW, False, (), None, (), first_words(session.options))
     rebooted = session.host.booted and bool(setup.boot) and setup.boot != session.host.boot_id
     if setup.rolled_back and setup.state is State.NEW:
         from engine.ending import token_running  # only where a rollback waits for the reboot that finishes it
@@ -85,7 +95,7 @@ def survey(session: Session) -> Survey:
         rebooted,
         drift(session, setup),
         setup.cut_short,
-        failure(setup),
+        failures(setup),
         _next(setup, rebooted, session.host.boot_id),
         resumes(session.host, setup),
     )
@@ -115,17 +125,19 @@ def resumes(host: Host, setup: Setup) -> str | None:
     return f"goes on after the next boot up to `{resume.until.value}` ({UNIT_NAME}){tried}"
 
 
-def failure(setup: Setup) -> str | None:
-    """What failed last in this state, in a sentence."""
+def failures(setup: Setup) -> tuple[Failure, ...]:
+    """What failed last in this state: one thing, or each of those for which a step was refused."""
     event = setup.last_failure
     if event is None:
-        return None
-    findings = event.data.get("findings")
-    if isinstance(findings, list):
-        grave = [one for one in findings if isinstance(one, dict) and one.get("severity") == "refusal"]
-        return "; ".join(str(one["message"]) for one in grave) or None
-    message = event.data.get("message")
-    return str(message) if message is not None else None
+        return ()
+    found = event.data.get("findings")
+    if isinstance(found, list):
+        return tuple(_failure(one) for one in found if isinstance(one, dict) and one.get("severity") == "refusal")
+    return (_failure(event.data),) if event.data.get("message") is not None else ()
+
+
+def _failure(data: Mapping[str, Json]) -> Failure:
+    return Failure(str(data["message"]), str(data.get("hint") or ""))
 
 
 def _trial_failed(setup: Setup, boot_id: str) -> bool:
@@ -147,6 +159,9 @@ def _next(setup: Setup, rebooted: bool, boot_id: str) -> str:
         return "reboot, then vfiostate rollback (finishes the rollback)" if not rebooted else "vfiostate rollback"
     if rebooted and setup.state is State.STUBBED and _trial_failed(setup, boot_id):
         return AGAIN
+    if any(one.hint for one in failures(setup)):
+        stopped = setup.last_failure is not None and setup.last_failure.kind is Kind.ROLLBACK_STOPPED
+        return MEND.format(command="rollback" if stopped else "advance")
     if rebooted and setup.state is State.STUBBED and _staged_again(setup, boot_id):
         return NEXT[State.STUBBED]
     if rebooted and setup.state is State.STUBBED:

@@ -63,7 +63,11 @@ def _misplaced(config: Config, facts: DeviceFacts, address: str, id_: str, there
     own = {device.address for device in config.devices}
     now = [function.address for function in facts.listed if function.id == id_ and function.address not in own]
     where = f"{id_} is at {', '.join(now)} now" if now else f"{id_} is nowhere on this host"
-    hint = f"Addresses were renumbered: change {address} to {now[0]} in the configuration." if len(now) == 1 else ""
+    hint = (
+        f"It sits in another slot, or addresses were renumbered: change {address} to {now[0]} in the configuration."
+        if len(now) == 1
+        else ""
+    )
     physical = sriov.idle_maker(facts.sriov, id_)
     if there is None and not now and physical is not None:
         return sriov.gone(address, id_, physical)

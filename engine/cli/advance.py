@@ -38,18 +38,16 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
 
 
-# What comes next where a step was not taken.
-_NEXT = {
-    Exit.REBOOT: "reboot, then vfiostate advance (or vfiostate advance --reboot)",
-    Exit.REFUSED: "do what stands at the ->, then vfiostate advance",
-    Exit.DRIFT: "do what stands at the ->, then vfiostate advance",
-}
-
-
 def _comes_next(outcome: Outcome) -> str | None:
-    from engine.status import AGAIN
+    """What comes next where a step was not taken."""
+    from engine.status import AGAIN, MEND, NEXT
+    from steps.base import State
 
-    return AGAIN if any(one.code == "trial-failed" for one in outcome.findings) else _NEXT.get(outcome.exit)
+    if any(one.code == "trial-failed" for one in outcome.findings):
+        return AGAIN
+    if outcome.exit is Exit.REBOOT:
+        return NEXT[State.STUBBED]
+    return MEND.format(command="advance") if outcome.exit in (Exit.REFUSED, Exit.DRIFT) else None
 
 
 def _tell(state: State, comes_next: str | None, setup: Setup | None) -> None:

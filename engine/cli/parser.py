@@ -76,23 +76,37 @@ class Parser(argparse.ArgumentParser):
         if common:
             add_common(self, default=None if top else argparse.SUPPRESS)
 
+    def parse_known_args(  # type: ignore[override]  # argparse's overloads are for namespaces of other types
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, but a command speaks for itself: its parent would answer a mistyped option with its own."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"{_UNKNOWN}{' '.join(unknown)}")
+        return known, unknown
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where to read more; exit with 64 (EX_USAGE)."""
         self.print_usage(sys.stderr)
-        self.exit(
-            Exit.USAGE, f"vfiostate: {sentence(message)}\n  -> {_meant(message)}`{self.prog} --help` explains it.\n"
-        )
+        meant = _meant(message, tuple(self._option_string_actions))
+        self.exit(Exit.USAGE, f"vfiostate: {sentence(message)}\n  -> {meant}`{self.prog} --help` explains it.\n")
 
 
-def _meant(message: str) -> str:
-    """The nearest of the choices that argparse names in its message, where one was mistyped."""
+_UNKNOWN = "unrecognized arguments: "
+
+
+def _meant(message: str, options: Sequence[str]) -> str:
+    """The nearest of the choices that argparse names in its message, or of the options, where one was mistyped."""
     typed, found, choices = message.partition("invalid choice: '")[2].partition("' (choose from ")
-    if not found:
+    if found:
+        options = [name.strip("'") for name in choices.rstrip(")").split(", ")]
+    elif message.startswith(_UNKNOWN):
+        typed = message.removeprefix(_UNKNOWN).split()[0].partition("=")[0]
+    if not typed:
         return ""
     from difflib import get_close_matches  # paid for by a typing error only
 
-    names = [name.strip("'") for name in choices.rstrip(")").split(", ")]
-    return "".join(f"Did you mean `{name}`? " for name in get_close_matches(typed, names, 1))
+    return "".join(f"Did you mean `{name}`? " for name in get_close_matches(typed, options, 1))
 
 
 def _terminal_width() -> int:

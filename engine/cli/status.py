@@ -59,7 +59,8 @@ def _lines(found: Survey | None, first: str) -> list[str]:
     since = "the last setup was taken back" if setup.finished else f"since {setup.since[:19].replace('T', ' ')} UTC"
     rows = [("state", f"{paint(found.state.value, BOLD)} ({since})"), ("setup", setup.id)]
     if not setup.finished:
-        rows.append(("boot", f"{'' if found.rebooted else 'not '}rebooted since this state was reached"))
+        if setup.boot or found.rebooted:
+            rows.append(("boot", f"{'' if found.rebooted else 'not '}rebooted since this state was reached"))
         rows += [("note" if one.note else "drift", f"{one.where}: {one.found}") for one in found.drift]
         rows += [] if drifts(found.drift) else [("drift", "none")]
         rows += [("more", "vfiostate audit (what was promised, and what to do)")] if found.drift else []
@@ -67,8 +68,9 @@ def _lines(found: Survey | None, first: str) -> list[str]:
         rows.append(("resume", found.resume))
     if found.unfinished:
         rows.append(("cut short", found.unfinished))
-    if found.failure:
-        rows.append(("last failure", found.failure))
+    for number, one in enumerate(found.failures):
+        rows.append(("" if number else "last failure", one.message))
+        rows += [("", f"-> {one.hint}")] if one.hint else []
     return columns([(name, clean(text) if name != "state" else text) for name, text in (*rows, ("next", found.next))])
 
 
@@ -94,6 +96,6 @@ def _as_json(found: Survey | None, first: str) -> dict[str, Json]:
         "drift": [{"path": one.where, "found": one.found, "code": one.code} for one in found.drift if not one.note],
         "resume": _resume_json(found),
         "unfinished": found.unfinished,
-        "last_failure": found.failure,
+        "last_failure": "; ".join(one.message for one in found.failures) or None,
         "next": found.next,
     }

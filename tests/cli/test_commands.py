@@ -28,6 +28,17 @@ def test_a_mistyped_name_is_answered_with_the_nearest(run: Run) -> None:
     assert "Did you mean" not in run("xyzzy").err
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"), [("advance --agian", "--again"), ("journal show --setpu=1 --last 2", "--setup")]
+)
+def test_a_mistyped_option_is_answered_by_its_command_with_the_nearest(run: Run, words: str, meant: str) -> None:
+    said = run(*words.split())
+    assert said.code == 64
+    command = words.partition(" -")[0]
+    assert said.err.startswith(f"usage: vfiostate {command} ")
+    assert said.err.endswith(f"  -> Did you mean `{meant}`? `vfiostate {command} --help` explains it.\n")
+
+
 @pytest.mark.parametrize("words", [[], ["journal"], ["machine"], ["guest"]])
 def test_the_help_of_what_has_commands_describes_them_in_words_of_ours_or_not_at_all(
     words: list[str], capsys: pytest.CaptureFixture[str]
