@@ -30,10 +30,13 @@ DROP_IN = f"{FOLDERS[0]}/zz-vfiostate.conf"
 REBUILD = ("dracut", "-f", "--regenerate-all")
 # dracut looks for its modules nowhere else (dracut.modules(7)).
 MODULE = "/usr/lib/dracut/modules.d/00vfiostate"
+# Its name there is without the two digits. It is taken in with all others, unless `dracutmodules` names a few.
+_NAME = "vfiostate"
 SCRIPT = "vfiostate-early.sh"
 # What the distributions call an image in /boot: Debian and Ubuntu, all others, openSUSE.
 NAMES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}")
-_ASKED = ("force_drivers", "hostonly", "install_items", "install_optional_items", "uefi", "initrdname")
+_MODULES = ("dracutmodules", "add_dracutmodules", "force_add_dracutmodules")
+_ASKED = ("force_drivers", "hostonly", "install_items", "install_optional_items", "uefi", "initrdname", *_MODULES)
 _LINE = re.compile(r"[-dlcbps][-rwxsStT]{9}\S?\s+\d+\s+\S+\s+\S+\s+(?:\d+,\s*)?\d+\s+\S+\s+\S+\s+\S+\s+(\S.*)")
 
 
@@ -92,10 +95,12 @@ class Dracut:
     def edits(
         self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
     ) -> tuple[Action, ...]:
-        """A drop-in with the modules that are not forced yet, and our file in modprobe.d where dracut leaves it out."""
+        """A drop-in with the modules that are not forced yet, and with our file in modprobe.d and our module of dracut
+        where dracut leaves them out."""
         missing = unlisted(facts, modules)
         lines = [f'force_drivers+=" {" ".join(missing)} "'] if missing else []
         lines += [f'install_optional_items+=" {CONF} "'] if modules and CONF not in facts.listed else []
+        lines += [f'add_dracutmodules+=" {_NAME} "'] if script and MODULE not in facts.listed else []
         return bash_edits(facts, missing, lines, setup, _early(script, setup) if script else ())
 
     def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
@@ -188,12 +193,15 @@ def _version(name: str) -> list[tuple[int, str]]:
 
 
 def _listed(values: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
-    """The modules that are loaded ahead of udev; and our file in modprobe.d where it is taken in."""
+    """The modules that are loaded ahead of udev; our file in modprobe.d and our module of dracut where they are taken
+    in."""
     words = {name: " ".join(value).split() for name, value in values.items()}
     forced = {word.replace("-", "_") for word in words.get("force_drivers", ())}
     items = (*words.get("install_items", ()), *words.get("install_optional_items", ()))
     taken = CONF in items or words.get("hostonly") in (["yes"], ["-h"])
-    return frozenset(forced | ({CONF} if taken else set()))
+    every = words.get("dracutmodules", []) in ([], ["auto"], ["all"])
+    ours = every or any(_NAME in words.get(name, ()) for name in _MODULES)
+    return frozenset(forced | ({CONF} if taken else set()) | ({MODULE} if ours else set()))
 
 
 def _look(host: Host, image: str) -> tuple[frozenset[str] | None, str]:

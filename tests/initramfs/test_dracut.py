@@ -67,6 +67,27 @@ def test_the_drop_in_has_what_bash_does_not_find_in_the_configuration(more: dict
     assert action.content.decode().splitlines()[1:-1] == lines
 
 
+@pytest.mark.parametrize(
+    ("chosen", "named"),
+    [
+        ("", False),
+        ("dracutmodules=auto", False),
+        ('dracutmodules+=" base kernel-modules "', True),
+        ('dracutmodules+=" base vfiostate "', False),
+        ('dracutmodules+=" base "; add_dracutmodules+=" vfiostate "', False),
+    ],
+)
+def test_our_module_of_dracut_is_named_where_a_configuration_takes_in_a_few_alone(chosen: str, named: bool) -> None:
+    """check_module in dracut-init.sh; tests/boot/real asks the real one."""
+    tree: dict[str, Node] = {**BASE, **DIST, "/etc/dracut.conf.d/mine.conf": chosen.encode()}
+    facts = DRACUT.read(MemoryHost(tree), "6.1", look=False)
+    edits = DRACUT.edits(facts, ("vfio_pci",), SETUP, b"true")
+    lines = [line for edit in edits if isinstance(edit, EditFile) for line in edit.content.decode().splitlines()]
+    assert ('add_dracutmodules+=" vfiostate "' in lines) is named
+    (without,) = DRACUT.edits(facts, ("vfio_pci",), SETUP)
+    assert isinstance(without, EditFile) and b"dracutmodules" not in without.content
+
+
 def test_a_drop_in_of_that_name_keeps_every_byte() -> None:
     theirs = b'add_drivers+=" loop "'
     action = edit({**BASE, DROP_IN: theirs})

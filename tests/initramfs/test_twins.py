@@ -82,6 +82,20 @@ def test_one_card_goes_and_the_other_keeps_its_driver_there_and_back(system: Sys
 TOOLS = next(system for system in CAN if system.model == "initramfs-tools")
 
 
+def test_a_dracut_that_takes_in_a_few_of_its_modules_alone_is_told_of_ours(tmp_path: Path) -> None:
+    def few(description: Description) -> None:
+        description["files"]["/etc/dracut.conf.d/few.conf"] = {"text": 'dracutmodules+=" base kernel-modules "\n'}
+
+    machine = twins(tmp_path, next(system for system in CAN if system.model == "dracut"), change=few)
+    before = copy(machine, tmp_path / "before")
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    reboot(machine)
+    assert holders(machine) == SPLIT
+    run(machine, "advance", "--until", "bound").is_(0)
+    roll_back(machine)
+    assert manifest(machine) == manifest(before)
+
+
 def test_pci_stub_takes_one_card_by_its_address_too(tmp_path: Path) -> None:
     machine = twins(tmp_path, TOOLS, "--stub=pci-stub")
     run(machine, "advance", "--until", "stubbed").is_(0)

@@ -114,6 +114,8 @@ def apply(host: Layered, action: object) -> None:
     if isinstance(action, EditFile):
         place = host.local(action.path)
         place.write_bytes(action.content)
+        if action.before is None:
+            place.chmod(action.mode)
         return
     assert isinstance(action, RunCommand)
     done = host.run(action.argv, timeout=action.timeout)

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,28 +10,12 @@ from tests.boot.real import root
 from tests.boot.real.inside import SETUP
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(root.missing() is not None, reason=root.missing() or "")]
-REPOSITORY = Path(__file__).parents[3]
-# What the tools write to; everything else of the copy shares its blocks with the cached root.
-CHANGED = ("boot", "etc", "var")
 
 
 @pytest.fixture(scope="module")
-def told() -> Iterator[dict[str, Any]]:
-    """What was seen on the whole way, once for all tests, in a copy of the cached root beside it (hard links)."""
-    cached = root.place()
-    copy = cached.with_name(f"{cached.name}.copy-{os.getpid()}")
-    shutil.rmtree(copy, ignore_errors=True)
-    subprocess.run(("cp", "-al", cached, copy), check=True)
-    for name in CHANGED:
-        shutil.rmtree(copy / name)
-        subprocess.run(("cp", "-a", cached / name, copy / name), check=True)
-    try:
-        argv = ("unshare", "--mount", sys.executable, "-m", "tests.boot.real.inside", str(copy))
-        done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
-        yield json.loads(done.stdout)
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
+def told() -> Any:
+    """What was seen on the whole way, once for all tests."""
+    return root.told_by("tests.boot.real.inside")
 
 
 WAYS = pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from steps.base import Completed
 FOLDERS = ("/etc/dracut.conf.d", "/usr/lib/dracut/dracut.conf.d")
 MODULES = "/usr/lib/dracut/modules.d"
 FORCED = "etc/cmdline.d/20-force_drivers.conf"
-LISTS = ("force_drivers", "add_drivers", "install_items", "install_optional_items", "hostonly")
+CHOSEN = ("dracutmodules", "add_dracutmodules", "force_add_dracutmodules")
+LISTS = ("force_drivers", "add_drivers", "install_items", "install_optional_items", "hostonly", *CHOSEN)
 # kernel-modules, and drm, which plymouth asks for.
 GENERIC = (
     "kernel/drivers/ata/",
@@ -64,7 +65,7 @@ def generate(machine: Machine, index: Index, *, installing: bool = False) -> Arc
     configs = packing.confs(machine, "/usr/lib/modprobe.d", *(["/etc/modprobe.d"] if hostonly else []))
     items = [*configs, *found["install_items"], *found["install_optional_items"]]
     files.update(packing.copied(machine, items))
-    files.update(_hooks(machine))
+    files.update(_hooks(machine, found))
     if forced:
         files[FORCED] = "".join(f"rd.driver.pre={name}\n" for name in forced)
     for name in ("init", "usr/bin/systemctl", "usr/lib/dracut/modules.txt", "usr/lib/systemd/systemd-udevd"):
@@ -72,10 +73,15 @@ def generate(machine: Machine, index: Index, *, installing: bool = False) -> Arc
     return Archive(index.release, dict(sorted(files.items())))
 
 
-def _hooks(machine: Machine) -> dict[str, str]:
-    """What the modules that are not dracut's own install with inst_hook (dracut.modules(7))."""
+def _hooks(machine: Machine, settings: Mapping[str, list[str]]) -> dict[str, str]:
+    """What the modules that are not dracut's own install with inst_hook (dracut.modules(7)): all of them, unless
+    `dracutmodules` names a few (check_module in dracut-init.sh)."""
+    every = settings["dracutmodules"] in ([], ["auto"], ["all"])
+    chosen = {name for key in CHOSEN for name in settings[key]}
     found = {}
     for module in machine.names(MODULES):
+        if not every and module[2:] not in chosen:
+            continue
         text = machine.text(f"{MODULES}/{module}/module-setup.sh")
         for kind, order, name in re.findall(r'^\s*inst_hook (\S+) (\d+) "\$moddir/(\S+)"', text, re.MULTILINE):
             found[f"usr/lib/dracut/hooks/{kind}/{order}-{name}"] = machine.text(f"{MODULES}/{module}/{name}")
