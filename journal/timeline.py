@@ -59,8 +59,12 @@ class Teller:
         number = self._boots.setdefault(event.boot, len(self._boots) + 1)
         when, self._last = _when(event.at, self._last), event.at
         what, result = _told(event)
+        undone = self._intents.get(_int(event.data.get("undoes")))
         if event.kind is Kind.OUTCOME and (intent := self._intents.get(_int(event.data.get("intent")))):
             what = intent.what
+        elif undone is not None and not _acts(event.data.get("action")):
+            # What puts files back, or finds nothing to do, is told by what it takes back.
+            what = f"undo: {undone.what}"
         made = Row(
             event.seq,
             when,
@@ -211,13 +215,35 @@ def _resumed(data: Mapping[str, Json]) -> str:
     return f"run {_int(data['number'])}" if "number" in data else _text(data.get("reason", data.get("why")))
 
 
+# The verbs of `plan`, by the type of an action.
+_VERBS = {
+    "edit_file": "edit",
+    "remove_file": "remove",
+    "run_command": "run",
+    "write_attribute": "write",
+    "start_process": "start",
+    "stop_process": "stop",
+    "shutdown": "stop",
+    "pin_threads": "pin the vCPUs of",
+    "request_reboot": "ask the host to reboot",
+}
+
+
+def _acts(action: Json) -> bool:
+    """Whether it is an action, not only the name of a way back."""
+    return isinstance(action, dict) and len(action) > 1
+
+
 def _action(action: Json) -> str:
-    """An action in a few words: its type, and what it is about."""
+    """An action in a few words: what is done, and to what."""
     if not isinstance(action, dict):
         return "an action"
-    about = " ".join(_texts(action.get("argv"))) if action.get("type") == "run_command" else ""
-    about = about or _text(action.get("path")) or _text(action.get("name"))
-    return f"{_text(action.get('type')).replace('_', ' ')} {about}".strip()
+    kind = _text(action.get("type"))
+    verb = "make" if kind == "edit_file" and action.get("before") is None else _VERBS.get(kind, kind.replace("_", " "))
+    about = " ".join(_texts(action.get("argv"))) if kind == "run_command" else ""
+    about = about or _text(action.get("path")) or _text(action.get("name")) or _text(action.get("process"))
+    value = _text(action.get("value")).strip() or "a newline"
+    return f"{verb} {value} to {about}" if kind == "write_attribute" else f"{verb} {about}".strip()
 
 
 def _findings(findings: Json) -> str:

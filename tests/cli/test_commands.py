@@ -227,7 +227,7 @@ def test_the_journal_is_shown_checked_and_exported(run: Run, machine: Path) -> N
     run(*INIT)
     run("advance", "--until", "modules_loaded")
     shown = run("journal", "show").out
-    assert "edit file /etc/modules" in shown
+    assert "edit /etc/modules" in shown
     assert run("journal", "show", "--last", "1").out.splitlines()[-1].endswith("checked -> modules_loaded")
     lines = [json.loads(line) for line in run("journal", "show", "--json").out.splitlines()]
     assert {line["schema"] for line in lines} == {"vfiostate.journal-event/1"}

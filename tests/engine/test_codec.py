@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.codec import decode, describe, encode
+from journal.events import Event, Kind
+from journal.timeline import timeline
 from steps.actions import (
     Action,
     EditFile,
@@ -18,6 +21,7 @@ from steps.actions import (
     RemoveFile,
     RequestReboot,
     RunCommand,
+    Shutdown,
     StartProcess,
     StopProcess,
     Write,
@@ -52,3 +56,26 @@ def test_an_action_comes_back_from_json_as_it_went(action: Action) -> None:
 @given(ACTIONS)
 def test_every_action_is_described_in_words(action: Action) -> None:
     assert describe(action).strip()
+
+
+EACH: tuple[Action, ...] = (
+    EditFile("/etc/modules", b"vfio\n", None, "why", b""),
+    EditFile("/etc/modules", b"vfio\n", sha256(b""), "why", b""),
+    RemoveFile("/etc/x", sha256(b""), "why"),
+    RunCommand(("update-grub",), "why", Keep("why")),
+    WriteAttribute("/sys/x", "vfio-pci\n", "why", Keep("why")),
+    PinThreads("guest", ("0", "1"), "why"),
+    StartProcess("guest", ("qemu",), "why", None, None, ()),
+    StopProcess("guest", "why"),
+    Shutdown("guest", "why", ("virsh", "list"), "guest", ("virsh", "shutdown", "guest"), ("virsh", "destroy", "guest")),
+    RequestReboot("why"),
+)
+
+
+def test_the_timeline_has_an_action_in_the_words_of_the_plan() -> None:
+    assert {type(action) for action in EACH} >= set(get_args(Action))
+    for action in EACH:
+        data = {"action": json.loads(json.dumps(encode(action)))}
+        (row,) = timeline([Event(1, "2026-01-01T10:00:00", "b", "0", Kind.INTENT, "s", "stubbed", 1, data, "p", "h")])
+        said = describe(action)
+        assert said == row.what or said.startswith(f"{row.what}{':' * isinstance(action, PinThreads)} "), row.what

@@ -21,7 +21,7 @@ def event(
     return Event(seq, at, boot, "0/1000", kind, "0123456789ab", step, 2, data, "p", "h")
 
 
-EDIT: dict[str, Json] = {"type": "edit_file", "path": "/etc/default/grub", "why": "because"}
+EDIT: dict[str, Json] = {"type": "edit_file", "path": "/etc/default/grub", "before": "0", "why": "because"}
 RUN: dict[str, Json] = {"type": "run_command", "argv": ["update-grub"], "why": "because"}
 
 
@@ -42,9 +42,9 @@ def test_a_row_says_when_in_which_boot_who_which_step_what_and_how_it_ended() ->
     assert [(row.seq, row.boot, row.what, row.result) for row in rows] == [
         (1, "boot 1", "setup 0123456789ab begun", "new"),
         (2, "boot 1", "begun", "2 actions planned"),
-        (3, "boot 1", "edit file /etc/default/grub", "done"),
-        (5, "boot 1", "run command update-grub", "not done: exit 1"),
-        (7, "boot 2", "undo: edit file /etc/default/grub", "no outcome recorded"),
+        (3, "boot 1", "edit /etc/default/grub", "done"),
+        (5, "boot 1", "run update-grub", "not done: exit 1"),
+        (7, "boot 2", "undo: edit /etc/default/grub", "no outcome recorded"),
         (8, "boot 1", "state", "checked -> stubbed"),
         (9, "boot 1", "refused", "no IOMMU (and 1 more)"),
     ]
