@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.console import err
 from engine.hosts.base import ChangeableHost
 
 
@@ -18,11 +19,16 @@ class SessionOptions:
 
 
 def open_host(options: SessionOptions) -> ChangeableHost:
-    """The host that the options speak of."""
+    """The host that the options speak of. A simulated machine is made where the directory holds none."""
     if options.simulate is not None:
         from engine.hosts.simulated import SimulatedHost  # the model is needed only here
 
-        return SimulatedHost.create_if_missing(options.simulate)
+        if SimulatedHost.is_in(options.simulate):
+            return SimulatedHost(options.simulate)
+        host = SimulatedHost.create_if_missing(options.simulate)
+        name = host.machine.description.name
+        err(f"note: {options.simulate} held no machine: `{name}` was made there (`vfiostate machine list`)")
+        return host
     from engine.hosts.linux import LinuxHost
 
     return LinuxHost(options.root or Path("/"))

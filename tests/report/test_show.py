@@ -77,8 +77,8 @@ def test_what_is_appended_is_shown_as_it_comes_until_a_signal(histories: Histori
     following.send(signal.SIGINT)
     said = following.end().is_(130).out.splitlines()
     assert [line.split()[0] for line in said[1:]] == sorted((line.split()[0] for line in said[1:]), key=int)
-    assert any("undo: restore" in line and line.endswith("begun") for line in said)
-    assert any("undo: restore" in line and "done" in line for line in said)
+    assert any("undo: edit /etc/modules" in line and line.endswith("begun") for line in said)
+    assert any("undo: edit /etc/modules" in line and "done" in line for line in said)
 
 
 def test_followed_lines_of_json_are_filtered_too_and_the_journal_is_not_held(

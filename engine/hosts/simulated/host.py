@@ -43,13 +43,18 @@ class SimulatedHost(ProcessTree):
     def __init__(self, directory: Path) -> None:
         """Open the machine in a directory. Raises ConfigurationError where there is none."""
         super().__init__(directory)
-        if not (self.root / DESCRIPTION).is_file():
+        if not self.is_in(self.root):
             raise ConfigurationError(
                 f"{directory} holds no simulated machine: it has no {DESCRIPTION}",
                 hint=f"make one: vfiostate --simulate {directory} machine create",
             )
         self.machine = Machine(self.root)
         boot.finish(self.machine)
+
+    @staticmethod
+    def is_in(directory: Path) -> bool:
+        """Whether a directory holds a machine."""
+        return (directory / DESCRIPTION).is_file()
 
     @classmethod
     def create(cls, directory: Path, found: Description) -> SimulatedHost:
@@ -60,7 +65,7 @@ class SimulatedHost(ProcessTree):
     @classmethod
     def create_if_missing(cls, directory: Path, name: str = "article") -> SimulatedHost:
         """The machine in a directory; the one shipped under that name is made where there is none."""
-        if (directory / DESCRIPTION).is_file():
+        if cls.is_in(directory):
             return cls(directory)
         return cls.create(directory, description.find(name))
 
