@@ -22,7 +22,7 @@ from .base import GUEST_PROGRAMS, LabError, cache_directory, limit, need_command
 from .channel import Ran
 from .disk import DISK_MIB, make_disk
 from .machine import FIRMWARE_VARIABLES, Machine, Shape, firmware, overlay
-from .recipe import BASE, LATER, MASKED, ROOT, Recipe
+from .recipe import BASE, LATER, LEFT_OUT, MASKED, ROOT, Recipe
 
 REVISION = 1  # one more whenever the functions below make another image of the same recipe
 SPACE_NEEDED = 5 << 30  # bytes, while it is built; the finished image has 300 MiB
@@ -118,8 +118,7 @@ def bootstrap(recipe: Recipe, root: Path, work: Path) -> None:
     sources.write_text("\n".join(mirror.sources_lines(recipe.suite)) + "\n")
     run(
         ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", *fetching(recipe.later),
-         f"--include={','.join(recipe.packages)}", "--dpkgopt=path-exclude=/usr/share/doc/*",
-         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+         f"--include={','.join(recipe.packages)}", *(f"--dpkgopt=path-exclude={path}/*" for path in LEFT_OUT),
          recipe.suite, root, sources],
         log=work / "mmdebstrap.log",
     )  # fmt: skip

@@ -33,6 +33,8 @@ COMMON = (
     "procps",
     "strace",
 )
+# What dpkg leaves out of every image.
+LEFT_OUT = ("/usr/share/doc", "/usr/share/man", "/usr/share/locale")
 MASKED = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",

@@ -12,6 +12,7 @@ import pytest
 from engine.hosts.base import OutcomeUnknown
 from engine.hosts.simulated import drivers, initramfs
 from engine.hosts.simulated.host import SimulatedHost
+from engine.hosts.simulated.machine import kernels_in_boot
 from engine.hosts.simulated.parts import Disk, Mount
 from journal.events import Json
 from steps.actions import StartProcess
@@ -286,3 +287,13 @@ def test_only_qemu_can_be_started(lab: SimulatedHost) -> None:
     lab.machine.unlink("/usr/bin/qemu-system-x86_64")
     with pytest.raises(FileNotFoundError):
         lab.start(StartProcess("x", ("qemu-system-x86_64",), "try"))
+
+
+def test_kernels_stand_in_the_menu_as_sort_v_has_them_the_newest_first(lab: SimulatedHost) -> None:
+    """version_sort in grub-mkconfig_lib; the lab's menu has Debian's rt flavour before the plain one of its version."""
+    for release in ("6.1.0-56-rt-amd64", "6.1.0-9-amd64", "6.12.118+deb13-amd64"):
+        lab.install_kernel(release)
+    found = kernels_in_boot(lab.machine)
+    assert found == ("6.12.118+deb13-amd64", "6.1.0-56-rt-amd64", "6.1.0-56-amd64", "6.1.0-9-amd64")
+    asked = subprocess.run(("sort", "-V", "-r"), input="\n".join(found), capture_output=True, text=True, check=True)
+    assert tuple(asked.stdout.split()) == found

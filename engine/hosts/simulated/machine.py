@@ -144,6 +144,11 @@ def version(release: str) -> tuple[int, int]:
 
 
 def kernels_in_boot(machine: Machine) -> tuple[str, ...]:
-    """The releases of the kernels in /boot, the newest first."""
+    """The releases of the kernels in /boot, the newest first; another flavour of the same version by its name."""
     found = [name.removeprefix("vmlinuz-") for name in machine.names("/boot") if name.startswith("vmlinuz-")]
-    return tuple(sorted(found, key=lambda one: [version(one), *map(int, re.findall(r"\d+", one))], reverse=True))
+    return tuple(sorted(found, key=_parts, reverse=True))
+
+
+def _parts(release: str) -> list[tuple[int, str]]:
+    """Numbers and what is between them, as `sort -V` compares them (version_sort in grub-mkconfig_lib)."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", release)]

@@ -32,6 +32,7 @@ def upgraded(lab: Lab) -> None:
     with lab.report.phase("a kernel is installed"):
         installed = lab.agent.run(["sh", "-ec", UPGRADE], timeout=4 * limit("initramfs")).check()
         release = installed.stdout.split()[-1].rpartition("vmlinuz-")[2]
+        lab.told.append(("machine", "install-kernel", release))
         noticed(lab, f"a new kernel was installed: {release} boots next")
     with lab.report.phase("advance goes on, with what the answer says"):
         if not advance_to_running(lab):
