@@ -59,7 +59,7 @@ def _lines(found: Survey | None, first: str) -> list[str]:
     since = "the last setup was taken back" if setup.finished else f"since {setup.since[:19].replace('T', ' ')} UTC"
     rows = [("state", f"{paint(found.state.value, BOLD)} ({since})"), ("setup", setup.id)]
     if not setup.finished:
-        if setup.boot or found.rebooted:
+        if setup.boot or setup.rolled_back:
             rows.append(("boot", f"{'' if found.rebooted else 'not '}rebooted since this state was reached"))
         rows += [("note" if one.note else "drift", f"{one.where}: {one.found}") for one in found.drift]
         rows += [] if drifts(found.drift) else [("drift", "none")]
