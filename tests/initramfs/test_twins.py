@@ -79,6 +79,17 @@ def test_one_card_goes_and_the_other_keeps_its_driver_there_and_back(system: Sys
     assert holders(machine) == NATIVE
 
 
+def split_there_and_back(machine: Path, tmp_path: Path) -> None:
+    """To `bound` with one card for each, and back to what was there before."""
+    before = copy(machine, tmp_path / "before")
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    reboot(machine)
+    assert holders(machine) == SPLIT
+    run(machine, "advance", "--until", "bound").is_(0)
+    roll_back(machine)
+    assert manifest(machine) == manifest(before)
+
+
 TOOLS = next(system for system in CAN if system.model == "initramfs-tools")
 
 
@@ -87,13 +98,7 @@ def test_a_dracut_that_takes_in_a_few_of_its_modules_alone_is_told_of_ours(tmp_p
         description["files"]["/etc/dracut.conf.d/few.conf"] = {"text": 'dracutmodules+=" base kernel-modules "\n'}
 
     machine = twins(tmp_path, next(system for system in CAN if system.model == "dracut"), change=few)
-    before = copy(machine, tmp_path / "before")
-    run(machine, "advance", "--until", "stubbed").is_(0)
-    reboot(machine)
-    assert holders(machine) == SPLIT
-    run(machine, "advance", "--until", "bound").is_(0)
-    roll_back(machine)
-    assert manifest(machine) == manifest(before)
+    split_there_and_back(machine, tmp_path)
 
 
 def test_pci_stub_takes_one_card_by_its_address_too(tmp_path: Path) -> None:
@@ -111,13 +116,7 @@ def test_a_stub_driver_that_is_built_in_takes_one_card_by_its_address_too(tmp_pa
             modules(description)[name]["builtin"] = True
 
     machine = twins(tmp_path, TOOLS, change=change)
-    before = copy(machine, tmp_path / "before")
-    run(machine, "advance", "--until", "stubbed").is_(0)
-    reboot(machine)
-    assert holders(machine) == SPLIT
-    run(machine, "advance", "--until", "bound").is_(0)
-    roll_back(machine)
-    assert manifest(machine) == manifest(before)
+    split_there_and_back(machine, tmp_path)
 
 
 def test_the_recovery_entry_leaves_both_cards_to_the_host(tmp_path: Path) -> None:
