@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from engine import config as configuration
 from engine.attempt import Outcome, complete, fire, take_back, take_step
+from engine.back.ending import finish_rollback, refuse_unfinished
 from engine.codec import finding_data
-from engine.ending import finish_rollback, refuse_unfinished
-from engine.noticed import before_advance
+from engine.promises.noticed import before_advance
 from engine.recovery import recover
 from engine.session import Session
 from engine.states import Move, forward_from
@@ -27,7 +27,7 @@ def advance(session: Session, until: State | None = None, *, reboot: bool = Fals
         outcome = _advance(session, until, reboot)
         if session.setup.resume is None:
             return outcome
-        from engine.resume_unit import settled  # only where it was asked to go on by itself
+        from engine.resume.unit import settled  # only where it was asked to go on by itself
 
         return settled(session, outcome)
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine import effects, heads, images, restore, signals, undo
+from engine import effects, heads, images, restore, signals
+from engine.back import undo
+from engine.back.decide import decide
 from engine.codec import describe, finding_data
-from engine.decide import decide
 from engine.effects import files_of
 from engine.machine import Lifecycle
 from engine.perform import perform

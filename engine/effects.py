@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from engine.back.stopping import shut_down, stop_guest
+from engine.guests.pinning import pin_threads
 from engine.hosts.base import Attributes, ChangeableHost, OutcomeUnknown
 from engine.images import fingerprint
-from engine.pinning import pin_threads
 from engine.signals import InterruptedByUser
-from engine.stopping import shut_down, stop_guest
 from journal.errors import DriftError, NotRootError, VfiostateError
 from steps.actions import (
     Action,

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from engine.audit import Audit
 from engine.hosts.base import Attributes, ChangeableHost
+from engine.promises.audit import Audit
 from engine.version import VERSION
 from steps.base import State
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from engine import config as configuration
+from engine.back.ending import refuse_unfinished
 from engine.durations import Durations, learn
-from engine.ending import refuse_unfinished
 from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
 from engine.session import host_identity, open_session

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine import effects, images
-from engine.decision import Way
+from engine.back.decision import Way
 from engine.setup import Deed, Undoing
 from journal.errors import DriftError
 from journal.events import Kind

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine import signals, undo
+from engine import signals
 from engine.attempt import fire
-from engine.decide import decide
-from engine.decision import Decision
-from engine.ending import finish_rollback, provisional, token_running
-from engine.noticed import before_rollback
+from engine.back import undo
+from engine.back.decide import decide
+from engine.back.decision import Decision
+from engine.back.ending import finish_rollback, provisional, token_running
+from engine.promises.noticed import before_rollback
 from engine.recovery import recover
 from engine.session import Session
 from engine.states import Move

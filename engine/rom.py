@@ -68,9 +68,9 @@ def _plain(host: ChangeableHost, path: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _journaled(session: Session, path: str) -> Iterator[None]:
     """As an action of no attempt, taken back at once; one that a run left which was cut short, too."""
-    from engine import undo
     from engine.attempt import NO_ATTEMPT
-    from engine.decide import decide
+    from engine.back import undo
+    from engine.back.decide import decide
     from engine.perform import perform
 
     state = session.setup.state if session.setup.state is not State.NEW else State.CHECKED

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine import resumption
-from engine.resumption import Resume
+from engine.resume import resumption
+from engine.resume.resumption import Resume
 from journal.events import Event, Kind
 from journal.waiting import waits
 from steps.base import State

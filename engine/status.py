@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.difference import Difference
-from engine.resumption import LIMIT
+from engine.promises.difference import Difference
+from engine.resume.resumption import LIMIT
 from engine.session import Session
 from engine.setup import Setup
 from engine.target import SessionOptions, open_host
@@ -86,7 +86,7 @@ def survey(session: Session) -> Survey:
         return Survey(setup, State.NEW, False, (), None, (), first_words(session.options))
     rebooted = session.host.booted and bool(setup.boot) and setup.boot != session.host.boot_id
     if setup.rolled_back and setup.state is State.NEW:
-        from engine.ending import token_running  # only where a rollback waits for the reboot that finishes it
+        from engine.back.ending import token_running  # only where a rollback waits for the reboot that finishes it
 
         rebooted = session.host.booted and not token_running(session, setup)
     return Survey(
@@ -105,7 +105,7 @@ def drift(session: Session, setup: Setup) -> tuple[Difference, ...]:
     """What is not as the journal says, as far as it is found in no time; `audit` looks further."""
     if not setup.deeds:
         return ()
-    from engine.audit import glance  # brings the steps along, which nothing has called for before the first action
+    from engine.promises.audit import glance  # brings the steps along: not before the first action
 
     return glance(session, setup)
 

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         session.choice = Choice(trial=not args.no_trial, again=args.again)
         try:
             if args.resume:
-                from engine.resume import advance_and_resume  # only where it is asked for
+                from engine.resume.run import advance_and_resume  # only where it is asked for
 
                 outcome = advance_and_resume(session, args.until, reboot=args.reboot)
             else:

@@ -8,7 +8,7 @@ from engine.cli.common import TYPE_CHECKING, add_command, add_json, session_opti
 from journal.errors import Exit, JournalMissingError, LockedError
 
 if TYPE_CHECKING:
-    from engine.audit import Audit
+    from engine.promises.audit import Audit
     from engine.session import Session
     from engine.target import SessionOptions
     from journal.audit import Audit as Chain
@@ -53,7 +53,7 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Compare."""
-    from engine.audit import Audit
+    from engine.promises.audit import Audit
 
     options = session_options(args)
     _wait(options, args.wait)
@@ -108,8 +108,8 @@ def _wait(options: SessionOptions, seconds: float) -> None:
 
 
 def _look(options: SessionOptions, record: bool) -> tuple[Audit, Chain]:
-    from engine import audit
     from engine.progress import reporter
+    from engine.promises import audit
     from engine.session import open_session
 
     with open_session(options, reporter(), write=record) as session:

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     options = session_options(args)
     from pathlib import Path
 
-    from engine.capture import capture
+    from engine.capture.describe import capture
     from engine.console import err, out
     from engine.hosts.simulated.description import render
     from engine.target import open_host

@@ -9,7 +9,7 @@ from engine.cli.common import add_command, add_json, session_options, show_findi
 from journal.errors import Exit, JournalMissingError
 
 if TYPE_CHECKING:
-    from engine.guest import GuestStatus
+    from engine.guests.guest import GuestStatus
     from engine.hosts.base import ChangeableHost
     from engine.setup import Setup
     from journal.events import Json
@@ -80,8 +80,9 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run_start(args: argparse.Namespace) -> int:
     """Start it."""
-    from engine import guest, signals
+    from engine import signals
     from engine.console import BOLD, clean, out, paint
+    from engine.guests import guest
     from engine.progress import reporter
     from engine.session import open_session
 
@@ -102,8 +103,9 @@ def run_start(args: argparse.Namespace) -> int:
 
 def run_stop(args: argparse.Namespace) -> int:
     """Stop it."""
-    from engine import guest, signals
+    from engine import signals
     from engine.console import BOLD, clean, out, paint
+    from engine.guests import guest
     from engine.progress import reporter
     from engine.session import open_session
 
@@ -118,7 +120,7 @@ def run_status(args: argparse.Namespace) -> int:
     """Show it."""
     from engine.config import load
     from engine.console import clean, out, out_json
-    from engine.guest import survey
+    from engine.guests.guest import survey
     from engine.target import open_host
 
     options = session_options(args)
@@ -145,7 +147,7 @@ def _needs_root(args: argparse.Namespace) -> None:
 def run_command(args: argparse.Namespace) -> int:
     """Show the command."""
     from engine.console import clean, out
-    from engine.guest import command_of
+    from engine.guests.guest import command_of
 
     host, config, setup = _known(args)
     text, findings = command_of(host, config, setup, args.install)
@@ -157,7 +159,7 @@ def run_command(args: argparse.Namespace) -> int:
 def run_export(args: argparse.Namespace) -> int:
     """Write it."""
     from engine.console import clean, out
-    from engine.guest_export import as_command, as_domain
+    from engine.guests.export import as_command, as_domain
 
     host, config, setup = _known(args)
     text, findings = (as_domain if args.libvirt else as_command)(host, config, setup)

@@ -147,8 +147,8 @@ def run_export(args: argparse.Namespace) -> int:
     """Write it as JSON Lines; of a damaged one, what is still good."""
     import json
 
+    from engine.capture.redact import for_host
     from engine.console import out
-    from engine.redact import for_host
     from journal.store import Journal
     from journal.timeline import exported
 

@@ -11,7 +11,7 @@ from journal.errors import Exit
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from engine.explain import Explanation
+    from engine.explain.explanation import Explanation
     from journal.errors import JournalError
     from journal.events import Event
 
@@ -56,7 +56,7 @@ def chosen(events: Sequence[Event], asked: str | None, damage: JournalError | No
 def run(args: argparse.Namespace) -> int:
     """Explain it; of a damaged journal what comes before the damage."""
     from engine.console import clean, out, out_json
-    from engine.explain import explain
+    from engine.explain.explanation import explain
     from journal.store import Journal
 
     with Journal.open(place(args)[1], write=False) as journal:

@@ -38,8 +38,8 @@ def configure(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run(args: argparse.Namespace) -> int:
     """Write it; of a damaged journal what comes before the damage."""
+    from engine.capture.redact import for_host
     from engine.console import err
-    from engine.redact import for_host
     from engine.report.page import page
     from engine.report.place import put
     from journal.store import Journal
@@ -60,7 +60,7 @@ def _material(
     host: ChangeableHost, journal: Journal, events: Sequence[Event], setup: str, damage: JournalError | None
 ) -> Material:
     from engine import pciids
-    from engine.explain import explain
+    from engine.explain.explanation import explain
     from engine.report.material import Material
     from engine.setup import fold
     from engine.version import VERSION

@@ -37,7 +37,7 @@ def go_on(options: SessionOptions, *, off: bool = False) -> int:
     from engine import signals
     from engine.console import BOLD, clean, err, out, paint
     from engine.progress import reporter
-    from engine.resume import resume, withdraw
+    from engine.resume.run import resume, withdraw
     from engine.session import open_session
 
     signals.listen()

@@ -29,8 +29,8 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(args: argparse.Namespace) -> int:
     """Show it."""
     from engine.console import out, out_json
-    from engine.difference import drifts
     from engine.progress import reporter
+    from engine.promises.difference import drifts
     from engine.session import open_session
     from engine.status import first_words, survey
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(found: Survey | None, first: str) -> list[str]:
     from engine.console import BOLD, clean, columns, paint
-    from engine.difference import drifts
+    from engine.promises.difference import drifts
 
     if found is None or found.setup is None:
         rows = [("state", f"{paint('new', BOLD)} (nothing was set up on this host yet)")]

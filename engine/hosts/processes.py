@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from engine import launch
+from engine.guests import launch
 from engine.hosts.files import FileTree
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class ProcessTree(FileTree):
     """A file tree whose host starts processes, finds them again by name and asks guests among them over QMP."""
 
     def start(self, process: StartProcess) -> int:
-        """Start a process in a session of its own; its files are those of engine.launch."""
+        """Start a process in a session of its own; its files are those of engine.guests.launch."""
         return launch.launch(process, self.local(RUN_DIR))
 
     def set_affinity(self, thread: int, cpus: tuple[int, ...]) -> None:
@@ -39,6 +39,6 @@ class ProcessTree(FileTree):
         self, name: str, command: str, arguments: Mapping[str, Json] | None = None, *, timeout: float = 10.0
     ) -> Json:
         """What the guest of that name answers over QMP."""
-        from engine.qmp import query_qmp  # qemu.qmp and asyncio are needed only where a guest is spoken to
+        from engine.guests.qmp import query_qmp  # qemu.qmp and asyncio are needed only where a guest is spoken to
 
         return query_qmp(self.local(f"{RUN_DIR}/{name}.qmp"), command, arguments, timeout=timeout)

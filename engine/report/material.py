@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.explain import Explanation
+from engine.explain.explanation import Explanation
 from engine.pciids import Names
 from engine.setup import Setup
 from journal.audit import Audit

@@ -6,8 +6,8 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterable
 
-from engine.account import Line
-from engine.explain import Section
+from engine.explain.account import Line
+from engine.explain.explanation import Section
 from engine.report.boots import boots
 from engine.report.commands import commands
 from engine.report.edits import edits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from engine.account import FAILURES
+from engine.explain.account import FAILURES
 from engine.report.markup import Markup, Own, Writer
 from engine.setup import Setup
 from engine.states import FORWARD

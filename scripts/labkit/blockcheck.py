@@ -21,7 +21,7 @@ from .blockstates import manifest
 
 # Loaded once: these imports take most of a second, a fork takes milliseconds.
 PRELOADED = (
-    "asyncio engine.advance engine.cli engine.cli.machine engine.cli.status engine.guest engine.hosts.simulated "
+    "asyncio engine.advance engine.cli engine.cli.machine engine.cli.status engine.guests.guest engine.hosts.simulated "
     "engine.rollback engine.status journal.store qemu.qmp sqlalchemy.dialects.sqlite steps.bind steps.check "
     "steps.modules steps.reboot steps.run steps.stub"
 ).split()

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch, stopping
+from engine.back import stopping
+from engine.guests import launch
 from engine.hosts.simulated import SimulatedHost
 from journal.events import Kind
 from steps.base import State

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.decision import Decision, Way
-from engine.remake import Remake, remakes
+from engine.back.decision import Decision, Way
+from engine.back.remake import Remake, remakes
 from engine.setup import Deed
 from steps.actions import Regenerate, RunCommand
 from steps.base import State

@@ -13,8 +13,8 @@ from tests.errors.templates import Reader, Texts, arguments, has_words, is_value
 
 TREE = "journal.errors.VfiostateError"
 FINDING = "steps.base.Finding"
-DIFFERENCE = "engine.difference.Difference"
-DECISION = "engine.decision.Decision"
+DIFFERENCE = "engine.promises.difference.Difference"
+DECISION = "engine.back.decision.Decision"
 # Where a note becomes one: said, and nothing to be done about it.
 SILENT = {"note"}
 DEPTH = 4

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch
-from engine.qmp import query_qmp
+from engine.guests import launch
+from engine.guests.qmp import query_qmp
 from steps.actions import StartProcess
 
 AS_ROOT = os.geteuid() == 0

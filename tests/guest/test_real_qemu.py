@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch
+from engine.back.stopping import stop_guest
+from engine.guests import launch
+from engine.guests.pinning import pin_threads
+from engine.guests.qmp import query_qmp
 from engine.hosts.linux import LinuxHost
 from engine.hosts.simulated.qemu_guest import build
-from engine.pinning import pin_threads
-from engine.qmp import query_qmp
-from engine.stopping import stop_guest
 from steps.actions import PinThreads, StartProcess
 from steps.base import Json
 from steps.config import Accel, Cdrom, Disk, DiskInterface, Guest

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.back.stopping import stop_guest
 from engine.hosts.simulated import SimulatedHost
-from engine.stopping import stop_guest
 from steps.actions import RunCommand, StartProcess
 from steps.base import Brief, Finding, Plan, Severity
 from steps.config import Accel, Cdrom, Device, Disk, Guest, Network

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.back.stopping import stop_guest
 from engine.hosts.simulated import SimulatedHost
-from engine.stopping import stop_guest
 from steps.actions import StartProcess
 from steps.guest.qemu import shown
 from steps.run import RunStep

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.guests.pinning import pin_threads
 from engine.hosts.simulated import SimulatedHost
-from engine.pinning import pin_threads
 from steps.actions import PinThreads, StartProcess, WriteAttribute
 from steps.base import Finding
 from steps.config import Guest, HugePages

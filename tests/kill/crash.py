@@ -24,7 +24,7 @@ from tests.support.watched import Watched
 
 # Loaded once, so that each child starts with them: a fork costs milliseconds, these imports most of a second.
 PRELOADED = (
-    "asyncio engine.advance engine.cli engine.cli.machine engine.cli.status engine.guest engine.hosts.simulated "
+    "asyncio engine.advance engine.cli engine.cli.machine engine.cli.status engine.guests.guest engine.hosts.simulated "
     "engine.rollback engine.status qemu.qmp sqlalchemy.dialects.sqlite steps.bind steps.check steps.modules "
     "steps.reboot steps.run steps.stub"
 ).split()

@@ -99,7 +99,7 @@ def test_nothing_of_the_host_but_its_journal_is_looked_at(histories: Histories, 
     (machine / "etc/modules").unlink()
     with unchanged(machine):
         assert run(machine, "journal", "explain").out == before
-    pure = ("engine/explain.py", "engine/account.py", "engine/outlook.py")
+    pure = ("engine/explain/explanation.py", "engine/explain/account.py", "engine/explain/outlook.py")
     for name in pure:
         assert not {"engine.session", "engine.target", "steps.base.Host"} & set(imports(TOP / name))
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from engine.explain import explain
+from engine.capture.redact import Redactor
+from engine.explain.explanation import explain
 from engine.pciids import Names
-from engine.redact import Redactor
 from engine.report.edits import diff
 from engine.report.markup import Markup, Own, Writer
 from engine.report.material import Material

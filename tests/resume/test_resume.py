@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.hosts.linux import LinuxHost
-from engine.resume_unit import installed_program, refuse_foreign_program
+from engine.resume.unit import installed_program, refuse_foreign_program
 from journal.errors import RefusedError
 from steps.resume_service import LINK, UNIT
 from tests.kill.crash import copy, manifest, run
@@ -306,7 +306,7 @@ def test_it_waits_for_a_network_that_comes_late(asked: Path) -> None:
 
 
 def test_a_network_that_never_comes_parks_it(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.resume.ROUTE_WAIT", 0.0)
+    monkeypatch.setattr("engine.resume.run.ROUTE_WAIT", 0.0)
     network_away(asked)
     ok(run(asked, "resume"), 5)
     assert "default route" in status(asked)["resume"]["parked"]

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import redact
-from engine.capture import capture
+from engine.capture import redact
+from engine.capture.describe import capture
+from engine.capture.redact import Redactor
 from engine.cli import main
 from engine.hosts.simulated import description, drivers
 from engine.hosts.simulated.host import SimulatedHost
-from engine.redact import Redactor
 from tests.simulated.conftest import Fresh
 
 SECRETS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.capture import commands
+from engine.capture.describe import commands
 from engine.cli import machine, main
 from engine.hosts.simulated.boot import Entry
 from engine.hosts.simulated.host import DOUBLES, SimulatedHost

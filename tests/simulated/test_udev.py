@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import capture
+from engine.capture import describe
 from engine.hosts.simulated.host import SimulatedHost
 from engine.hosts.simulated.udev import rules
 from tests.field.support import attribute, driver, made, reboot
@@ -74,7 +74,7 @@ def test_a_virtual_function_that_is_kept_from_drivers_takes_the_one_that_is_name
 
 def test_what_makes_them_is_captured_and_so_is_that_drivers_are_kept_off(tmp_path: Path) -> None:
     machine = booted(tmp_path, f"{MAKES}, {ALONE}, {NUMBER}")
-    description = capture.capture(SimulatedHost(machine))
+    description = describe.capture(SimulatedHost(machine))
     assert f"{MAKES}, {ALONE}, {NUMBER}\n" in [one.text for one in description.files.values()]
     physical = description.function(PHYSICAL)
     assert physical is not None and not physical.vfs_autoprobe

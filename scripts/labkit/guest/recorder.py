@@ -24,7 +24,7 @@ from typing import Any
 
 # Loaded once: under emulation these imports take seconds, a fork takes milliseconds.
 PRELOADED = (
-    "asyncio engine.advance engine.cli engine.cli.machine engine.cli.status engine.guest engine.hosts.simulated "
+    "asyncio engine.advance engine.cli engine.cli.machine engine.cli.status engine.guests.guest engine.hosts.simulated "
     "engine.rollback engine.status qemu.qmp sqlalchemy.dialects.sqlite steps.bind steps.check steps.modules "
     "steps.reboot steps.run steps.stub"
 ).split()

@@ -14,11 +14,11 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from xml.etree import ElementTree
 
-from engine import launch
+from engine.guests import launch
+from engine.guests.qmp import query_qmp
 from engine.hosts.simulated import domain, threads
 from engine.hosts.simulated.doubles.base import Double, answer
 from engine.hosts.simulated.machine import Machine
-from engine.qmp import query_qmp
 from steps.actions import StartProcess
 from steps.base import Completed
 from steps.tuning import cpulist

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from engine.difference import Difference
-from engine.drift import again
+from engine.promises.difference import Difference
+from engine.promises.drift import again
 from engine.setup import Setup
 from engine.ways import step_to
 from steps import boot, cmdline, initramfs, kmod, softdeps

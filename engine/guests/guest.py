@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import stopping
 from engine.advance import advance, notice_config, prepare
 from engine.attempt import NO_ATTEMPT, Outcome, fire
+from engine.back import stopping
 from engine.hosts.base import ChangeableHost
 from journal.errors import ActionFailedError, ConfigurationError, RefusedError
 from journal.events import Kind
@@ -144,7 +144,7 @@ def stop(session: Session) -> str:
 
 def survey(host: ChangeableHost, config: Config) -> GuestStatus:
     """Look at the guest. Reads only."""
-    from engine.launch import uptime
+    from engine.guests.launch import uptime
 
     guest = guest_of(config)
     running = way_of(guest)

@@ -1,7 +1,7 @@
 """A machine's description read from a host: the JSON from which the simulated machine can be made again.
 
 Nothing but reading, through the read-only protocol, so that it serves a real host, a mounted one and a simulated one.
-What names the machine or its people is taken out by engine.redact.
+What names the machine or its people is taken out by engine.capture.redact.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import fnmatch
 import re
 from pathlib import PurePosixPath
 
-from engine import capture_attached, capture_kernel, redact
-from engine.capture_kernel import names_in, text_of
+from engine.capture import attached, kernel, redact
+from engine.capture.kernel import names_in, text_of
 from engine.hosts.simulated import description, generators, loaders
 from engine.hosts.simulated.modelled import Modelled, Place
 from engine.hosts.simulated.parts import (
@@ -92,7 +92,7 @@ def _describe(host: Host) -> Description:
     functions = tuple(_function(host, address, links) for address in addresses)
     cpu, processors = _cpu(host), cpus.read(host)
     tables = tuple(name for name in TABLES if host.lstat(f"/sys/firmware/acpi/tables/{name}") is not None)
-    kernels = capture_kernel.kernels(host, functions)
+    kernels = kernel.kernels(host, functions)
     words = text_of(host, "/proc/cmdline").split()
     return Description(
         name="captured",
@@ -118,12 +118,12 @@ def _describe(host: Host) -> Description:
         usrmerge=_is(host, "/lib", FileKind.SYMLINK),
         root=next((word[5:] for word in words if word.startswith("root=")), "/dev/unknown"),
         cmdline=" ".join(words),
-        autoload=capture_kernel.autoload(host, kernels),
-        disks=capture_attached.disks(host),
-        mounts=capture_attached.mounts(host),
-        swaps=capture_attached.swaps(host),
-        interfaces=capture_attached.interfaces(host),
-        keyboards=capture_attached.keyboards(host),
+        autoload=kernel.autoload(host, kernels),
+        disks=attached.disks(host),
+        mounts=attached.mounts(host),
+        swaps=attached.swaps(host),
+        interfaces=attached.interfaces(host),
+        keyboards=attached.keyboards(host),
         commands=tuple(path for path in (host.which(name) for name in commands()) if path is not None),
         qemu=_qemu(host),
         files=_files(host),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from engine.account import Line
 from engine.codec import decode, describe
+from engine.explain.account import Line
 from engine.planview import undoing
 from engine.setup import Deed, Setup
 from engine.states import forward_from

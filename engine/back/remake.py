@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from engine import effects, images, undo_events
+from engine import effects, images
+from engine.back import undo_events
+from engine.back.decision import Decision, Way
 from engine.codec import describe
-from engine.decision import Decision, Way
 from journal.errors import ActionFailedError
 from steps.actions import RunCommand
 

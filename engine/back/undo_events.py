@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from engine.back.decision import Decision
 from engine.codec import encode
-from engine.decision import Decision
 from engine.setup import Deed
 from journal.events import Draft, Json, Kind
 from steps.actions import Action

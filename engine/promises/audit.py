@@ -1,6 +1,6 @@
 """Every promise of the journal held against the host. Reads only, the journal too; `record` alone appends, when asked.
 
-A promise is a file that carries something of ours (engine.drift), what a step reached says of the host (its own
+A promise is a file that carries something of ours (drift.py), what a step reached says of the host (its own
 `verify`, asked again), what was remembered of devices, kernel and command line, and the way back itself: before-images,
 restore.sh, the journal's chain. What cannot be asked of a system that does not run is left out.
 """
@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from engine import drift, promised_boot, promised_kernel, restore
+from engine import restore
 from engine.codec import finding_data
-from engine.difference import Difference, drifts
+from engine.promises import drift, promised_boot, promised_kernel
+from engine.promises.difference import Difference, drifts
 from engine.session import Session
 from engine.setup import Deed, Setup
 from engine.ways import step_to

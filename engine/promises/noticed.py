@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine import restore
-from engine.audit import before_reboot, glance, record
-from engine.difference import Difference, drifts
-from engine.holders import strangers
-from engine.promised_kernel import groups
+from engine.promises.audit import before_reboot, glance, record
+from engine.promises.difference import Difference, drifts
+from engine.promises.holders import strangers
+from engine.promises.promised_kernel import groups
 from engine.states import forward_from
 from engine.ways import step_to
 from journal.errors import DriftError, Exit, sentence
@@ -19,7 +19,7 @@ from steps.base import Finding, Severity, State
 from steps.resume_service import LINK, UNIT
 
 if TYPE_CHECKING:
-    from engine.decision import Decision
+    from engine.back.decision import Decision
     from engine.session import Session
 
 # Told by `advance` itself, with the guest's last words.

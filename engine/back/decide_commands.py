@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine import images
+from engine.back.decision import Decision, View, Way, was
+from engine.back.stopping import runs
 from engine.codec import decode, describe
-from engine.decision import Decision, View, Way, was
 from engine.setup import Deed
-from engine.stopping import runs
 from journal.before import Where
 from steps.actions import Inverse, Regenerate, RunCommand, Shutdown
 from steps.reading import NOT_THERE, matching

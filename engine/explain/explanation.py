@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine.account import FAILURES, Line, account
-from engine.outlook import backward, changed, forward
+from engine.explain.account import FAILURES, Line, account
+from engine.explain.outlook import backward, changed, forward
 from engine.setup import Setup, fold
 from journal.events import Event, Json, Kind
 from journal.waiting import waits

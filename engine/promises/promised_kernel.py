@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.difference import Difference
-from engine.drift import again
-from engine.holders import guest_process, strangers, way_to_run
 from engine.hosts.base import ChangeableHost
+from engine.promises.difference import Difference
+from engine.promises.drift import again
+from engine.promises.holders import guest_process, strangers, way_to_run
 from engine.setup import Setup
 from steps import sriov
 from steps.base import Host, State

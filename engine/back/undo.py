@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine import effects, images, undo_events
+from engine import effects, images
+from engine.back import undo_events
+from engine.back.decide import conflicts
+from engine.back.decision import Decision, Way, was
+from engine.back.remake import remake, remakes
+from engine.back.stopping import goes_on
 from engine.codec import describe, finding_data
-from engine.decide import conflicts
-from engine.decision import Decision, Way, was
 from engine.hosts.base import Attributes
-from engine.remake import remake, remakes
 from engine.setup import Deed
-from engine.stopping import goes_on
 from journal.errors import ActionFailedError, DriftError, Exit
 from journal.events import Kind
 from steps.actions import Action, RunCommand

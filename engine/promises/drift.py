@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from engine.difference import Difference
+from engine.promises.difference import Difference
 from engine.setup import Deed, Setup
 from steps.base import FileKind, Host, Stat, State
 from steps.insertion import take_out

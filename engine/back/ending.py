@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine import decide_commands, undo
+from engine.back import decide_commands, undo
 from engine.hosts.base import OFFLINE
 from engine.session import Session
 from engine.setup import Deed, Setup

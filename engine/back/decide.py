@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from engine import decide_commands, effects
+from engine import effects
+from engine.back import decide_commands
+from engine.back.decision import Decision, View, Way
 from engine.codec import decode, describe
-from engine.decision import Decision, View, Way
 from engine.setup import Deed
 from steps.actions import (
     Action,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from engine.guest import guest_of
+from engine.guests.guest import guest_of
 from steps.base import Finding, Host
 from steps.config import Config
 from steps.guest import capabilities, libvirt_xml, needs, qemu, qemu_command

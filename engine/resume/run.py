@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from engine import resume_unit, signals
+from engine import signals
 from engine.advance import advance
 from engine.attempt import Outcome
 from engine.recovery import recover
-from engine.resumption import LIMIT, What
+from engine.resume import unit
+from engine.resume.resumption import LIMIT, What
 from engine.signals import InterruptedByUser
 from journal.errors import Exit, JournalError, VfiostateError
 from steps.base import Severity, State
@@ -36,12 +37,12 @@ def advance_and_resume(session: Session, until: State | None = None, *, reboot: 
     Raises what `advance` does; RefusedError, with nothing changed, where no unit can be installed.
     """
     with session.scribe.witness():
-        resume_unit.refuse_unable(session)
+        unit.refuse_unable(session)
         goal = until or the_end(session)
         outcome = advance(session, goal)
         if outcome.exit is not Exit.REBOOT:
             return outcome
-        resume_unit.arm(session, goal)
+        unit.arm(session, goal)
         said = (
             f"after the reboot it goes on by itself up to `{goal.value}` ({UNIT_NAME}); "
             f"the word {OFF} on the kernel command line keeps it from that",
@@ -64,7 +65,7 @@ def resume(session: Session) -> Outcome:
     if setup is None or setup.finished or setup.rolling_back_to is not None:
         state = setup.state if setup is not None else State.NEW
         return Outcome(Exit.DONE, state, said=("nothing was asked for that could be gone on with",))
-    if resume_unit.stopped_by_word(session):
+    if unit.stopped_by_word(session):
         return Outcome(Exit.DONE, setup.state, said=(f"kept from going on by {OFF} on the kernel command line",))
     asked = setup.resume
     if asked is None:
@@ -73,9 +74,9 @@ def resume(session: Session) -> Outcome:
         return Outcome(Exit.DONE, setup.state, said=(f"parked: {asked.parked}",))
     if asked.exhausted:
         reason = f"{LIMIT} boots in a row brought nothing new; the state still is `{setup.state.value}`"
-        return Outcome(Exit.REFUSED, setup.state, said=(resume_unit.park(session, reason),))
+        return Outcome(Exit.REFUSED, setup.state, said=(unit.park(session, reason),))
     # From here on this boot counts, whatever happens next: a run that takes the host down is not repeated for ever.
-    resume_unit.note(session, What.BEGUN, number=asked.tries + 1, state=setup.state.value)
+    unit.note(session, What.BEGUN, number=asked.tries + 1, state=setup.state.value)
     return _go_on(session, asked.until)
 
 
@@ -88,12 +89,12 @@ def _go_on(session: Session, until: State) -> Outcome:
         # It could not be recorded; or the host is shut down meanwhile. The boot is counted.
         raise
     except VfiostateError as error:
-        resume_unit.park(session, error.message)
+        unit.park(session, error.message)
         raise
     if outcome.exit in (Exit.DONE, Exit.REBOOT):
         return outcome
     grave = [found.message for found in outcome.findings if found.severity is Severity.REFUSAL]
-    said = resume_unit.park(session, " ".join(grave) or "it was refused")
+    said = unit.park(session, " ".join(grave) or "it was refused")
     return Outcome(outcome.exit, outcome.state, outcome.findings, (*outcome.said, said))
 
 
@@ -115,22 +116,22 @@ def _routed_at_last(session: Session) -> bool:
 
 def _not_asked(session: Session) -> tuple[str, ...]:
     """A run that was cut short may have left the unit where nothing is asked for (any more)."""
-    if not resume_unit.standing(session):
+    if not unit.standing(session):
         return ("nothing was asked for",)
     with session.scribe.witness():
         recover(session)
-        resume_unit.remove(session)
+        unit.remove(session)
     return (f"nothing was asked for: {UNIT_NAME} was removed",)
 
 
 def withdraw(session: Session) -> Outcome:
     """No longer go on by itself: take the unit out. Raises DriftError, having changed nothing, for an edited one."""
     setup = session.setup
-    if setup.rolling_back_to is not None or (setup.resume is None and not resume_unit.standing(session)):
+    if setup.rolling_back_to is not None or (setup.resume is None and not unit.standing(session)):
         return Outcome(Exit.DONE, setup.state, said=("nothing was asked for",))
     with session.scribe.witness():
         recover(session)
-        resume_unit.remove(session)
+        unit.remove(session)
         if setup.resume is not None:
-            resume_unit.note(session, What.OVER, why="withdrawn")
+            unit.note(session, What.OVER, why="withdrawn")
     return Outcome(Exit.DONE, setup.state, said=(f"{UNIT_NAME} was removed",))

@@ -12,14 +12,15 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import images, restore, signals, undo
+from engine import images, restore, signals
 from engine.attempt import NO_ATTEMPT, Outcome
+from engine.back import undo
+from engine.back.decide import decide
 from engine.config.safety import Files, foreign
-from engine.decide import decide
 from engine.effects import files_of
 from engine.heads import fields
 from engine.perform import perform
-from engine.resumption import What
+from engine.resume.resumption import What
 from engine.setup import Deed
 from engine.space import refuse_full
 from journal.errors import DriftError, Exit, RefusedError
@@ -173,7 +174,7 @@ def installed_program() -> str:
 
 def refuse_foreign_program(files: Files, program: str) -> None:
     """Raise RefusedError where others than root could write what systemd would run as root at every boot."""
-    for path in (program, sys.prefix, str(Path(__file__).parent)):
+    for path in (program, sys.prefix, str(Path(__file__).parents[1])):
         for place, found, remedy in foreign(files, path):
             raise RefusedError(
                 f"systemd would run {program} as root at every boot, and others may write it: {place} {found}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from engine.capture_kernel import names_in, text_of
+from engine.capture.kernel import names_in, text_of
 from engine.hosts.simulated.parts import Disk, Interface, Keyboard, Mount
 from steps import keyboards as attached
 from steps.base import Host

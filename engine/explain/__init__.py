@@ -1,0 +1,1 @@
+"""A setup told in plain sentences, from its events alone."""

@@ -1,0 +1,1 @@
+"""The guest: started, stopped, looked at, exported for other tools."""

@@ -1,0 +1,1 @@
+"""Going on by itself over the reboot, as `advance --resume` asks for."""
