@@ -26,6 +26,8 @@ from tests.kill.traced.machines import Stages
 from tests.kill.traced.sameness import Walked
 from tests.kill.traced.tracer import Call
 
+SELDOM = 300.0
+"""So many seconds lie between two lines of progress in a log."""
 SIDE_BY_SIDE = 24
 """So many tasks that follow one another go to one process: neighbours are mostly the same (see sameness.py)."""
 
@@ -73,7 +75,7 @@ def laboratory(names: Sequence[str], ways: Sequence[Way] = WAYS, *, reads: bool 
 def each(
     work: Callable[[Task], Found], tasks: Sequence[Task], jobs: int, *, seed: int = 1, minutes: float = math.inf
 ) -> Iterator[tuple[Task, Found]]:
-    """Each task with its result, as they come; progress on stderr where that is a terminal.
+    """Each task with its result, as they come; progress on stderr, every few minutes where that is no terminal.
 
     Neighbours stay together and the groups of them are shuffled. So a run that ends early, after so many `minutes` or
     by Ctrl-C or SIGTERM, has tried a fair part of all, and what it found can be told.
@@ -88,13 +90,15 @@ def each(
         _ended_by_signal(enough.set),
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_worker, initargs=(enough,)) as pool,
     ):
-        done = 0
+        done, said, terminal = 0, began, sys.stderr.isatty()
         for found in pool.map(partial(_group, work, began + minutes * 60), groups):
             yield from found
             done += len(found)
-            if found and sys.stderr.isatty():
-                left = (time.monotonic() - began) / done * (len(tasks) - done)
-                sys.stderr.write(f"\r{done}/{len(tasks)}, {left / 60:.0f} min left ")
+            now = time.monotonic()
+            if found and (terminal or now - said > SELDOM):
+                said, left = now, (now - began) / done * (len(tasks) - done)
+                line = f"{done}/{len(tasks)}, {left / 60:.0f} min left "
+                sys.stderr.write(f"\r{line}" if terminal else f"{line.rstrip()}\n")
                 sys.stderr.flush()
 
 
