@@ -81,6 +81,10 @@ def against(directory: Path) -> Held:
         if not (directory / name).exists():
             raise LabError(f"{directory}: no {name}\n  play the row first: scripts/lab run ROW")
     real = [json.loads(line) for line in (directory / JOURNAL).read_text(encoding="utf-8").splitlines()]
+    if not real:
+        raise LabError(
+            f"{directory}: {JOURNAL} is empty: vfiostate was gone when the row ended, there is nothing to hold"
+        )
     scratch = Path(tempfile.mkdtemp(prefix="vfiostate-held-"))
     try:
         simulated = replay(directory, scratch / "machine")
