@@ -24,7 +24,7 @@ from steps.actions import (
     WriteAttribute,
 )
 from steps.base import Finding
-from steps.insertion import sha256
+from steps.insertion import sha256, take_out
 
 ACTIONS: Mapping[str, type[Action]] = {
     "edit_file": EditFile,
@@ -85,6 +85,12 @@ def _decode(name: str, item: Any, blob: Callable[[str], bytes]) -> Any:
     if isinstance(item, dict):
         return UNDOS[item["type"]](**{key: _decode(key, part, blob) for key, part in item.items() if key != "type"})
     return item
+
+
+def without_ours(action: Mapping[str, Any], content: bytes) -> bytes | None:
+    """A file without what this edit put into it, None where that cannot be told from what is others'."""
+    run = action.get("inserted", "").encode("utf-8", "surrogateescape")
+    return take_out(content, run, anywhere=action.get("anywhere", False))
 
 
 def finding_data(finding: Finding) -> dict[str, Json]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from engine import effects, images
 from engine.back.decision import Way
+from engine.codec import without_ours
 from engine.setup import Deed, Undoing
 from journal.errors import DriftError
 from journal.events import Kind
-from steps.insertion import take_out
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -67,11 +67,10 @@ def _told_apart(session: Session, deed: Deed, now: dict[str, str | None]) -> str
 
     Raises DriftError where it does not.
     """
-    inserted = deed.action.get("inserted", "").encode("utf-8", "surrogateescape")
     (path,) = deed.planned
-    if inserted and now[path] is not None:
+    if deed.action.get("inserted") and now[path] is not None:
         content = session.host.local(path).read_bytes()
-        if take_out(content, inserted) is not None:
+        if without_ours(deed.action, content) is not None:
             return "done"
         if session.setup.id.encode() not in content:
             return "not_done"

@@ -85,8 +85,9 @@ class EditFile:
 
     `before` is the sha256 of the content the plan was made from, None where the file did not exist: another content at
     the time of the effect is drift. `inserted` is the one run of bytes that `content` has more than the content
-    before; when the user has edited the file since, undoing takes out just that run. `mode` counts only for a new file;
-    an existing one keeps mode, owner and extended attributes.
+    before; when the user has edited the file since, undoing takes out just that run. With `anywhere` the content has it
+    in one place or in more, and it is ours wherever it stands by then: a user may copy what it stands in. `mode` counts
+    only for a new file; an existing one keeps mode, owner and extended attributes.
     The path is that of the file itself, not of a symlink to it.
     """
 
@@ -96,6 +97,7 @@ class EditFile:
     why: str
     inserted: bytes = b""
     mode: int = 0o644
+    anywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

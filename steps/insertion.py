@@ -43,8 +43,14 @@ def appended(path: str, content: bytes, lines: bytes) -> Insertion:
     return Insertion(path, len(content), lead + lines)
 
 
-def take_out(content: bytes, run: bytes) -> bytes | None:
-    """The content without the run, None where it does not occur exactly once."""
+def take_out(content: bytes, run: bytes, *, anywhere: bool = False) -> bytes | None:
+    """The content without the run, None where it does not occur exactly once.
+
+    With `anywhere` it goes wherever it is; None where it is nowhere, or where its first word is in another run too.
+    """
+    if anywhere:
+        left = content.replace(run, b"") if run.strip() else content
+        return left if left != content and run.split()[0] not in left else None
     at = content.find(run)
     if not run or at < 0 or content.find(run, at + 1) >= 0:
         return None

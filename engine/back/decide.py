@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine import effects
 from engine.back import decide_commands
 from engine.back.decision import Decision, View, Way
-from engine.codec import decode, describe
+from engine.codec import decode, describe, without_ours
 from engine.setup import Deed
 from steps.actions import (
     Action,
@@ -24,7 +24,7 @@ from steps.actions import (
     WriteAttribute,
 )
 from steps.base import FileKind
-from steps.insertion import sha256, take_out
+from steps.insertion import sha256
 from steps.reading import NOT_THERE
 
 if TYPE_CHECKING:
@@ -78,17 +78,16 @@ def _decide_special(view: View, deed: Deed, path: str, kind: FileKind) -> Decisi
 
 
 def _decide_changed(view: View, deed: Deed, path: str, now: bytes) -> Decision:
-    inserted = deed.action.get("inserted", "").encode("utf-8", "surrogateescape")
     ours = deed.planned[path]
     left = view.session.journal.blob(ours) if ours else b""
     diff = effects.difference(path, left, now)
-    content = take_out(now, inserted)
+    content = without_ours(deed.action, now)
     if content is not None:
         view.files[path] = content
         return Decision(
             deed, Way.MERGE, f"{path} was changed since; only what is ours is taken out", content, diff=diff
         )
-    if inserted and view.session.setup.id.encode() not in now:
+    if deed.action.get("inserted") and view.session.setup.id.encode() not in now:
         return Decision(deed, Way.ALREADY_GONE, f"nothing of ours is in {path} any more", diff=diff)
     return Decision(
         deed,

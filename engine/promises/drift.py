@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from engine.codec import without_ours
 from engine.promises.difference import Difference
 from engine.setup import Deed, Setup
 from steps.base import FileKind, Host, Stat, State
-from steps.insertion import take_out
 
 Blob = Callable[[str], bytes]
 
@@ -122,9 +122,8 @@ def _attributes(path: str, first: Deed, last: Deed, stat: Stat) -> list[Differen
 
 
 def _content(setup: Setup, blob: Blob, path: str, deed: Deed, now: bytes) -> Difference:
-    inserted = deed.action.get("inserted", "").encode("utf-8", "surrogateescape")
     diff = _diff(blob, path, deed, now)
-    if take_out(now, inserted) is not None:
+    if without_ours(deed.action, now) is not None:
         found = "changed since we wrote it; what is ours is still in it"
         return Difference("file-edited", path, _promise(deed), found, _THEIRS, deed.seq, diff)
     if setup.id.encode() not in now:

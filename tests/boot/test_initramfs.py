@@ -105,6 +105,9 @@ def test_a_module_is_known_by_its_file(path: str, name: str | None) -> None:
 def test_insertions_say_where_they_cannot_go() -> None:
     assert take_out(b"aXbXc", b"X") is None
     assert take_out(b"abc", b"") is None
+    assert take_out(b"aXbXc", b"X", anywhere=True) == b"abc"
+    assert take_out(b"a X Y\nX Z\n", b" X Y", anywhere=True) is None
+    assert take_out(b"abc", b"X", anywhere=True) is take_out(b"abc", b"", anywhere=True) is None
     assert new_file("/x", b"a", "why").before is None
     with pytest.raises(ValueError, match="offset"):
         appended("/x", b"long content", b"line\n").apply(b"short")
