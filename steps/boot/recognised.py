@@ -18,8 +18,6 @@ ESP = ("/boot", "/boot/efi", "/efi")
 LOADER_INFO = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 # What limine-entry-tool reads, the later over the earlier (limine-common-functions, `load_config`).
 LIMINE_SETTINGS = ("/etc/limine-entry-tool.conf", "/etc/limine-entry-tool.d/*.conf", "/etc/default/limine")
-# Where Limine looks for its configuration, below a partition's root (limine, CONFIG.md).
-LIMINE_CONF = ("EFI/*/limine.conf", "boot/limine/limine.conf", "boot/limine.conf", "limine/limine.conf", "limine.conf")
 GRUB_CFGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 
 
@@ -78,11 +76,6 @@ def utf16(text: str) -> bytes:
 GRUB_SPOKE = Trace(LOADER_INFO, (utf16("GRUB "),))
 GRUB_CONFIGURED = tuple(Trace(path, (b"menuentry ",)) for path in GRUB_CFGS)
 
-_LIMINE = (
-    "The command line is the `cmdline:` of each entry in limine.conf; where `limine enroll-config` has put the file's "
-    "checksum into Limine, enroll it again after a change, or nothing boots."
-)
-
 LOADERS: tuple[BootLoader, ...] = (
     Recognised(
         "sdbootutil",
@@ -97,18 +90,5 @@ LOADERS: tuple[BootLoader, ...] = (
         tuple(Trace(path, (b"KERNEL_CMDLINE",)) for path in LIMINE_SETTINGS),
         'Limine\'s entries are made of /etc/default/limine: `KERNEL_CMDLINE[default]+=" WORDS"` there adds to the '
         "command line, `limine-update` makes the entries and their initramfs anew.",
-    ),
-    Recognised(
-        "limine",
-        22,
-        (Trace(LOADER_INFO, (utf16("Limine "),)),),
-        _LIMINE,
-    ),
-    Recognised(
-        "limine",
-        62,
-        tuple(Trace(f"{esp}/{name}") for esp in ESP for name in LIMINE_CONF),
-        _LIMINE,
-        unless=(GRUB_SPOKE, *GRUB_CONFIGURED),
     ),
 )

@@ -21,9 +21,6 @@ def named(tree: dict[str, Node], choice: str = "auto") -> tuple[str | None, list
     ("tree", "name"),
     [
         ({**GRUB, "/boot/efi/EFI/systemd/installed_by_sdbootutil": b"x\n"}, "sdbootutil"),
-        ({"/boot/limine.conf": b"/Arch\n  protocol: linux\n"}, "limine"),
-        ({"/efi/EFI/limine/limine.conf": b""}, "limine"),
-        ({**GRUB, LOADER_INFO: b"\x06\0\0\0" + "Limine 12.9.0".encode("utf-16-le")}, "limine"),
         ({"/boot/grub2/grub.cfg": b"", "/boot/efi/EFI/opensuse/installed_by_sdbootutil": b"x\n"}, "sdbootutil"),
         ({"/etc/default/limine": b'KERNEL_CMDLINE[default]="root=x"\n'}, "limine-entry-tool"),
         ({"/etc/limine-entry-tool.d/a.conf": b'KERNEL_CMDLINE[default]+=" x"\n'}, "limine-entry-tool"),
@@ -92,6 +89,20 @@ def test_systemd_boot_is_named_by_what_it_says_or_by_its_files_where_no_grub_is_
     tree: dict[str, Node],
 ) -> None:
     assert named(tree) == ("systemd-boot", [])
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {**GRUB, LOADER_INFO: b"\x06\0\0\0" + "Limine 12.9.0".encode("utf-16-le")},
+        {"/boot/limine.conf": b"/Arch\n  protocol: linux\n"},
+        {"/efi/EFI/limine/limine.conf": b""},
+        {"/boot/limine/limine.cfg": b""},
+    ],
+)
+def test_limine_is_named_by_what_it_says_or_by_its_file_where_no_grub_is_configured(tree: dict[str, Node]) -> None:
+    assert named(tree) == ("limine", [])
+    assert named({**tree, "/etc/default/limine": b'KERNEL_CMDLINE[default]+=" x"\n'})[0] == "limine-entry-tool"
 
 
 def test_settings_of_a_grub_that_did_not_boot_the_host_are_said_to_have_no_effect() -> None:
