@@ -47,7 +47,6 @@ COMMANDS = [
     "qemu-system-x86_64",
     "reboot",
     "rm",
-    "sdbootutil",
     "systemctl",
     "udevadm",
     "ukify",

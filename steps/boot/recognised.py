@@ -41,7 +41,7 @@ class Trace:
         return None
 
 
-def evidence(host: Host, traces: Sequence[Trace], unless: Sequence[Trace]) -> tuple[str, ...] | None:
+def evidence(host: Host, traces: Sequence[Trace], unless: Sequence[Trace] = ()) -> tuple[str, ...] | None:
     """What was seen of a boot set-up; None where there is nothing, or any sign of what it must not be."""
     if any(trace.seen(host) for trace in unless):
         return None
@@ -50,18 +50,17 @@ def evidence(host: Host, traces: Sequence[Trace], unless: Sequence[Trace]) -> tu
 
 @dataclass(frozen=True, slots=True)
 class Recognised(Unchanged):
-    """A boot set-up known by traces: any one of `traces`, and none of `unless`."""
+    """A boot set-up known by any one of its traces."""
 
     name: str
     precedence: int
     traces: tuple[Trace, ...]
     manual: str
-    unless: tuple[Trace, ...] = ()
     supported: bool = False
 
     def detect(self, host: Host) -> tuple[str, ...] | None:
         """What was seen of it."""
-        return evidence(host, self.traces, self.unless)
+        return evidence(host, self.traces)
 
     def read(self, host: Host, setup: str) -> BootFacts:
         """Nothing but its name: it is refused before anything is planned."""
@@ -77,13 +76,6 @@ GRUB_SPOKE = Trace(LOADER_INFO, (utf16("GRUB "),))
 GRUB_CONFIGURED = tuple(Trace(path, (b"menuentry ",)) for path in GRUB_CFGS)
 
 LOADERS: tuple[BootLoader, ...] = (
-    Recognised(
-        "sdbootutil",
-        14,
-        tuple(Trace(f"{esp}/EFI/*/installed_by_sdbootutil") for esp in ESP),
-        "The command line is the one line of /etc/kernel/cmdline; `sdbootutil update-all-entries` puts it into the "
-        "boot entries of this snapshot, `sdbootutil mkinitrd` makes those and their initramfs anew.",
-    ),
     Recognised(
         "limine-entry-tool",
         15,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from steps.actions import Action
 from steps.base import Finding, Host, Severity
+from steps.boot import sdbootutil_entries
 from steps.boot.shell_value import Broken, Script
 from steps.early_script import CALL
 from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, read_early, rebuilt, unlisted, with_kin
@@ -58,6 +59,8 @@ class Dracut:
         place = next((path for path in (*FOLDERS, MAIN) if host.lstat(path) is not None), None)
         if command is None or place is None:
             return None
+        if sdbootutil_entries.mark(host) is not None:
+            return None  # it calls dracut, and puts the images elsewhere
         if host.which("mkinitramfs") is not None and host.lstat("/etc/kernel/postinst.d/dracut") is None:
             return None
         return (f"{command} is there", f"{place} is there")
@@ -74,7 +77,7 @@ class Dracut:
         image = image_of(host, release, "".join(values.get("initrdname", ())))
         by_hook = _debian(host) and image != own_place(host, release)
         each = ("dracut", "-f", f"/boot/{NAMES[0].format('{}')}", "{}") if by_hook else ()
-        names, trouble = _look(host, image) if look else (None, "")
+        names, trouble = look_into(host, image) if look else (None, "")
         facts = InitramfsFacts(
             self.name,
             path,
@@ -204,7 +207,7 @@ def _listed(values: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
     return frozenset(forced | ({CONF} if taken else set()) | ({MODULE} if ours else set()))
 
 
-def _look(host: Host, image: str) -> tuple[frozenset[str] | None, str]:
+def look_into(host: Host, image: str) -> tuple[frozenset[str] | None, str]:
     """The names in an image. lsinitrd lists as `ls -l` does, and may list nothing of a broken image and succeed."""
     try:
         done = host.query(("lsinitrd", image), timeout=600.0)

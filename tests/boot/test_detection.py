@@ -20,8 +20,6 @@ def named(tree: dict[str, Node], choice: str = "auto") -> tuple[str | None, list
 @pytest.mark.parametrize(
     ("tree", "name"),
     [
-        ({**GRUB, "/boot/efi/EFI/systemd/installed_by_sdbootutil": b"x\n"}, "sdbootutil"),
-        ({"/boot/grub2/grub.cfg": b"", "/boot/efi/EFI/opensuse/installed_by_sdbootutil": b"x\n"}, "sdbootutil"),
         ({"/etc/default/limine": b'KERNEL_CMDLINE[default]="root=x"\n'}, "limine-entry-tool"),
         ({"/etc/limine-entry-tool.d/a.conf": b'KERNEL_CMDLINE[default]+=" x"\n'}, "limine-entry-tool"),
     ],
@@ -41,6 +39,8 @@ def test_a_command_line_that_lives_elsewhere_is_named_and_refused(tree: dict[str
         ({**GRUB, "/etc/os-release": b"NAME=NixOS\nID=nixos\n"}, "nixos"),
         ({**GRUB, "/run/ostree-booted": b""}, "ostree"),
         ({**GRUB, "/etc/kernelstub/configuration": b"{}"}, "kernelstub"),
+        ({**GRUB, "/boot/efi/EFI/systemd/installed_by_sdbootutil": b"x\n"}, "sdbootutil"),
+        ({"/boot/grub2/grub.cfg": b"", "/boot/efi/EFI/opensuse/installed_by_sdbootutil": b"x\n"}, "sdbootutil"),
         ({**GRUB, "/boot/grub/grub.cfg": b"insmod blscfg\nblscfg\n"}, "bls"),
         ({"/etc/default/grub": b"A=1\nGRUB_ENABLE_BLSCFG=true\n", "/boot/grub2/grub.cfg": b""}, "bls"),
     ],

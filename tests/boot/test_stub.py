@@ -184,7 +184,7 @@ def test_a_kernel_that_grub_cfg_does_not_know_yet_is_the_one_that_will_boot() ->
         (CONF, b"options vfio-pci disable_vga=1\n", "modprobe-conf-exists"),
         (MODULES, b"a\0b", "initramfs-modules-binary"),
         ("/etc/initramfs-tools/update-initramfs.conf", b"update_initramfs=no\n", "initramfs-updates-off"),
-        ("/boot/efi/EFI/x/installed_by_sdbootutil", b"", "boot-loader-unsupported"),
+        ("/etc/default/limine", b'KERNEL_CMDLINE[default]="x"\n', "boot-loader-unsupported"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_changed(path: str, content: bytes, code: str) -> None:

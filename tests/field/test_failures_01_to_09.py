@@ -141,20 +141,21 @@ def test_05_when_regeneration_fails_no_edit_stays(at: At) -> None:
 @pytest.mark.parametrize(
     ("trace", "loader", "way"),
     [
-        ("boot/efi/EFI/x/installed_by_sdbootutil", "sdbootutil", "sdbootutil update-all-entries"),
+        ("etc/default/limine", "limine-entry-tool", "limine-update"),
     ],
 )
 def test_06_where_another_boot_loader_rules_grub_is_not_edited(at: At, trace: str, loader: str, way: str) -> None:
     machine = at("new")
     (machine / trace).parent.mkdir(parents=True, exist_ok=True)
-    (machine / trace).write_text("x\n")
-    refused(machine, "boot-loader-unsupported", f"boots through {loader}", f"/{trace} is there", way)
+    (machine / trace).write_text('KERNEL_CMDLINE[default]="x"\n')
+    refused(machine, "boot-loader-unsupported", f"boots through {loader}", f"/{trace} holds", way)
 
 
 @pytest.mark.parametrize(
     ("trace", "code"),
     [
         ("etc/kernelstub/configuration", "kernelstub-configuration-unreadable"),
+        ("boot/efi/EFI/x/installed_by_sdbootutil", "sdbootutil-missing"),
         ("etc/NIXOS", "generation-unreadable"),
         ("run/ostree-booted", "deployments-unreadable"),
     ],

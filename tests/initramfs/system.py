@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.field.support import Description
 
@@ -19,7 +20,8 @@ class System:
 
     `where` is the file that names the modules (below the machine's directory), `edit` what a user does to it besides,
     `spoilt` a content of it that must not be edited; `image` is what it calls a kernel's image, `rebuild` the name of
-    the command that makes all of them, `conf` whether our file in modprobe.d is in the image.
+    the command that makes all of them, `conf` whether our file in modprobe.d is in the image; `advance` is how one goes
+    on to `stubbed`; `spared` is an argument with which that command makes no images.
     """
 
     name: str
@@ -32,6 +34,12 @@ class System:
     spoilt: bytes = b"\0\0\0"
     files: Mapping[str, str] = field(default_factory=dict)
     conf: bool = True
+    advance: tuple[str, ...] = ("advance",)
+    spared: str = "-V"
+
+    def place(self, machine: Path, release: str) -> Path:
+        """Where the image of a kernel lies."""
+        return machine / self.image.format(release)
 
     def change(self, description: Description) -> None:
         """Give the lab's machine this generator in the place of its own."""

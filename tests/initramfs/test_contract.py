@@ -40,7 +40,7 @@ def places(system: System, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     found = {"new": copy(machine, base / "new")}
     run(machine, "advance", "--until", "modules_loaded").is_(0)
     found["modules_loaded"] = copy(machine, base / "modules_loaded")
-    run(machine, "advance").is_(0)
+    run(machine, *system.advance).is_(0)
     found["stubbed"] = copy(machine, base / "stubbed")
     reboot(machine)
     run(machine, "advance", "--until", "bound").is_(0)
@@ -50,7 +50,7 @@ def places(system: System, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 def image(system: System, machine: Path, release: str) -> Archive:
     """What lies in the image of a kernel."""
-    return parse((machine / system.image.format(release)).read_bytes())
+    return parse(system.place(machine, release).read_bytes())
 
 
 def test_the_images_of_all_kernels_have_the_modules_and_our_file(system: System, places: dict[str, Path]) -> None:
@@ -104,7 +104,7 @@ def test_modules_that_the_user_has_listed_are_adopted_and_stay(system: System, a
     (machine / edit.path.lstrip("/")).parent.mkdir(exist_ok=True)
     (machine / edit.path.lstrip("/")).write_bytes(edit.content)
     before = manifest(machine)
-    run(machine, "advance").is_(0)
+    run(machine, *system.advance).is_(0)
     assert (machine / system.where).read_bytes() == edit.content
     run(machine, "rollback", "--to", "modules_loaded").is_(0)
     assert manifest(machine) == before
@@ -112,19 +112,19 @@ def test_modules_that_the_user_has_listed_are_adopted_and_stay(system: System, a
 
 def test_a_rebuild_that_fails_takes_the_edit_back(system: System, at: At) -> None:
     machine = at("modules_loaded")
-    broken_command(machine, system.rebuild, status=1, stderr="no space left\n", lacking="-V")
+    broken_command(machine, system.rebuild, status=1, stderr="no space left\n", lacking=system.spared)
     with unchanged(machine):
-        run(machine, "advance").is_(1, "no space left")
+        run(machine, *system.advance).is_(1, "no space left")
     faults(machine)
-    run(machine, "advance").is_(0)
+    run(machine, *system.advance).is_(0)
     assert state(machine) == "stubbed"
 
 
 def test_a_rebuild_that_leaves_the_images_as_they_were_and_says_nothing_is_found_out(system: System, at: At) -> None:
     machine = at("modules_loaded")
-    broken_command(machine, system.rebuild, status=0, lacking="-V")
+    broken_command(machine, system.rebuild, status=0, lacking=system.spared)
     with unchanged(machine):
-        run(machine, "advance").is_(1, "lacks")
+        run(machine, *system.advance).is_(1, "lacks")
     assert state(machine) == "modules_loaded"
 
 
@@ -143,18 +143,18 @@ def test_what_cannot_be_read_is_refused_before_anything_is_changed(system: Syste
     machine = at("modules_loaded")
     (machine / system.where).write_bytes(system.spoilt)
     with unchanged(machine):
-        run(machine, "advance").is_(5, system.where.rpartition("/")[2]).with_hint()
+        run(machine, *system.advance).is_(5, system.where.rpartition("/")[2]).with_hint()
 
 
 def test_killed_anywhere_it_goes_on_and_back_byte_for_byte(
     system: System, places: dict[str, Path], tmp_path: Path
 ) -> None:
-    for place, command in (("modules_loaded", "advance"), ("bound", "rollback")):
-        whole = crash.run(copy(places[place], tmp_path / place), command)
+    for place, command in (("modules_loaded", system.advance), ("bound", ("rollback",))):
+        whole = crash.run(copy(places[place], tmp_path / place), *command)
         for point in range(0, len(whole.points), STRIDE):
             machine = copy(places[place], tmp_path / f"{place}-{point}")
-            crash.run(machine, command, kill_at=point)
-            if command == "advance":
-                run(machine, "advance").is_(0)
+            crash.run(machine, *command, kill_at=point)
+            if command == system.advance:
+                run(machine, *system.advance).is_(0)
             roll_back(machine)
             assert manifest(machine) == manifest(places["new"]), (place, point, whole.points[point])

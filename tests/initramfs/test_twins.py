@@ -61,7 +61,7 @@ SPLIT = ["vfio-pci", "vfio-pci", "nouveau", "snd_hda_intel"]
 def test_one_card_goes_and_the_other_keeps_its_driver_there_and_back(system: System, tmp_path: Path) -> None:
     machine = twins(tmp_path, system)
     before = copy(machine, tmp_path / "before")
-    run(machine, "advance", "--until", "stubbed").is_(
+    run(machine, *system.advance, "--until", "stubbed").is_(
         0, f"{CARD} is taken by its address", f"{HOST_CARD} is 10de:1b80 too"
     )
     assert holders(machine) == NATIVE

@@ -16,7 +16,8 @@ class System:
     user does to it besides; `trial` is whether a new command line can be booted once, `recovery` whether there are
     entries that must keep the old one. `spoilt` is a content of `where` with which nothing may be attempted, None where
     the loader's own tool reads it and nobody else. `former` is whether what was the default stays in the menu as it
-    was, after the way back with our words on it. `init` are the arguments of `init`.
+    was, after the way back with our words on it. `init` are the arguments of `init`. `tidy` is a command that
+    restore.sh leaves to the system it restored.
     """
 
     name: str
@@ -28,3 +29,4 @@ class System:
     spoilt: bytes | None = b"\0\0\0"
     former: bool = False
     init: tuple[str, ...] = LAB
+    tidy: tuple[str, ...] = ()
