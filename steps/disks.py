@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from steps.base import Host
-from steps.reading import names_in, target_of, text_of
+from steps.reading import names_in, target_of, text_of, unescaped
 
 BLOCK = "/sys/block"
 _PCI = re.compile(r"(?<![0-9a-f])[0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7](?![0-9a-f])")
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def _uses(host: Host, blocks: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if name in blocks:
             yield name, f"holds the file system mounted on {mount.target}"
     for line in text_of(host, "/proc/swaps").splitlines()[1:]:
-        name = _block_name(host, _unescape(line.split()[0])) if line.split() else ""
+        name = _block_name(host, unescaped(line.split()[0])) if line.split() else ""
         if name in blocks:
             yield name, "holds swap in use"
     for uuid in names_in(host, "/sys/fs/btrfs"):
@@ -98,11 +97,11 @@ def _mounts(host: Host) -> tuple[_Mount, ...]:
         head, _, tail = line.partition(" - ")
         left, right = head.split(), tail.split()
         if len(left) >= 5 and len(right) >= 2:
-            found.append(_Mount(left[2], _unescape(right[1]), _unescape(left[4]), right[0]))
+            found.append(_Mount(left[2], unescaped(right[1]), unescaped(left[4]), right[0]))
     if found:
         return tuple(found)
     rows = (line.split() for line in text_of(host, "/proc/mounts").splitlines())
-    return tuple(_Mount("", _unescape(row[0]), _unescape(row[1]), row[2]) for row in rows if len(row) >= 3)
+    return tuple(_Mount("", unescaped(row[0]), unescaped(row[1]), row[2]) for row in rows if len(row) >= 3)
 
 
 def _zfs_devices(host: Host) -> Iterator[str]:
@@ -137,7 +136,3 @@ def _block_name(host: Host, source: str) -> str:
         return ""
     # In sysfs a slash in a device's name is an exclamation mark: cciss!c0d0.
     return target_of(host, source).removeprefix("/dev/").replace("/", "!")
-
-
-def _unescape(text: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)

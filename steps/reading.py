@@ -6,6 +6,7 @@ For what a fact hangs on, ask the host itself: it tells absent from empty.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from steps.base import Host, Stat
 
 NOT_THERE = (FileNotFoundError, NotADirectoryError)
 """What reading raises where nothing is: any other error says that something is, and cannot be read."""
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class Files(Protocol):
@@ -91,3 +93,8 @@ def target_of(host: Host, path: str) -> str:
         return host.resolve(path)
     except OSError:
         return path
+
+
+def unescaped(text: str) -> str:
+    """A field of the kernel's tables of mounts and swaps, where white space and backslashes are octal (proc(5))."""
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)

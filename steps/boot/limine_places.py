@@ -9,13 +9,12 @@ there must be one only. Those before 8.0 read limine.cfg; their executable does 
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from steps.base import FileKind, Host
 from steps.boot.recognised import ESP
-from steps.reading import content_there, matching, names_there
+from steps.reading import content_there, matching, names_there, unescaped
 
 # Where Limine looks below a partition's root; beside its executable in newer versions, in EFI/BOOT in older ones.
 CONF = ("EFI/*/limine.conf", "boot/limine/limine.conf", "boot/limine.conf", "limine/limine.conf", "limine.conf")
@@ -24,7 +23,6 @@ MARKER = b"++CONFIG_B2SUM_SIGNATURE++"
 UEFI = "/sys/firmware/efi"
 _NONE = b"0" * 128
 _BIOS = ("boot/limine", "boot", "limine", ".")
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def _bios(host: Host, root: str) -> Iterator[str]:
 
 def _mounts(host: Host) -> tuple[str, ...]:
     rows = (line.split(" ") for line in content_there(host, "/proc/mounts").decode(errors="replace").splitlines())
-    return tuple(_OCTAL.sub(lambda match: chr(int(match[1], 8)), row[1]) for row in rows if len(row) > 1)
+    return tuple(unescaped(row[1]) for row in rows if len(row) > 1)
 
 
 def _root(path: str, mounts: tuple[str, ...]) -> str:

@@ -16,8 +16,9 @@ from steps.boot.limine_conf import Conf, ConfError, parse
 from steps.boot.limine_menu import UnclearError, default
 from steps.boot.limine_places import MARKER
 from steps.insertion import take_out
-from tests.badinput.support import At, copy, manifest, roll_back, run, unchanged
-from tests.field.support import LAB, has_token, made, reboot, refused, words
+from tests.badinput.support import At, manifest, roll_back, run, unchanged
+from tests.field.support import has_token, reboot, refused, words
+from tests.loaders.conftest import up_to_stubbed
 from tests.loaders.systems.limine import arch
 from tests.support.memory_host import MemoryHost, Node
 
@@ -246,13 +247,7 @@ def test_what_is_made_by_a_tool_or_is_of_an_old_version_or_cannot_be_read_is_ref
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """`new`, `modules_loaded` and `stubbed`."""
-    base = tmp_path_factory.mktemp("limine")
-    machine = made(base, "debian12-lab", *LAB, change=arch)
-    found = {"new": copy(machine, base / "new")}
-    run(machine, "advance", "--until", "modules_loaded").is_(0)
-    found["modules_loaded"] = copy(machine, base / "modules_loaded")
-    run(machine, "advance", "--no-trial").is_(0)
-    return {**found, "stubbed": machine}
+    return up_to_stubbed(tmp_path_factory.mktemp("limine"), arch)
 
 
 def test_an_enrolled_checksum_is_refused_before_anything_is_changed(at: At) -> None:

@@ -11,8 +11,9 @@ import pytest
 from engine.hosts.simulated.host import SimulatedHost
 from steps import boot, initramfs
 from steps.base import Completed
-from tests.badinput.support import At, copy, roll_back, run
+from tests.badinput.support import At, roll_back, run
 from tests.field.support import KERNEL, LAB, command, has_token, made, reboot, refused, words
+from tests.loaders.conftest import up_to_stubbed
 from tests.loaders.systems.sdbootutil import grub, systemd_boot
 from tests.support.memory_host import completed
 
@@ -26,13 +27,7 @@ IMAGES = f"{ESP}/opensuse-tumbleweed/{KERNEL}"
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """`new`, `modules_loaded` and `stubbed`."""
-    base = tmp_path_factory.mktemp("opensuse")
-    machine = made(base, "debian12-lab", *LAB, change=systemd_boot)
-    found = {"new": copy(machine, base / "new")}
-    run(machine, "advance", "--until", "modules_loaded").is_(0)
-    found["modules_loaded"] = copy(machine, base / "modules_loaded")
-    run(machine, "advance", "--no-trial").is_(0)
-    return {**found, "stubbed": machine}
+    return up_to_stubbed(tmp_path_factory.mktemp("opensuse"), systemd_boot)
 
 
 def initrd(machine: Path, entry: str) -> str:
