@@ -93,7 +93,12 @@ class FileTree:
     def read(self, path: str) -> bytes:
         """The content of a file, symlinks followed."""
         with open(self._real(path), "rb") as stream:
-            return stream.read()
+            try:
+                return stream.read()
+            except OSError as error:
+                # The kernel does not say of which open file it speaks.
+                error.filename = path
+                raise
 
     def lstat(self, path: str) -> Stat | None:
         """What the path itself is, None where nothing is."""

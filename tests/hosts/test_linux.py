@@ -42,6 +42,12 @@ def test_reading_the_real_root_is_plain_reading() -> None:
     assert HOST.resolve("/proc/self/..").startswith("/proc")
 
 
+def test_a_file_that_opens_and_cannot_be_read_is_named() -> None:
+    # proc(5): what is at address 0 of a process cannot be read. read(2) names no file.
+    with pytest.raises(OSError, match="Input/output error: '/proc/self/mem'"):
+        LinuxHost(Path("/")).read("/proc/self/mem")
+
+
 def test_a_mounted_system_has_no_boot_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "lib/modules/6.1.0-1").mkdir(parents=True)
     host = LinuxHost(tmp_path)

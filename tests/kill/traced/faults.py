@@ -89,8 +89,8 @@ def failed(
             machine = way.machine(stages, base / "m")
             before, began, known = host(machine), told(machine), len(events(machine))
             traced = tracer.fail(machine, call, error, way.command, on=on)
-            if not traced.calls or not traced.calls[0].where:
-                # Another call had that number: of a run that differs a little, or of the interpreter's own.
+            if not traced.calls or not traced.calls[0].where or traced.calls[0].model:
+                # Another call had that number: of a run that differs a little, of the interpreter, or of the model.
                 expect(traced.ended, *ANSWERS, doing="a run that never came to its point")
                 return Answer(way, fault, kind, None)
             ended = traced.ended

@@ -115,10 +115,8 @@ def kill(machine: Path, at: Call, *argv: str) -> Traced:
 def fail(machine: Path, at: Call, error: str, *argv: str, on: bool = False) -> Traced:
     """Run a command whose call fails with this errno, without being made; with `on` every later one of its name too."""
     ended, lines = _run(machine, argv, ["-y", "-s", "0", *_inject(at, f"error={error}", on=on)])
-    hit = [line for line in lines if "(INJECTED)" in line]
-    return Traced(
-        ended, tuple(Call(at.name, at.number, _where(at.name, line.partition("(")[2], machine)) for line in hit)
-    )
+    hit = (_where(at.name, line.partition("(")[2], machine) for line in lines if "(INJECTED)" in line)
+    return Traced(ended, tuple(Call(at.name, at.number, where, _is_model(where)) for where in hit))
 
 
 def _inject(at: Call, what: str, *, on: bool = False) -> list[str]:
