@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from journal.audit import Announced
 from journal.chain import Head
 from journal.events import Kind
 
 if TYPE_CHECKING:
     from engine.hosts.base import ChangeableHost
     from engine.scribe import Scribe
+    from journal.audit import Announced
 
 # Where a system without systemd's journal keeps what is logged as authpriv or at large; what was rotated away first.
 LOGS = ("/var/log/auth.log", "/var/log/secure", "/var/log/syslog", "/var/log/messages")
@@ -37,6 +37,8 @@ def remembered(host: ChangeableHost, setups: Iterable[str]) -> Announced:
     copy of the journal. One that came before belonged to a journal that was moved away, as our own hints advise. A
     journal that tells of no setup at all is one whose every event is gone, where the log tells of any.
     """
+    from journal.audit import Announced  # every command has this module, and only `journal verify` and its kin ask
+
     ours = frozenset(setups)
     heads: set[Head] = set()
     strange: set[str] = set()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from engine.promises.difference import Difference
 from engine.resume.resumption import LIMIT
 from engine.session import Session
 from engine.setup import Setup
 from engine.target import SessionOptions, open_host
 from journal.events import Json, Kind
 from steps.base import Host, State
+
+if TYPE_CHECKING:
+    from engine.promises.difference import Difference
 
 NEXT: Mapping[State, str] = {
     State.NEW: "vfiostate advance (checks the host; changes nothing)",

@@ -30,7 +30,6 @@ def run(args: argparse.Namespace) -> int:
     """Show it."""
     from engine.console import out, out_json
     from engine.progress import reporter
-    from engine.promises.difference import drifts
     from engine.session import open_session
     from engine.status import first_words, survey
 
@@ -45,12 +44,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         for line in _lines(found, first):
             out(line)
-    return Exit.DRIFT if found is not None and drifts(found.drift) else Exit.DONE
+    return Exit.DRIFT if found is not None and _drifted(found) else Exit.DONE
 
 
 def _lines(found: Survey | None, first: str) -> list[str]:
     from engine.console import BOLD, clean, columns, paint
-    from engine.promises.difference import drifts
 
     if found is None or found.setup is None:
         rows = [("state", f"{paint('new', BOLD)} (nothing was set up on this host yet)")]
@@ -62,7 +60,7 @@ def _lines(found: Survey | None, first: str) -> list[str]:
         if setup.boot or setup.rolled_back:
             rows.append(("boot", f"{'' if found.rebooted else 'not '}rebooted since this state was reached"))
         rows += [("note" if one.note else "drift", f"{one.where}: {one.found}") for one in found.drift]
-        rows += [] if drifts(found.drift) else [("drift", "none")]
+        rows += [] if _drifted(found) else [("drift", "none")]
         rows += [("more", "vfiostate audit (what was promised, and what to do)")] if found.drift else []
     if found.resume:
         rows.append(("resume", found.resume))
@@ -72,6 +70,10 @@ def _lines(found: Survey | None, first: str) -> list[str]:
         rows.append(("" if number else "last failure", one.message))
         rows += [("", f"-> {one.hint}")] if one.hint else []
     return columns([(name, clean(text) if name != "state" else text) for name, text in (*rows, ("next", found.next))])
+
+
+def _drifted(found: Survey) -> bool:
+    return any(not one.note for one in found.drift)
 
 
 def _resume_json(found: Survey) -> Json:
