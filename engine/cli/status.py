@@ -73,7 +73,11 @@ def _lines(found: Survey | None, first: str) -> list[str]:
 
 
 def _drifted(found: Survey) -> bool:
-    return any(not one.note for one in found.drift)
+    if not found.drift:
+        return False
+    from engine.promises.difference import drifts  # not before there is one
+
+    return bool(drifts(found.drift))
 
 
 def _resume_json(found: Survey) -> Json:

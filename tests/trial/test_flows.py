@@ -114,7 +114,9 @@ def test_to_wait_for_the_reboot_is_no_failure(at: At) -> None:
 def test_after_a_trial_was_staged_again_the_next_thing_is_the_reboot(at: At) -> None:
     machine = at("failed")
     refused(machine, "trial-failed", "next: vfiostate advance --again")
-    run(machine, "status").is_(0, "last failure  The trial boot failed", "next          vfiostate advance --again")
+    run(machine, "status").is_(
+        0, "last failure  The trial boot failed", "-> Try it once more", "next          vfiostate advance --again"
+    )
     run(machine, "advance", "--again").is_(3, "reboot: The trial boot is made once more.")
     said = run(machine, "status").is_(0, "next   reboot, then vfiostate advance").out
     assert "last failure" not in said
