@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 
 from . import guests, observe
@@ -45,7 +45,7 @@ class Row:
     keeps: Mapping[str, str] = field(default_factory=lambda: {"0000:03:00.0": "e1000e"})
     options: tuple[str, ...] = ()
     settings: tuple[str, ...] = ("stop_timeout = 5",)  # nothing runs in this guest that could shut it down
-    guest: Callable[[Lab], None] = field(default_factory=lambda: guests.of_qemu)
+    guest: Callable[[Agent, Report, Set[str]], None] = field(default_factory=lambda: guests.of_qemu)
     given: Callable[[Lab], None] | None = None
     late: bool = False
     installed_by: str = "wheel"

@@ -173,7 +173,7 @@ def running(lab: Lab, phase: str = "the guest") -> None:
         status = lab.vfiostate("guest", "status", "--json")
         said = json.loads(status.stdout or "{}")
         lab.report.check("guest status --json says running", said.get("status") == "running", told(status))
-        lab.row.guest(lab)
+        lab.row.guest(lab.agent, lab.report, {ids for ids, _ in lab.row.devices.values()})
         who = lab.agent.sh(WHO_RUNS_QEMU).split()
         groups = {observe.functions(lab.agent)[address].group for address in lab.row.devices}
         lab.report.check("QEMU holds the groups", {f"/dev/vfio/{group}" for group in groups} <= set(who), who)
