@@ -31,11 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(argv)
     except KeyboardInterrupt:
         return _interrupted(2)
-    finally:
-        if argv is None:
-            # The process ends here. The interpreter would look through all that was imported once more, for cycles to
-            # tidy up that end with it anyway: a fifth of a short run. Whoever opened a file has closed it.
-            gc.freeze()
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -19,7 +19,7 @@ from statistics import median
 ROUNDS = 25
 BUDGETS = {"help": 2.5, "status": 1.2}
 # What the console script does that an installation makes.
-PROGRAM = ("-c", "import sys; from engine.cli import main; sys.exit(main())")
+PROGRAM = ("-c", "import sys; from engine.__main__ import main; sys.exit(main())")
 TOP = Path(__file__).resolve().parents[2]
 
 

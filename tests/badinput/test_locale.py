@@ -11,7 +11,7 @@ import pytest
 from tests.badinput.support import CONFIG, JOURNAL
 
 # What the installed script does.
-PROGRAM = "import sys; from engine.cli import main; sys.exit(main())"
+PROGRAM = "import sys; from engine.__main__ import main; sys.exit(main())"
 ENVIRONMENTS = {
     "C": {"LC_ALL": "C"},
     "POSIX without coercion": {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},

@@ -48,6 +48,22 @@ def test_a_signal_ends_with_one_clean_line_and_its_exit_code(signal: str, code: 
     assert b"Traceback" not in done.stderr
 
 
+def test_ctrl_c_while_the_program_is_being_read_ends_as_cleanly() -> None:
+    early = """
+import signal, sys
+from engine.__main__ import main
+class Reading:
+    def find_spec(self, name, *rest):
+        if name == "engine.cli.parser":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Reading())
+sys.exit(main())
+"""
+    done = spawn("-c", early)
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr.decode() == "vfiostate: Ended by SIGINT before anything was begun.\n"
+
+
 def test_a_fault_of_ours_is_one_line_with_its_place_and_no_traceback() -> None:
     done = do("return {}['x']")
     assert done.returncode == Exit.FAILED

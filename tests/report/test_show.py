@@ -102,7 +102,7 @@ def test_a_journal_that_is_moved_away_ends_the_following(histories: Histories, t
 
 
 def test_following_ends_with_its_reader(histories: Histories) -> None:
-    script = "import sys; from engine.cli import main; sys.exit(main())"
+    script = "import sys; from engine.__main__ import main; sys.exit(main())"
     argv = ["--simulate", str(histories["failed"]), "journal", "show", "--follow"]
     following = subprocess.Popen([sys.executable, "-c", script, *argv], cwd=TOP, stdout=subprocess.PIPE)
     assert following.stdout is not None and following.stdout.readline()

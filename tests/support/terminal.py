@@ -27,7 +27,7 @@ def at_terminal(
     """
     ours, theirs = pty.openpty()
     env = {**os.environ, "PYTHONPATH": str(TOP), "TERM": "xterm", **(environment or {})}
-    script = "import sys; from engine.cli import main; sys.exit(main())"
+    script = "import sys; from engine.__main__ import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", script, *argv],
         stdin=theirs,
