@@ -103,7 +103,7 @@ def _finish_inverse(
     if effect.result == "done":
         _outcome(session, deed, intent, "done", effect.detail, effect)
         return None
-    if effect.result != "done" and goes_on(session.host, action):
+    if goes_on(session.host, action):
         # To take from a guest what it holds would wait for its end, beyond the reach of signals.
         session.reporter.done("failed")
         _outcome(session, deed, intent, "failed", effect.detail, effect)
