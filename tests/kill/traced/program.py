@@ -1,13 +1,16 @@
 """The program as a child of ours, from its first word to its exit code: alone, or held at a gate until it is traced.
 
-It is forked from a process that has imported everything, since starting an interpreter would be most of a run. What
-the child does from `main` on is what a fresh process does; a test holds the two equal.
+It is forked from a process that has imported everything, since starting an interpreter would be most of a run, and to
+import what a command needs most of the rest. What the child does from `main` on is what a fresh process does, but for
+that; a test holds the two equal.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
+import pkgutil
 import signal
 import sys
 import time
@@ -17,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import engine
+import journal
+import steps
 from engine.cli import main
 from tests.kill import crash
 
@@ -26,6 +32,12 @@ LONGEST = 60.0
 """Seconds after which a run counts as hung; the longest takes one."""
 CRASHED = 99
 HUNG = 98
+
+
+for package in (engine, journal, steps):
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
 
 
 @dataclass(frozen=True, slots=True)
