@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import posixpath
 import shutil
 import stat
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ class FileTree:
         self.root = root.resolve()
         # At / the kernel follows symlinks itself, and the same way.
         self._whole = self.root == Path("/")
+        self._above = "" if self._whole else str(self.root)
 
     # --- where things are
 
@@ -47,11 +47,11 @@ class FileTree:
 
     def _itself(self, path: str) -> str:
         """Where a path lies for us; symlinks on the way are followed, the last name is not."""
-        return path if self._whole and path.startswith("/") else f"{self.root}{self._walk(path, follow_last=False)}"
+        return path if self._whole and path.startswith("/") else f"{self._above}{self._walk(path, follow_last=False)}"
 
     def _real(self, path: str) -> str:
         """Where the thing itself lies for us, symlinks followed."""
-        return path if self._whole and path.startswith("/") else f"{self.root}{self.resolve(path)}"
+        return path if self._whole and path.startswith("/") else f"{self._above}{self.resolve(path)}"
 
     def _outside(self, path: str) -> Path:
         return self.root / path.lstrip("/")
@@ -60,16 +60,16 @@ class FileTree:
         if not path.startswith("/"):
             raise ValueError(f"not an absolute path: {path!r}")
         pending = path.split("/")[::-1]
-        done = "/"
+        done = ""
         links = 0
         while pending:
             name = pending.pop()
             if name in ("", "."):
                 continue
             if name == "..":
-                done = posixpath.dirname(done)
+                done = done.rpartition("/")[0]
                 continue
-            step = posixpath.join(done, name)
+            step = f"{done}/{name}"
             target = self._link_text(step) if follow_last or any(pending) else None
             if target is None:
                 done = step
@@ -79,12 +79,12 @@ class FileTree:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             pending.extend(target.split("/")[::-1])
             if target.startswith("/"):
-                done = "/"
-        return done
+                done = ""
+        return done or "/"
 
     def _link_text(self, path: str) -> str | None:
         try:
-            return os.readlink(self._outside(path))
+            return os.readlink(f"{self._above}{path}")
         except OSError:
             return None
 
