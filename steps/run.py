@@ -95,7 +95,9 @@ class RunStep:
         hint = last_words.hint(facts.log)
         if facts.seen is None or facts.seen.ended:
             message = f"The guest {order.guest.name} does not run: it has ended."
-            return (_refusal("guest-died", message, hint, *(facts.log or ("it printed nothing",))),)
+            # Without last words, how that is known is all there is to go by.
+            unsaid = ("it printed nothing", *((facts.seen.why,) if facts.seen is not None else ()))
+            return (_refusal("guest-died", message, hint, *(facts.log or unsaid)),)
         message = f"The guest {order.guest.name} was started and does not answer over {way_of(order.guest).voice}."
         return (_refusal("guest-silent", message, hint, facts.seen.why, *facts.log),)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -285,6 +286,14 @@ def test_a_guest_that_ended_is_started_again(host: SimulatedHost) -> None:
     assert [finding.code for finding in verified(host)] == ["guest-died"]
     carry_out(host, planned(host))
     assert verified(host) == ()
+
+
+def test_a_guest_that_is_killed_without_a_word_shows_how_that_is_known(host: SimulatedHost) -> None:
+    carry_out(host, planned(host))
+    os.kill(host.alive("win7") or 0, signal.SIGKILL)
+    (died,) = verified(host)
+    assert died.code == "guest-died"
+    assert died.evidence[0] == "it printed nothing" and "win7.qmp" in died.evidence[1]
 
 
 def test_a_reboot_of_the_machine_ends_the_guest(host: SimulatedHost) -> None:
