@@ -14,7 +14,8 @@ def main() -> int:
 
         return run()
     except KeyboardInterrupt:
-        sys.stderr.write("vfiostate: Ended by SIGINT before anything was begun.\n")
+        # While it is read, or a second time, while the first is being answered: nothing is said of what was done.
+        sys.stderr.write("vfiostate: Ended by SIGINT.\n")
         return 130
     finally:
         # The interpreter would look through all that was imported once more, for cycles to tidy up that end with the

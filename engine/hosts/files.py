@@ -31,9 +31,8 @@ class FileTree:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root.resolve()
-        # At / the kernel follows symlinks itself, and the same way.
-        self._whole = self.root == Path("/")
-        self._above = "" if self._whole else str(self.root)
+        # Empty at /: there the kernel follows symlinks itself, and the same way.
+        self._above = str(self.root).rstrip("/")
 
     # --- where things are
 
@@ -47,11 +46,15 @@ class FileTree:
 
     def _itself(self, path: str) -> str:
         """Where a path lies for us; symlinks on the way are followed, the last name is not."""
-        return path if self._whole and path.startswith("/") else f"{self._above}{self._walk(path, follow_last=False)}"
+        if not self._above and path.startswith("/"):
+            return path
+        return f"{self._above}{self._walk(path, follow_last=False)}"
 
     def _real(self, path: str) -> str:
         """Where the thing itself lies for us, symlinks followed."""
-        return path if self._whole and path.startswith("/") else f"{self._above}{self.resolve(path)}"
+        if not self._above and path.startswith("/"):
+            return path
+        return f"{self._above}{self.resolve(path)}"
 
     def _outside(self, path: str) -> Path:
         return self.root / path.lstrip("/")

@@ -61,7 +61,7 @@ sys.exit(main())
 """
     done = spawn("-c", early)
     assert (done.returncode, done.stdout) == (130, b"")
-    assert done.stderr.decode() == "vfiostate: Ended by SIGINT before anything was begun.\n"
+    assert done.stderr.decode() == "vfiostate: Ended by SIGINT.\n"
 
 
 def test_a_fault_of_ours_is_one_line_with_its_place_and_no_traceback() -> None:

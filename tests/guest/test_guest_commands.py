@@ -112,7 +112,9 @@ def test_stopping_leads_back_to_bound_and_starting_to_running(
     assert json.loads(capsys.readouterr().out)["missing"] == []
     # Killed behind our back: the next advance notices and starts it again.
     host = SimulatedHost(machine)
-    os.kill(host.alive("win7") or 0, 9)
+    pid = host.alive("win7")
+    assert pid is not None
+    os.kill(pid, 9)
     assert vfiostate(machine, "advance") == Exit.DONE
     assert host.alive("win7") is not None
     assert vfiostate(machine, "rollback", "--to", "bound") == Exit.DONE

@@ -173,7 +173,9 @@ def test_the_monitor_socket_ends_with_the_process(runtime: Path) -> None:
     launch.launch(sleeper(), runtime)
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(runtime / "g.qmp"))
-    os.kill(launch.alive("g", runtime) or 0, 9)
+    pid = launch.alive("g", runtime)
+    assert pid is not None
+    os.kill(pid, 9)
     assert launch.gone("g", runtime, 5.0)
     with pytest.raises(ConnectionError):
         query_qmp(runtime / "g.qmp", "query-status")

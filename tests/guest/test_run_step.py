@@ -290,7 +290,9 @@ def test_a_guest_that_ended_is_started_again(host: SimulatedHost) -> None:
 
 def test_a_guest_that_is_killed_without_a_word_shows_how_that_is_known(host: SimulatedHost) -> None:
     carry_out(host, planned(host))
-    os.kill(host.alive("win7") or 0, signal.SIGKILL)
+    pid = host.alive("win7")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
     (died,) = verified(host)
     assert died.code == "guest-died"
     assert died.evidence[0] == "it printed nothing" and "win7.qmp" in died.evidence[1]
