@@ -118,9 +118,13 @@ class Host(Protocol):
     ) -> Json:
         """What the guest started under that name answers to a QMP command that only reads, such as `query-status`.
 
-        Raises ConnectionError where nobody answers (no such guest, or it has ended), TimeoutError after `timeout`
+        Raises ConnectionError where nobody answers (whether it has ended, `alive` tells), TimeoutError after `timeout`
         seconds, ValueError where the command is refused.
         """
+        ...
+
+    def alive(self, name: str) -> int | None:
+        """The pid of a process that was started under that name, None where it does not run (any more)."""
         ...
 
     @property

@@ -66,6 +66,10 @@ class WatchedHost:
         """As the host's."""
         return self._host.qmp(name, command, arguments, timeout=timeout)
 
+    def alive(self, name: str) -> int | None:
+        """As the host's."""
+        return self._host.alive(name)
+
     @property
     def release(self) -> str:
         """As the host's."""

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.guests import unix
 from steps.reading import NOT_THERE
 from steps.tuning import cpulist
 
@@ -181,20 +182,17 @@ def _opened(stack: contextlib.ExitStack, path: Path, flags: int) -> int:
 @contextlib.contextmanager
 def _listening(runtime: Path, name: str) -> Iterator[socket.socket]:
     """A listening unix socket (0600) for the child; our own copy is closed, so that it ends with the child."""
-    directory = os.open(runtime, os.O_PATH | os.O_DIRECTORY)
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            before = os.umask(0o177)
-            try:
-                listener.bind(
-                    f"/proc/self/fd/{directory}/{name}.qmp"
-                )  # an address holds 107 bytes, a path may be longer
-            finally:
-                os.umask(before)
-            listener.listen(8)
-            yield listener
-    finally:
-        os.close(directory)
+    with (
+        unix.address(runtime / f"{name}.qmp") as address,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener,
+    ):
+        before = os.umask(0o177)
+        try:
+            listener.bind(address)
+        finally:
+            os.umask(before)
+        listener.listen(8)
+        yield listener
 
 
 @contextlib.contextmanager
@@ -247,9 +245,21 @@ def _start_time(pid: int) -> int | None:
 
 
 def _await_socket(name: str, runtime: Path) -> None:
+    """Wait until it listens. Its socket is there before that, and who connects between bind(2) and listen(2) is
+    refused, as if it had ended."""
     deadline = time.monotonic() + SOCKET_WAIT
-    while not (runtime / f"{name}.qmp").exists() and alive(name, runtime) and time.monotonic() < deadline:
+    while not _listens(runtime / f"{name}.qmp") and alive(name, runtime) and time.monotonic() < deadline:
         time.sleep(_POLL)
+
+
+def _listens(path: Path) -> bool:
+    try:
+        with unix.address(path) as address, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
+            tried.settimeout(1.0)
+            tried.connect(address)
+    except OSError:
+        return False
+    return True
 
 
 def _give(devices: Sequence[str], uid: int, record: Path) -> None:

@@ -91,10 +91,6 @@ class ChangeableHost(Host, Protocol):
         """Let a thread run on these CPUs only. Raises OSError: ESRCH (it has ended), EINVAL (none of them is there)."""
         ...
 
-    def alive(self, name: str) -> int | None:
-        """The pid of a process started under that name, None where it does not run (any more)."""
-        ...
-
     def kill(self, name: str, *, timeout: float) -> None:
         """End a process started under that name: SIGTERM, then SIGKILL after `timeout` seconds."""
         ...

@@ -41,14 +41,6 @@ class Given:
     groups: tuple[str, ...] = ()
 
 
-class Watched(Host, Protocol):
-    """A host that also tells whether a process which the engine started runs."""
-
-    def alive(self, name: str) -> int | None:
-        """The pid of a process started under that name, None where it does not run (any more)."""
-        ...
-
-
 C = TypeVar("C")
 
 
@@ -67,7 +59,7 @@ class Way(Protocol[C]):
         """What the guest says; None where none was started under that name (or it was stopped)."""
         ...
 
-    def process(self, host: Watched, name: str) -> int | None:
+    def process(self, host: Host, name: str) -> int | None:
         """The pid of a guest of ours that runs. Raises ConnectionError where that cannot be told."""
         ...
 

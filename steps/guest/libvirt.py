@@ -13,7 +13,7 @@ from steps.actions import Action, EditFile, Inverse, Keep, RunCommand, Shutdown
 from steps.base import Finding, Host, Severity
 from steps.config import Guest
 from steps.guest import access, libvirt_cpu, needs, virsh
-from steps.guest.base import Given, Order, Watched
+from steps.guest.base import Given, Order
 from steps.guest.libvirt_xml import domain, uuid_of
 from steps.guest.seen import Seen, Silence
 from steps.guest.virsh import FILES, PROFILES, VIRSH, Installed, definition_of, file_of
@@ -36,7 +36,7 @@ class Libvirt:
         """`virsh domstate`, and the devices in the XML of what runs."""
         return virsh.look(host, order)
 
-    def process(self, host: Watched, name: str) -> int | None:
+    def process(self, host: Host, name: str) -> int | None:
         """libvirt's QEMU."""
         return virsh.process(host, name)
 

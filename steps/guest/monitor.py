@@ -17,22 +17,29 @@ def look(host: Host, order: Order) -> Seen | Silence | None:
     """What the guest says; None where none was started under that name (or it was stopped).
 
     A root port shows what is behind it only when the firmware has numbered its bus (hw/pci/pci-qmp-cmds.c): so this
-    waits for the ordered devices that QEMU has, at most `start_timeout` seconds.
+    waits for the ordered devices that QEMU has, and for a process that lives and does not listen, at most
+    `start_timeout` seconds.
     """
     if host.lstat(f"{order.socket.removesuffix('.qmp')}.pid") is None:
         return None
+    name = order.guest.name
     wanted = {device_id(device.address) for device in order.devices}
     deadline = time.monotonic() + order.guest.start_timeout
     while True:
+        late = time.monotonic() > deadline
         try:
-            seen = _ask(host, order.guest.name, max(1.0, deadline - time.monotonic()))
-            coming = wanted - seen.ids and wanted - seen.ids <= _made(host, order.guest.name)
+            seen = _ask(host, name, max(1.0, deadline - time.monotonic()))
+            coming = wanted - seen.ids and wanted - seen.ids <= _made(host, name)
         except ConnectionError as error:
-            return Silence(str(error), ended=True)
+            # A monitor that does not listen (yet) refuses as one that has ended.
+            ended = host.alive(name) is None
+            if ended or late:
+                return Silence(str(error), ended)
         except (TimeoutError, ValueError) as error:
             return Silence(str(error), ended=False)
-        if not coming or seen.status != "running" or time.monotonic() > deadline:
-            return seen
+        else:
+            if not coming or seen.status != "running" or late:
+                return seen
         time.sleep(POLL)
 
 

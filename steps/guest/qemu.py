@@ -10,7 +10,7 @@ from steps.actions import Action, StartProcess, StopProcess
 from steps.base import Finding, Host
 from steps.config import Guest
 from steps.guest import access, capabilities, monitor, needs, tuned
-from steps.guest.base import RUN_DIR, Given, Order, Watched
+from steps.guest.base import RUN_DIR, Given, Order
 from steps.guest.capabilities import Capabilities
 from steps.guest.qemu_command import command, drops_root
 from steps.guest.seen import Seen, Silence
@@ -42,7 +42,7 @@ class Qemu:
         """What it says over QMP."""
         return monitor.look(host, order)
 
-    def process(self, host: Watched, name: str) -> int | None:
+    def process(self, host: Host, name: str) -> int | None:
         """The process that the engine started."""
         return host.alive(name)
 

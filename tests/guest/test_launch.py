@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -181,6 +182,24 @@ def test_the_monitor_socket_ends_with_the_process(runtime: Path) -> None:
         query_qmp(runtime / "g.qmp", "query-status")
 
 
+def test_who_makes_its_socket_itself_is_started_when_it_listens_there(runtime: Path) -> None:
+    make = (
+        "import socket, sys, time; made = socket.socket(socket.AF_UNIX); made.bind(sys.argv[1]);"
+        "time.sleep(0.5); made.listen(1); time.sleep(60)"
+    )
+    monitor = str(runtime / "g.qmp")
+    launch.launch(StartProcess("g", (sys.executable, "-c", make, monitor), "a test"), runtime)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(monitor)
+
+
+def test_who_ends_before_it_listens_is_not_waited_for(runtime: Path) -> None:
+    began = time.monotonic()
+    launch.launch(StartProcess("g", (sys.executable, "-c", ""), "a test"), runtime)
+    assert time.monotonic() - began < launch.SOCKET_WAIT
+    assert launch.alive("g", runtime) is None
+
+
 @root_only
 def test_it_runs_as_its_account_with_no_group_but_those_named(runtime: Path) -> None:
     account = pwd.getpwnam(NOBODY)
@@ -293,6 +312,25 @@ def test_a_silent_server_is_a_timeout(tmp_path: Path) -> None:
         listener.listen()
         with pytest.raises(TimeoutError, match="query-status"):
             query_qmp(tmp_path / "s", "query-status", timeout=0.3)
+
+
+def test_a_server_with_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+    place = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+        listener.bind(str(place))
+        listener.listen(1)
+        waiting = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
+        for one in waiting:
+            one.connect(str(place))
+        with pytest.raises(TimeoutError, match="query-status"):
+            query_qmp(place, "query-status", timeout=0.3)
+        timer = threading.Timer(0.3, lambda: [listener.accept() for _ in waiting])
+        timer.start()
+        with pytest.raises(TimeoutError, match="query-status"):
+            query_qmp(place, "query-status", timeout=1.0)
+        timer.join()
+        listener.settimeout(1.0)
+        listener.accept()[0].close()
 
 
 @pytest.mark.parametrize(

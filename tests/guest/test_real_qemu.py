@@ -137,6 +137,21 @@ def test_the_real_qemu_runs_without_root_under_a_filter_on_a_private_socket(host
     ]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_the_real_qemu_started_as_an_old_one_answers_as_soon_as_it_is_started(host: Host, guest: Guest) -> None:
+    order = Order(guest, (), "0123456789ab", install=True)
+    found = dataclasses.replace(capabilities.ask(host, order), inherits_socket=False)
+    start = Qemu().start(order, found)
+    argv = (word.replace(order.socket, str(host.runtime / "test.qmp")) for word in start.argv)
+    assert start.drops_root
+    pid = host.start(StartProcess("test", tuple(argv), "a test"))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(host.runtime / "test.qmp"))
+    assert isinstance(host.qmp("test", "query-status", timeout=30.0), dict)
+    uids = {line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Uid")}
+    assert uids == {str(pwd.getpwnam(guest.user).pw_uid)}
+
+
 def test_the_real_qemus_last_lines_are_in_its_log(host: Host, guest: Guest) -> None:
     process = process_of(host, dataclasses.replace(guest, args=("-device", "no-such-device")))
     host.start(process)

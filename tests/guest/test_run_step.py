@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -277,6 +278,19 @@ def test_a_guest_that_never_speaks_is_a_refusal_after_the_time_it_is_given(tmp_p
     assert silent.code == "guest-silent" and "no answer" in silent.evidence[0]
     assert refusals(planned(host, told)) == {"guest-silent"}
     assert "signal" in stop_guest(host, "win7", 0.2)
+
+
+def test_a_guest_that_lives_and_whose_monitor_is_out_of_reach_has_not_ended(host: SimulatedHost) -> None:
+    carry_out(host, planned(host))
+    monitor, aside = (host.root / f"run/vfiostate/win7.{suffix}" for suffix in ("qmp", "aside"))
+    monitor.rename(aside)
+    (silent,) = verified(host, change(start_timeout=0.5))
+    assert silent.code == "guest-silent" and "win7.qmp" in silent.evidence[0]
+    assert refusals(planned(host, change(start_timeout=0.5))) == {"guest-silent"}
+    back = threading.Timer(0.5, aside.rename, [monitor])
+    back.start()
+    assert verified(host) == ()
+    back.join()
 
 
 def test_a_guest_that_ended_is_started_again(host: SimulatedHost) -> None:

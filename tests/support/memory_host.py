@@ -154,6 +154,10 @@ class MemoryHost:
             raise ValueError(f"{command}: the guest does not know this command")
         return self.guests[name][command]
 
+    def alive(self, name: str) -> int | None:
+        """A guest that answers lives."""
+        return 1 if name in self.guests else None
+
     def _node(self, path: str) -> Node:
         if path in self.tree:
             return self.tree[path]
