@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine import config as configuration
+from engine import signals
 from engine.attempt import Outcome, complete, fire, take_back, take_step
 from engine.back.ending import finish_rollback, refuse_unfinished
 from engine.codec import finding_data
@@ -89,8 +90,10 @@ def settle(session: Session) -> list[str]:
     if attempt is not None:
         standing = [deed for deed in session.setup.standing() if deed.attempt == attempt.number]
         if standing and not complete(session.setup):
-            take_back(session, attempt.number)
+            with signals.held():
+                take_back(session, attempt.number)
             said.append(f"the unfinished step to `{attempt.target.value}` was taken back")
+    signals.check()
     move = _lost(session)
     if move is not None:
         said.append(f"the host was rebooted: `{move.source.value}` was lost, now `{move.target.value}`")

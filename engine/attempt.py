@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from engine.effects import files_of
 from engine.machine import Lifecycle
 from engine.perform import perform
 from engine.session import Session
-from engine.setup import Setup
+from engine.setup import Attempt, Setup
 from engine.space import refuse_full
 from engine.states import Move
 from engine.ways import step_to
@@ -58,36 +59,47 @@ def take_step(session: Session, move: Move, *, reboot: bool) -> Outcome:
     step = step_to(move.target)
     session.reporter.step(move.target.value)
     plan = step.plan(session.brief(), _probe(session, step))
-    attempt = session.setup.attempt
-    if attempt is not None and attempt.actions and attempt.target is move.target and complete(session.setup):
-        # Cut short after the last action: what is missing is the verification and the transition.
-        return _conclude(session, step, move, Plan(notes=plan.notes, remember=attempt.remember), verify=True)
+    if (attempt := _carried_out(session.setup, move.target)) is not None:
+        done = Plan(notes=plan.notes, remember=attempt.remember)
+        with _whole(session, move.target, attempt.number):
+            return _conclude(session, step, move, done, verify=True)
     refusals = [finding for finding in plan.findings if finding.severity is Severity.REFUSAL]
     if refusals:
         return _refused(session, move, plan, refusals, reboot)
     for note in plan.notes:
         session.reporter.say(f"- {note}")
     number = session.setup.attempts + 1
-    try:
+    with _whole(session, move.target, number):
         begin(session, move, plan, number)
         perform(session, move.target, number, plan.actions)
         return _conclude(session, step, move, plan, verify=bool(plan.actions))
+
+
+@contextlib.contextmanager
+def _whole(session: Session, target: State, number: int) -> Iterator[None]:
+    """Whatever is raised within is journaled as the attempt's failure, and what the attempt did is taken back."""
+    try:
+        yield
     except VfiostateError as error:
-        fail(session, move.target, number, error)
+        fail(session, target, number, error)
         raise
     except OSError as error:
         known = effects.failure(error)
-        fail(session, move.target, number, known)
+        fail(session, target, number, known)
         raise known from error
     except Exception as error:
         # A fault of ours leaves nothing half done either.
-        fail(
-            session,
-            move.target,
-            number,
-            VfiostateError(f"Internal error: {type(error).__name__}: {error}.", hint=FAULT_HINT),
-        )
+        known = VfiostateError(f"Internal error: {type(error).__name__}: {error}.", hint=FAULT_HINT)
+        fail(session, target, number, known)
         raise
+
+
+def _carried_out(setup: Setup, target: State) -> Attempt | None:
+    """The attempt of a step to `target` that was cut short after its last action: what is missing is the verification
+    and the transition."""
+    attempt = setup.attempt
+    whole = attempt is not None and attempt.actions and attempt.target is target and complete(setup)
+    return attempt if whole else None
 
 
 def _probe(session: Session, step: Step[Any]) -> Any:
@@ -175,6 +187,7 @@ def take_back(session: Session, attempt: int) -> None:
     decisions = decide(session, deeds)
     undo.refuse_conflicts(session, decisions)
     undo.take_back(session, decisions)
+    restore.renew(session)
 
 
 def complete(setup: Setup) -> bool:

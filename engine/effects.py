@@ -31,6 +31,7 @@ from steps.actions import (
 from steps.insertion import sha256
 
 LAST_LINES = 20
+AGAIN = "Find out what else edits it, then run `vfiostate advance` again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +138,14 @@ def _change_file(host: ChangeableHost, action: EditFile | RemoveFile) -> Effect:
     return Effect("done", after={action.path: sha256(action.content)})
 
 
-def refuse_drift(host: ChangeableHost, path: str, expected: str | None) -> None:
+def refuse_drift(host: ChangeableHost, path: str, expected: str | None, hint: str = AGAIN) -> None:
     """Raise DriftError when a path is not what the plan was made from."""
     found = fingerprint(host, path)
     if found != expected:
         raise DriftError(
             f"{path} changed while vfiostate was at work.",
             evidence=(f"expected {expected or 'no file'}", f"found {found or 'no file'}"),
-            hint="Find out what else edits it, then run `vfiostate advance` again.",
+            hint=hint,
         )
 
 

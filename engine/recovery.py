@@ -63,7 +63,7 @@ def _ended(session: Session, deed: Deed) -> tuple[str, dict[str, str | None]]:
 
 
 def _told_apart(session: Session, deed: Deed, now: dict[str, str | None]) -> str:
-    """Somebody edited the file after the run was cut short. An insertion shows by its marker whether it was made.
+    """Somebody edited the file after the run was cut short. An insertion shows by its marker whether it is there.
 
     Raises DriftError where it does not.
     """
@@ -88,9 +88,12 @@ def _undo_ended(session: Session, undoing: Undoing) -> tuple[str, dict[str, str 
         return "unknown", now
     if now == dict(planned):
         return ("merged" if undoing.way == Way.MERGE else "done"), {}
-    if deed.action["type"] == "run_command" or now == dict(deed.after):
+    if deed.action["type"] == "run_command" or now in (dict(deed.after), dict(undoing.seen)):
         return "not_done", {}
-    raise _drift(session, deed, now)
+    # Edited since it was cut short, or, in journals that do not say what was there, before.
+    if _told_apart(session, deed, now) == "done":
+        return "not_done", {}
+    return ("merged" if undoing.way == Way.MERGE else "done"), {}
 
 
 def _drift(session: Session, deed: Deed, now: Mapping[str, str | None]) -> DriftError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,10 @@ echo "rescue system: in a chroot with /dev, /proc and /sys), run:"
 {commands}
 echo "Then reboot to leave the changed kernel command line."
 """
+
+
+# How a file begins in the script; a here-document holds no such pair of lines but in a copy of the script.
+_BEGINS = re.compile(r"^begin (.+)\n(?:gone |rm -f |cp |cat >|\{\n:\n)", re.MULTILINE)
 
 
 def script(
@@ -132,6 +137,26 @@ def write(
         body = script(session.setup.id, session.state_dir, before, contents, tuple(unseen))
         # Replaced whole: a crash here leaves the script of the step before, and nothing of this step is done yet.
         session.host.write_file(f"{session.state_dir}/restore.sh", body, Attributes(0o600, 0, 0))
+
+
+def renew(session: Session) -> None:
+    """Make restore.sh what it has to be when something was taken back: it would take away what others make from now on
+    of a file that is as before. A crash ahead of this leaves that to the next `advance`; `audit` names it."""
+    path = f"{session.state_dir}/restore.sh"
+    if any(deed.before for deed in session.setup.standing()):
+        write(session, ())
+    elif session.host.lstat(path) is not None:
+        session.host.remove_file(path)
+
+
+def needless(session: Session) -> list[str]:
+    """The files that restore.sh, as it lies there, puts back though nothing of ours is in them any more.
+
+    Raises OSError where it cannot be read.
+    """
+    content = session.host.read(f"{session.state_dir}/restore.sh").decode(errors="surrogateescape")
+    needed = {shlex.quote(path) for deed in session.setup.standing() for path in deed.before}
+    return [path for path in _BEGINS.findall(content) if path not in needed]
 
 
 def lacking(session: Session) -> list[str]:

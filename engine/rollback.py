@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine import signals
+from engine import restore, signals
 from engine.attempt import fire
 from engine.back import undo
 from engine.back.decide import decide
@@ -73,6 +73,8 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
     if decisions:
         session.reporter.step(f"back to {to.value}")
     undo.take_back(session, decisions)
+    if to is not State.NEW:
+        restore.renew(session)
     left = [deed for deed in setup.standing() if deed.target.rank > to.rank]
     if left:
         raise RefusedError(
@@ -107,6 +109,6 @@ def _compared(session: Session, to: State, said: list[str]) -> RollbackResult:
     merged = {path for deed in deeds if deed.undone == "merged" for path in deed.before}
     pairs = tuple((one["path"], one["why"] + MERGED * (one["path"] in merged)) for one in differs)
     script = f"{session.state_dir}/restore.sh"
-    if pairs and session.host.lstat(script) is not None:
+    if pairs and to is State.NEW and session.host.lstat(script) is not None:
         said.append(f"what differs was changed by others, or could not be made the same; {script} has it as it was")
     return RollbackResult(Exit.DONE, to, tuple(as_before), pairs, tuple(said))

@@ -44,12 +44,13 @@ class Deed:
 
 @dataclass(slots=True)
 class Undoing:
-    """An undo that was begun and has no outcome yet."""
+    """An undo that was begun and has no outcome yet; `seen` is what its files were before it, where that is known."""
 
     seq: int
     deed: Deed
     planned: Mapping[str, str | None]
     way: str
+    seen: Mapping[str, str | None]
 
 
 @dataclass(slots=True)
@@ -186,7 +187,8 @@ def _intent(setup: Setup, event: Event) -> None:
     data: Mapping[str, Any] = event.data
     undoes = data.get("undoes")
     if undoes is not None:
-        setup.undoing[event.seq] = Undoing(event.seq, setup.deeds[undoes], data["planned"], data["action"]["type"])
+        deed, way = setup.deeds[undoes], data["action"]["type"]
+        setup.undoing[event.seq] = Undoing(event.seq, deed, data["planned"], way, data.get("seen", {}))
         return
     setup.deeds[event.seq] = Deed(
         event.seq,
@@ -248,7 +250,8 @@ def _no_way_to_go(setup: Setup) -> None:
 
 
 def _rollback_stopped(setup: Setup, event: Event) -> None:
-    setup.rolling_back_to, setup.last_failure = None, event
+    # One that was begun before and cut short is still not finished.
+    setup.last_failure = event
 
 
 def _rollback_finished(setup: Setup, event: Event) -> None:

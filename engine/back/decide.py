@@ -52,12 +52,12 @@ def _decide_edit(view: View, deed: Deed) -> Decision:
         return Decision(deed, Way.ALREADY_GONE, f"{path} is as it was")
     if now_sha == ours:
         view.files[path] = None if was_sha is None else view.session.journal.blob(was_sha)
-        return Decision(deed, Way.RESTORE, path)
+        return Decision(deed, Way.RESTORE, path, seen={path: now_sha})
     if now is None:
         return Decision(deed, Way.ALREADY_GONE, f"{path} was removed by somebody else")
     if not now and was_sha is not None and deed.action.get("inserted"):
         view.files[path] = view.session.journal.blob(was_sha)
-        return Decision(deed, Way.RESTORE, f"{path}, which was cut short while it was written")
+        return Decision(deed, Way.RESTORE, f"{path}, which was cut short while it was written", seen={path: now_sha})
     return _decide_changed(view, deed, path, now)
 
 
@@ -84,9 +84,8 @@ def _decide_changed(view: View, deed: Deed, path: str, now: bytes) -> Decision:
     content = without_ours(deed.action, now)
     if content is not None:
         view.files[path] = content
-        return Decision(
-            deed, Way.MERGE, f"{path} was changed since; only what is ours is taken out", content, diff=diff
-        )
+        detail = f"{path} was changed since; only what is ours is taken out"
+        return Decision(deed, Way.MERGE, detail, content, diff=diff, seen={path: sha256(now)})
     if deed.action.get("inserted") and view.session.setup.id.encode() not in now:
         return Decision(deed, Way.ALREADY_GONE, f"nothing of ours is in {path} any more", diff=diff)
     return Decision(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -30,7 +30,8 @@ class Way(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What will be done about a deed, and why; `content` is the merged file, `action` what undoes a runtime effect.
-    `commands` make files anew: those of `restore` are put back after them, `came` are what others have made since."""
+    `commands` make files anew: those of `restore` are put back after them, `came` are what others have made since.
+    `seen` is what files that are written back will be until then: who changes one meanwhile is not written over."""
 
     deed: Deed
     way: Way
@@ -42,6 +43,7 @@ class Decision:
     commands: tuple[RunCommand, ...] = ()
     restore: tuple[str, ...] = ()
     came: tuple[str, ...] = ()
+    seen: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -71,8 +73,9 @@ class View:
 
     def put_back(self, deed: Deed, detail: str) -> Decision:
         """What a command produced will be as it was before."""
+        seen = self.prints(deed)
         self.products |= was(deed)
-        return Decision(deed, Way.RESTORE, detail)
+        return Decision(deed, Way.RESTORE, detail, seen=seen)
 
 
 def was(deed: Deed) -> dict[str, str | None]:

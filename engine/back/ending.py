@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine import signals
 from engine.back import decide_commands, undo
 from engine.hosts.base import OFFLINE
 from engine.session import Session
@@ -79,7 +80,8 @@ def make_at_home(session: Session) -> None:
     deeds = provisional(session.setup)
     if deeds and session.host.booted:
         why = "a rescue system made it; this host makes it as it was"
-        undo.take_back(session, [decide_commands.again(session, deed, why) for deed in reversed(deeds)])
+        with signals.held():
+            undo.take_back(session, [decide_commands.again(session, deed, why) for deed in reversed(deeds)])
 
 
 def token_running(session: Session, setup: Setup) -> bool:

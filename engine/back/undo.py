@@ -23,6 +23,7 @@ from steps.insertion import sha256
 if TYPE_CHECKING:
     from engine.session import Session
 
+CHANGED = "Run the command again: it decides about the file as it is then."
 RESULTS = {
     Way.RESTORE: "done",
     Way.MERGE: "merged",
@@ -55,6 +56,14 @@ def undo(session: Session, decision: Decision) -> effects.Effect | None:
         return left
     try:
         _write_back(session, decision)
+    except DriftError as error:
+        session.reporter.done("failed")
+        _outcome(session, deed, intent, "failed", error.message)
+        data: dict[str, object] = {"path": next(iter(deed.before)), "message": error.message}
+        data["evidence"] = list(error.evidence)
+        session.scribe.now(session.scribe.note(Kind.DRIFT_FOUND, data, step=deed.target.value, attempt=deed.attempt))
+        error.journaled = True
+        raise
     except OSError as error:
         session.reporter.done("failed")
         _outcome(session, deed, intent, "failed", effects.explain(error))
@@ -69,6 +78,9 @@ def undo(session: Session, decision: Decision) -> effects.Effect | None:
 
 def _write_back(session: Session, decision: Decision) -> None:
     for path in decision.deed.before:
+        # All was decided before anything was changed, and what came in between may have taken minutes.
+        if path in decision.seen:
+            effects.refuse_drift(session.host, path, decision.seen[path], CHANGED)
         if decision.way is Way.MERGE:
             session.host.write_file(path, decision.content, session.host.attributes(path))
         elif decision.deed.planned:

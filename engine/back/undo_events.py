@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def intent(session: Session, decision: Decision, action: Action | None, planned: Mapping[str, str | None]) -> Draft:
-    """An undo is about to begin. `planned` is what it will make of files: path -> sha256, None for absent.
+    """An undo is about to begin. `planned` is what it will make of files: path -> sha256, None for absent; `seen`, in
+    the event, what they are until then.
 
     `action` is None where files are written back, and for what is undone by the command of another decision.
     """
@@ -29,6 +30,7 @@ def intent(session: Session, decision: Decision, action: Action | None, planned:
         "undoes": deed.seq,
         "before": {},
         "planned": dict(planned),
+        "seen": dict(decision.seen),
         "diff": list(decision.diff),
     }
     return session.scribe.note(Kind.INTENT, data, step=deed.target.value, attempt=deed.attempt)

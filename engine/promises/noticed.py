@@ -53,14 +53,12 @@ def _in_the_way(found: Difference, state: State) -> bool:
 
 def _mend_script(session: Session) -> None:
     """restore.sh is ours, and made of the journal alone: where it is not as it must be, it is written anew."""
-    if not any(deed.before for deed in session.setup.standing()):
-        return
     try:
-        whole = not restore.lacking(session)
+        right = not restore.lacking(session) and not restore.needless(session)
     except OSError:
-        whole = False
-    if not whole:
-        restore.write(session, ())
+        right = False
+    if not right:
+        restore.renew(session)
 
 
 def before_rollback(session: Session, decisions: Sequence[Decision]) -> None:

@@ -134,11 +134,17 @@ def _remove(machine: Machine, index: Index, name: str) -> str:
     except OSError as error:
         if error.errno == errno.EBUSY:
             return f"FATAL: Module {plain} is in use."
-    for one in index.depends.get(plain, ()):
+    _remove_unused(machine, index, plain)
+    return ""
+
+
+def _remove_unused(machine: Machine, index: Index, name: str) -> None:
+    """What nobody needs any more of all that a module depended on goes with it (kmod, tools/modprobe.c)."""
+    for one in index.depends.get(name, ()):
         users = [other for other in loading.loaded(machine) if one in index.depends.get(other, ())]
         if one in loading.loaded(machine) and not users:
             loading.remove(machine, index, one)
-    return ""
+            _remove_unused(machine, index, one)
 
 
 def modinfo(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
