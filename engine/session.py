@@ -20,7 +20,7 @@ from engine.setup import Setup, fold
 from engine.target import SessionOptions, open_host
 from engine.version import VERSION
 from journal.before import Where, named
-from journal.errors import JournalMissingError, LockedError, NotRootError, RefusedError
+from journal.errors import JournalLostError, JournalMissingError, LockedError, NotRootError, RefusedError
 from journal.events import Draft, Kind, Origin
 from journal.images import Images
 from journal.store import Journal
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 STATE_DIR = "/var/lib/vfiostate"
 LOCK = "/run/lock/vfiostate.lock"
 
+# How the head of restore.sh says whose it is.
+SCRIPT_OF = re.compile(rb"^# .*; setup ([0-9a-f]{12})\.$", re.MULTILINE)
 # The key, bare or quoted, not commented out.
 URL_KEY = re.compile(rb"""^[ \t]*["']?journal_url["']?[ \t]*=""", re.MULTILINE)
 
@@ -161,7 +163,9 @@ def open_session(
         if write:
             stack.enter_context(_locked(host))
         journal = stack.enter_context(contextlib.closing(_open_journal(host, options, write=write, create=create)))
-        scribe = Scribe(journal, _origin(host), fold(journal.events()))
+        setups = fold(journal.events())
+        _refuse_lost(host, frozenset(setup.id for setup in setups))
+        scribe = Scribe(journal, _origin(host), setups)
         session = Session(host, scribe, Images(host.local(f"{STATE_DIR}/images")), reporter, options)
         if write:
             _refuse_damaged(journal, scribe.setup)
@@ -171,6 +175,24 @@ def open_session(
             yield session
         finally:
             heads.announce(host, scribe)
+
+
+def _refuse_lost(host: ChangeableHost, known: frozenset[str]) -> None:
+    """See that the journal knows the setup whose restore.sh lies beside it: what was changed for it stands, and a new
+    setup would take it for the user's own and put its own script in the place of that one. Raises JournalLostError."""
+    path = f"{STATE_DIR}/restore.sh"
+    try:
+        found = SCRIPT_OF.search(host.read(path))
+    except NOT_THERE:
+        return
+    if found is None or found[1].decode() in known:
+        return
+    raise JournalLostError(
+        f"The journal of setup {found[1].decode()} is not there, and its restore.sh is: what it changed still stands.",
+        evidence=(path, f"setups that the journal here knows: {', '.join(sorted(known)) or 'none'}"),
+        hint=f"Put that journal back, or name the right `journal_url`. Where it is lost, `sh {path}` puts every file "
+        "back as it was; then move that script away, reboot and begin anew.",
+    )
 
 
 def _refuse_damaged(journal: Journal, setup: Setup | None) -> None:
@@ -205,6 +227,7 @@ def _open_journal(host: ChangeableHost, options: SessionOptions, *, write: bool,
     try:
         return Journal.open(url, write=write)
     except JournalMissingError:
+        _refuse_lost(host, frozenset())
         if not create:
             raise
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -133,6 +133,12 @@ class JournalDamagedError(JournalError):
         """The last event up to which everything is good, None where that is not known."""
 
 
+class JournalLostError(JournalError):
+    """What a setup left is there, and the journal does not know that setup."""
+
+    code = "journal-lost"
+
+
 class JournalNewerError(JournalError):
     """The journal was written by a newer version."""
 

@@ -78,6 +78,8 @@ Question = Callable[[], Iterable[Difference]]
 
 def _cheap(session: Session, setup: Setup, reached: Mapping[State, int]) -> list[Question]:
     host = session.host
+    if setup.rolling_back_to is not None:
+        return []  # the difference is our own: what was taken back, and what is yet to be
     questions: list[Question] = [lambda: drift.files(host, setup, session.journal.blob)]
     if setup.state.rank >= State.STUBBED.rank:
         questions.append(lambda: _boot(session, setup, reached))
@@ -149,6 +151,8 @@ def _for_users(deed: Deed) -> bool:
 
 def _thorough(session: Session, setup: Setup, reached: Mapping[State, int]) -> list[Question]:
     host = session.host
+    if setup.rolling_back_to is not None:
+        return [lambda: _unfinished(setup)]
     questions: list[Question] = [lambda: _unfinished(setup), lambda: _script(session, setup)]
     if setup.state.rank >= State.STUBBED.rank:
         questions.append(lambda: _image(session, setup, reached))
@@ -193,7 +197,9 @@ def _asked_again(session: Session, setup: Setup, state: State, reached: Mapping[
     for finding in step.verify(brief, step.probe(session.host, brief)):
         if finding.severity is Severity.REFUSAL and finding.code not in _SAID:
             found = promised_boot.of_finding(finding, _PROMISES[state], reached.get(state, 0))
-            yield replace(found, where=state.value)
+            # What a step advises where it fails; it has been taken, and another `advance` would not take it again.
+            hint = found.hint.replace("run `vfiostate advance` again", drift.again(state))
+            yield replace(found, where=state.value, hint=hint)
 
 
 def _unfinished(setup: Setup) -> Iterator[Difference]:
@@ -238,7 +244,7 @@ def _outlived(session: Session, setup: Setup, path: str) -> Iterator[Difference]
     """A script that puts back files in which nothing of ours is left: what others make of them would go."""
     if session.host.lstat(path) is not None and (needless := _needless(session, setup)):
         found = f"it is there, and puts back {', '.join(needless)}"
-        hint = f"Do not run it: remove {path}, or let `vfiostate advance` do it"
+        hint = f"do not run it; remove {path}, or let `vfiostate advance` do it"
         yield Difference("restore-script", path, "no such script: nothing is changed on the host", found, hint, 0)
 
 

@@ -79,7 +79,7 @@ def _came_back(path: str, deed: Deed) -> Difference:
 
 
 def _gone(path: str, deed: Deed) -> Difference:
-    hint = f"put it back (`vfiostate journal show`, event {deed.seq}), or {again(deed.target)}"
+    hint = f"put it back from a copy, or {again(deed.target)}"
     return Difference("file-gone", path, _promise(deed), "it is gone", hint, deed.seq, grave=True)
 
 

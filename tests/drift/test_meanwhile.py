@@ -12,7 +12,7 @@ import pytest
 from engine.hosts.simulated import SimulatedHost
 from engine.progress import Plain
 from journal.events import Kind
-from tests.badinput.support import At, events, last, roll_back, run, state
+from tests.badinput.support import JOURNAL, At, events, last, manifest, roll_back, run, state
 from tests.field.support import reboot
 
 MODULES = "/etc/modules"
@@ -153,3 +153,36 @@ def test_ctrl_c_while_a_step_that_was_cut_short_is_taken_back_waits_for_its_end(
     run(machine, "advance", "--until", "stubbed").is_(0)
     reboot(machine)
     roll_back(machine)
+
+
+@pytest.mark.parametrize("how", ["gone", "new"])
+def test_a_journal_that_was_lost_is_not_taken_for_a_host_where_nothing_was_done(how: str, at: At) -> None:
+    machine = at("stubbed")
+    kept = (machine / JOURNAL).read_bytes()
+    script = (machine / SCRIPT).read_bytes()
+    (machine / JOURNAL).unlink()
+    if how == "new":
+        (machine / SCRIPT).unlink()
+        run(machine, "advance", "--until", "checked").is_(0)
+        (machine / SCRIPT).write_bytes(script)
+    before = manifest(machine)
+    for argv in (["status"], ["plan"], ["advance"], ["rollback"], ["audit"], ["audit", "--quiet"], ["guest", "start"]):
+        run(machine, *argv).is_(6, "restore.sh", "what it changed still stands").with_hint()
+    run(machine, "doctor").is_(5, "what it changed still stands")
+    assert manifest(machine) == before
+    (machine / JOURNAL).write_bytes(kept)
+    roll_back(machine)
+
+
+def test_a_rollback_that_was_cut_short_is_all_that_is_told_of_what_it_left(at: At) -> None:
+    machine = at("stubbed")
+    run(machine, "rollback", prepare=dies_at(MODULES)).is_(9)
+    assert "a rollback to new" in run(machine, "status").is_(0).out
+    differences = run(machine, "audit").is_(4, "cut short").out.splitlines()
+    assert len([line for line in differences if "promised" in line]) == 1
+
+
+def test_what_audit_advises_makes_it_anew(at: At) -> None:
+    machine = at("bound")
+    (machine / "etc/modules").write_bytes(b"")
+    run(machine, "audit").is_(4, "`vfiostate rollback --to checked`")
