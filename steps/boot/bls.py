@@ -23,7 +23,7 @@ from steps.boot import bls_files, bls_trial, grub_cfg
 from steps.boot.base import BootFacts, BootLoader, Entry
 from steps.boot.bls_entry import EntryFile, menu_key
 from steps.boot.bls_files import ENTRIES, Place, Unreadable, refusal
-from steps.boot.recognised import GRUB_CFGS, Trace
+from steps.boot.recognised import GRUB_CFGS, LIMINE_SPOKE, SYSTEMD_BOOT_SPOKE, Trace, evidence
 
 _KERNELOPTS = "$kernelopts"
 
@@ -50,10 +50,11 @@ class Bls:
     )
 
     def detect(self, host: Host) -> tuple[str, ...] | None:
-        """A grub.cfg that calls blscfg, or settings that will make one."""
+        """A grub.cfg that calls blscfg, or settings that will make one; both may be left over from before the loader
+        that says it booted this host."""
         settings = Trace("/etc/default/grub", (b"\nGRUB_ENABLE_BLSCFG=true", b'\nGRUB_ENABLE_BLSCFG="true"'))
         calls = (Trace(path, (b"\nblscfg", b"\tblscfg", b" blscfg")) for path in GRUB_CFGS)
-        return tuple(seen for trace in (*calls, settings) if (seen := trace.seen(host)) is not None) or None
+        return evidence(host, (*calls, settings), (SYSTEMD_BOOT_SPOKE, LIMINE_SPOKE))
 
     def read(self, host: Host, setup: str) -> BootFacts:
         """The entries as GRUB will show them, and the places in the files that our words go to."""

@@ -21,7 +21,7 @@ from steps.boot.base import BootFacts, BootLoader, Entry, Trial
 from steps.boot.kernel_release import release_of
 from steps.boot.limine_conf import Conf, ConfError, MenuEntry, parse
 from steps.boot.limine_places import Place
-from steps.boot.recognised import ESP, GRUB_CONFIGURED, GRUB_SPOKE, LOADER_INFO, Trace, evidence, utf16
+from steps.boot.recognised import ESP, GRUB_CONFIGURED, GRUB_SPOKE, LIMINE_SPOKE, Trace, evidence
 from steps.boot.systemd_boot_menu import identity
 from steps.boot.untried import Untried
 from steps.insertion import sha256
@@ -98,7 +98,7 @@ class Limine(Untried):
 
 
 LOADERS: tuple[BootLoader, ...] = (
-    Limine(22, (Trace(LOADER_INFO, (utf16("Limine "),)),)),
+    Limine(22, (LIMINE_SPOKE,)),
     Limine(
         62,
         tuple(Trace(f"{esp}/{name}") for esp in ESP for name in (*limine_places.CONF, *limine_places.CFG)),

@@ -73,6 +73,8 @@ def utf16(text: str) -> bytes:
 
 
 GRUB_SPOKE = Trace(LOADER_INFO, (utf16("GRUB "),))
+SYSTEMD_BOOT_SPOKE = Trace(LOADER_INFO, (utf16("systemd-boot"),))
+LIMINE_SPOKE = Trace(LOADER_INFO, (utf16("Limine "),))
 GRUB_CONFIGURED = tuple(Trace(path, (b"menuentry ",)) for path in GRUB_CFGS)
 
 LOADERS: tuple[BootLoader, ...] = (

@@ -19,7 +19,7 @@ from steps.boot.base import BootFacts, BootLoader, Entry
 from steps.boot.grub_default import DEFAULT
 from steps.boot.grub_sites import Site
 from steps.boot.kernel_install import Made, Source
-from steps.boot.recognised import ESP, GRUB_CONFIGURED, GRUB_SPOKE, LOADER_INFO, Trace, evidence, utf16
+from steps.boot.recognised import ESP, GRUB_CONFIGURED, GRUB_SPOKE, SYSTEMD_BOOT_SPOKE, Trace, evidence
 from steps.boot.systemd_boot_entry import ENTRIES, IMAGES, MenuEntry
 from steps.boot.systemd_boot_menu import Menu
 
@@ -52,7 +52,7 @@ class SystemdBoot:
     def detect(self, host: Host) -> tuple[str, ...] | None:
         """What was seen of it; and, where it says itself that it boots this host, what else is there to no effect."""
         seen = evidence(host, self.traces, self.unless)
-        return (*seen, *_of_no_effect(host)) if seen and _SAYS_SO in self.traces else seen
+        return (*seen, *_of_no_effect(host)) if seen and SYSTEMD_BOOT_SPOKE in self.traces else seen
 
     def read(self, host: Host, setup: str) -> BootFacts:
         """The entries of this system, how each is made, and where our words go."""
@@ -124,7 +124,6 @@ class SystemdBoot:
         return facts.made if isinstance(facts, SystemdBootFacts) else ()
 
 
-_SAYS_SO = Trace(LOADER_INFO, (utf16("systemd-boot"),))
 _FILES = tuple(
     Trace(f"{esp}/{name}")
     for name in (f"{ENTRIES}/*.conf", "EFI/systemd/systemd-boot*.efi", f"{IMAGES}/*.efi")
@@ -132,7 +131,7 @@ _FILES = tuple(
 )
 # What the loader says of itself decides; files alone may be left over from another time.
 LOADERS: tuple[BootLoader, ...] = (
-    SystemdBoot(21, (_SAYS_SO,)),
+    SystemdBoot(21, (SYSTEMD_BOOT_SPOKE,)),
     SystemdBoot(60, _FILES, (GRUB_SPOKE, *GRUB_CONFIGURED)),
 )
 

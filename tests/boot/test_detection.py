@@ -105,6 +105,17 @@ def test_limine_is_named_by_what_it_says_or_by_its_file_where_no_grub_is_configu
     assert named({**tree, "/etc/default/limine": b'KERNEL_CMDLINE[default]+=" x"\n'})[0] == "limine-entry-tool"
 
 
+@pytest.mark.parametrize(("said", "name"), [("systemd-boot 256.7-1.fc41", "systemd-boot"), ("Limine 9.2.3", "limine")])
+def test_leftovers_of_grub_with_boot_entries_go_behind_the_loader_that_says_it_booted_the_host(
+    said: str, name: str
+) -> None:
+    says_so: dict[str, Node] = {LOADER_INFO: b"\x06\0\0\0" + said.encode("utf-16-le")}
+    settings: dict[str, Node] = {"/etc/default/grub": b"A=1\nGRUB_ENABLE_BLSCFG=true\n"}
+    left_over: dict[str, Node] = {**settings, "/boot/grub2/grub.cfg": b"insmod blscfg\nblscfg\n"}
+    assert named({**says_so, **settings}) == named({**says_so, **left_over}) == (name, [])
+    assert named({**left_over, LOADER_INFO: b"\x06\0\0\0" + "GRUB 2.12".encode("utf-16-le")}) == ("bls", [])
+
+
 def test_settings_of_a_grub_that_did_not_boot_the_host_are_said_to_have_no_effect() -> None:
     says_so = {LOADER_INFO: b"\x06\0\0\0" + SYSTEMD_BOOT}
     settings: dict[str, Node] = {"/etc/default/grub": b"GRUB_DEFAULT=0\n"}
