@@ -80,9 +80,11 @@ def _made(host: Host, entry: MenuEntry, token: str) -> Made | None:
     release = stem[len(token) + 1 :]
     if not entry.unified and entry.loader.rpartition(f"/{token}/")[2] != f"{release}/linux":
         return None
-    kernels = (f"/usr/lib/modules/{release}/vmlinuz", f"/lib/modules/{release}/vmlinuz", f"/boot/vmlinuz-{release}")
+    # A name that is no release, such as Arch's /boot/vmlinuz-linux, has no modules.
+    modules = [path for path in (f"/usr/lib/modules/{release}", f"/lib/modules/{release}") if host.lstat(path)]
+    kernels = (*(f"{folder}/vmlinuz" for folder in modules), f"/boot/vmlinuz-{release}")
     kernel = next((path for path in kernels if host.lstat(path) is not None), None)
-    if kernel is None:
+    if kernel is None or not modules:
         return None
     initrd = f"/boot/initrd.img-{release}"
     argv = ("kernel-install", "add", release, kernel, *((initrd,) if host.lstat(initrd) is not None else ()))

@@ -58,7 +58,7 @@ class SystemdBoot:
         """The entries of this system, how each is made, and where our words go."""
         menu = systemd_boot_menu.read(host, systemd_boot_trial.ID)
         normal = tuple(entry for entry in menu.own if not entry.way_out and entry.tries_left != 0)
-        making = (*kernel_install.made(host, normal, menu.identity), *mkinitcpio_images.made(host, normal))
+        making = _making(host, menu, normal)
         source = kernel_install.source(host) if making else None
         by_hand = tuple(entry for entry in normal if entry not in {each.entry for each in making})
         first = _first(menu, by_hand, f"{cmdline.SETUP}={setup}")
@@ -141,6 +141,14 @@ def _of_no_effect(host: Host) -> tuple[str, ...]:
     if host.lstat(DEFAULT) is None:
         return ()
     return (f"{DEFAULT} is there too: GRUB did not boot this host, and what is changed there has no effect",)
+
+
+def _making(host: Host, menu: Menu, entries: Sequence[MenuEntry]) -> tuple[Made, ...]:
+    """Each entry is made by one of them: what a preset names is mkinitcpio's, whatever it is called."""
+    images = mkinitcpio_images.made(host, entries)
+    named = {each.entry for each in images}
+    left = [entry for entry in entries if entry not in named]
+    return (*kernel_install.made(host, left, menu.identity), *images)
 
 
 def _first(menu: Menu, by_hand: Sequence[MenuEntry], token: str) -> MenuEntry | None:

@@ -64,11 +64,12 @@ def _host(tree: Mapping[str, Node], esp: str) -> MemoryHost:
 
 
 def kernel(release: str = RELEASE) -> dict[str, Node]:
-    """A kernel of Debian's, in /boot and where kernel-install copied it."""
+    """A kernel of Debian's, in /boot, with its modules, and where kernel-install copied it."""
     folder = f"{ESP}/{ID}/{release}"
     return {
         f"/boot/vmlinuz-{release}": b"kernel",
         f"/boot/initrd.img-{release}": b"initrd",
+        f"/lib/modules/{release}": None,
         f"{folder}/linux": b"kernel",
         f"{folder}/initrd.img-{release}": b"initrd",
     }
@@ -104,6 +105,24 @@ ARCH = (
 LTS = b'title "Arch Linux (LTS)"\nlinux /vmlinuz-linux-lts\r\noptions "root=UUID=1-2 rw"  \r\n'
 FALLBACK = ARCH.replace(b"Arch Linux", b"Arch Linux (fallback initramfs)").replace(b"linux.img", b"linux-fallback.img")
 OTHER = b"title Fedora\nmachine-id ffffffffffffffffffffffffffffffff\nlinux /f/linux\noptions root=UUID=1-2 ro\n"
+
+
+def arch_unified(esp: str = "/efi", **more: Node) -> MemoryHost:
+    """Arch with an image that mkinitcpio makes, named as its preset has it."""
+    release, system, image = "6.12.1-arch1-1", b"NAME=Arch\nID=arch\n", f"{esp}/EFI/Linux/arch-linux.efi"
+    parts = {".osrel": system, ".cmdline": f"{LINE}\0".encode(), ".uname": release.encode(), ".linux": b"kernel"}
+    tree: dict[str, Node] = {
+        image: build(parts),
+        "/boot/vmlinuz-linux": b"kernel",
+        f"/usr/lib/modules/{release}/pkgbase": b"linux\n",
+        f"/usr/lib/modules/{release}/vmlinuz": b"kernel",
+        "/etc/kernel/cmdline": f"{LINE}\n".encode(),
+        "/etc/os-release": system,
+        "/etc/mkinitcpio.d/linux.preset": f"PRESETS=('default')\ndefault_uki=\"{image}\"\n".encode(),
+    }
+    host = _host({**tree, **more}, esp)
+    host.commands = {"bootctl", "kernel-install", "mkinitcpio"}
+    return host
 
 
 def arch(**more: Node) -> MemoryHost:

@@ -143,6 +143,20 @@ def test_images_that_mkinitcpio_makes_are_made_anew_by_it_all_at_once() -> None:
     assert command.produces == facts.copies == (f"{ESP}/EFI/Linux/arch-linux.efi",)
 
 
+@pytest.mark.parametrize("esp", ["/efi", "/boot"])
+def test_an_image_of_mkinitcpio_s_is_none_of_kernel_install_s_though_it_is_named_as_those_are(esp: str) -> None:
+    host = hosts.arch_unified(esp)
+    assert read(host).findings == ()
+    assert [each.argv for each in commands(host)] == [("mkinitcpio", "-P")]
+    assert list(edits(host)) == ["/etc/kernel/cmdline"]
+
+
+def test_a_kernel_named_after_its_package_is_no_release_that_kernel_install_could_add() -> None:
+    host = hosts.arch_unified()
+    host.commands.discard("mkinitcpio")
+    assert codes(host) == ["boot-image-maker-unknown"] and commands(host) == []
+
+
 def test_once_our_words_are_in_the_line_nothing_more_is_added_and_the_entries_are_made_anew() -> None:
     host = hosts.debian(**{"/etc/kernel/cmdline": f"{LINE} {OURS}\n".encode()})
     facts = read(host)
