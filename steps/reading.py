@@ -33,7 +33,7 @@ class Files(Protocol):
         ...
 
 
-def text_of(host: Host, path: str) -> str:
+def text_of(host: Files, path: str) -> str:
     """The text of a file, empty where it cannot be read; bytes that are not UTF-8 show as replacement characters."""
     try:
         return host.read(path).decode(errors="replace")
@@ -41,7 +41,7 @@ def text_of(host: Host, path: str) -> str:
         return ""
 
 
-def names_in(host: Host, path: str) -> tuple[str, ...]:
+def names_in(host: Files, path: str) -> tuple[str, ...]:
     """The names in a directory, none where it cannot be read."""
     try:
         return host.list(path)

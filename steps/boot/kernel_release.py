@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from steps.base import Host
+from steps.reading import Files, names_in, text_of
 
 MODULES = "/lib/modules"
+# What lies beside the modules and says a kernel's other names: Arch's package, after which mkinitcpio's install script
+# names the file, and Manjaro's name of the file itself (6.6-x86_64 of the package linux66).
+_NAMES = ("pkgbase", "kernelbase")
 
 
-def release_of(host: Host, name: str | None) -> str | None:
+def release_of(host: Files, name: str | None) -> str | None:
     """The release of the kernel that is called `name` in /boot: the name itself where it has modules, otherwise the
-    release whose `pkgbase` says that name (Arch: the file that mkinitcpio's install script reads)."""
+    release whose modules say that name; the name where none do."""
     if name is None or host.lstat(f"{MODULES}/{name}") is not None:
         return name
-    try:
-        releases = host.list(MODULES)
-    except OSError:
-        return name
-    return next((each for each in releases if _pkgbase(host, each) == name), name)
+    return next((each for each in names_in(host, MODULES) if name in _names(host, each)), name)
 
 
-def _pkgbase(host: Host, release: str) -> str | None:
-    try:
-        return host.read(f"{MODULES}/{release}/pkgbase").decode(errors="replace").strip()
-    except OSError:
-        return None
+def _names(host: Files, release: str) -> tuple[str, ...]:
+    return tuple(text_of(host, f"{MODULES}/{release}/{name}").strip() for name in _NAMES)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from steps import cmdline
 from steps.base import FileKind, Finding, Host, Severity
 from steps.boot import efi, systemd_boot_order
+from steps.boot.kernel_release import MODULES, release_of
 from steps.boot.pe import PeError, settings, unified
 from steps.boot.systemd_boot_entry import ENTRIES, IMAGES, MenuEntry, type1, type2
 from steps.reading import Files, content_there, names_there
@@ -154,19 +155,16 @@ def _type1(host: Files, root: str) -> Iterator[MenuEntry | Finding]:
         entry = type1(root, name, content)
         # The loader passes over an entry whose file to start is not there.
         if entry is not None and host.lstat(f"{root}{entry.loader}") is not None:
-            yield entry if entry.release else replace(entry, release=_release(host, entry.loader))
+            yield replace(entry, release=_release(host, entry))
 
 
-def _release(host: Files, loader: str) -> str | None:
-    """The release of a kernel whose file is named after its package, as Arch does it (`pkgbase` beside the modules)."""
-    package = loader.rpartition("/vmlinuz-")[2]
-    for name in names_there(host, "/usr/lib/modules"):
-        if (
-            package
-            and content_there(host, f"/usr/lib/modules/{name}/pkgbase").decode(errors="replace").strip() == package
-        ):
-            return name
-    return None
+def _release(host: Files, entry: MenuEntry) -> str | None:
+    """The release by the name of the kernel's file, which may be its package's, where there are modules of it here;
+    else what the entry says."""
+    named = entry.loader.rpartition("/vmlinuz-")
+    names = (named[2] if named[1] else None, entry.release)
+    found = (release_of(host, name) for name in names if name)
+    return next((each for each in found if host.lstat(f"{MODULES}/{each}") is not None), entry.release)
 
 
 def _type2(host: Files, root: str) -> Iterator[MenuEntry | Finding]:

@@ -25,6 +25,13 @@ def test_a_kernel_named_by_its_package_is_the_release_whose_modules_say_so() -> 
     assert release_of(MemoryHost({}), "linux") == "linux"
 
 
+def test_manjaro_s_kernel_is_the_release_whose_modules_say_the_name_of_its_file() -> None:
+    modules = "/lib/modules/6.6.63-1-MANJARO"
+    host = MemoryHost({f"{modules}/pkgbase": b"linux66\n", f"{modules}/kernelbase": b"6.6-x86_64\n"})
+    assert release_of(host, "6.6-x86_64") == release_of(host, "linux66") == "6.6.63-1-MANJARO"
+    assert release_of(host, "6.1-x86_64") == "6.1-x86_64"
+
+
 def test_the_entries_of_arch_s_grub_boot_releases_and_none_of_them_is_new() -> None:
     cfg = "".join(
         f"menuentry 'Arch Linux, with Linux {name}' {{\n\tlinux\t/boot/vmlinuz-{name} root=/dev/sda1 rw quiet\n}}\n"

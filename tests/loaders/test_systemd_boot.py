@@ -183,6 +183,25 @@ def test_what_a_person_wrote_is_edited_at_the_end_of_its_options() -> None:
     assert commands(host) == []
 
 
+@pytest.mark.parametrize(
+    ("kernel", "version", "release"),
+    [
+        ("vmlinuz-6.6-x86_64", "", "6.6.63-1-MANJARO"),
+        ("vmlinuz-linux", "version 6.12.1\n", "6.12.1-arch1-1"),
+        ("vmlinuz-gone", "version 6.9.1-arch1-1\n", "6.9.1-arch1-1"),
+        ("vmlinuz-gone", "", None),
+        ("linux", "version 6.12.1-arch1-1\n", "6.12.1-arch1-1"),
+    ],
+)
+def test_the_release_of_an_entry_is_that_of_the_modules_of_its_kernel(
+    kernel: str, version: str, release: str | None
+) -> None:
+    entry = f"title X\n{version}linux /{kernel}\noptions root=UUID=1-2 rw\n".encode()
+    modules = {"/lib/modules/6.6.63-1-MANJARO/kernelbase": b"6.6-x86_64\n"}
+    host = hosts.arch(**{f"/boot/{kernel}": b"kernel", "/boot/loader/entries/arch.conf": entry, **modules})
+    assert read(host).release == release
+
+
 def test_entries_to_fall_back_on_and_those_of_other_systems_are_left_alone() -> None:
     facts = read(hosts.arch())
     flags = {each.title: (each.recovery, each.ours) for each in facts.entries or ()}
