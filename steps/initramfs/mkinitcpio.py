@@ -58,7 +58,7 @@ class Mkinitcpio:
         values = {} if findings else evaluate(host, scripts, _ASKED)
         if isinstance(values, Broken):
             findings, values = (_broken(values.path or path, values.says),), {}
-        elif values and "modconf" not in values["HOOKS"]:
+        elif values and "modconf" not in _words(values)["HOOKS"]:
             findings += (_no_modconf(path),)
         image = presets.image_of(host, release)
         names, trouble = _look(host, image, release) if look else (None, "")
@@ -161,8 +161,13 @@ def _scripts(host: Host, paths: Sequence[str]) -> tuple[tuple[Script, ...], tupl
     return tuple(scripts), ()
 
 
+def _words(values: Mapping[str, tuple[str, ...]]) -> Mapping[str, list[str]]:
+    """The words of each value, which may be an array or one string of words: mkinitcpio takes both."""
+    return {name: " ".join(value).split() for name, value in values.items()}
+
+
 def _listed(values: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
-    words = {name: " ".join(value).split() for name, value in values.items()}
+    words = _words(values)
     # A module with a question mark may be missing in a kernel (mkinitcpio.conf(5)).
     modules = {word.removesuffix("?").replace("-", "_") for word in words.get("MODULES", ())}
     taken = "modconf" in words.get("HOOKS", ()) or CONF in words.get("FILES", ())
