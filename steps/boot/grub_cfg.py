@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from steps import cmdline
 
 _SECTION = re.compile(r"### BEGIN (?:.*/)?(\S+) ###")
-_KERNEL = re.compile(r"(?:vmlinuz|vmlinux|kernel|kernel-genkernel-[^-]+)-(.+)")
+_KERNEL = re.compile(r"(?:kernel-genkernel-[^-]+|vmlinuz|vmlinux|kernel)-(.+)")
 _SET_DEFAULT = re.compile(r"\s*set\s+default=(.*)")
 LINUX = frozenset({"linux", "linux16", "linuxefi"})
 

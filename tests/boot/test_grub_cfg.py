@@ -31,6 +31,21 @@ def test_every_entry_is_read_with_its_place_section_kernel_and_words() -> None:
     assert found[6].arguments == ("root=UUID=U", "my", "words")
 
 
+@pytest.mark.parametrize(
+    ("kernel", "release"),
+    [
+        ("/boot/kernel-genkernel-x86_64-5.4.38-gentoo", "5.4.38-gentoo"),
+        ("/kernel-6.6.21-gentoo", "6.6.21-gentoo"),
+        ("/vmlinux-6.1.0", "6.1.0"),
+        ("/@/boot/vmlinuz-linux", "linux"),
+        ("/boot/bzImage", None),
+        (None, None),
+    ],
+)
+def test_the_release_is_told_by_the_name_of_the_kernel_s_file(kernel: str | None, release: str | None) -> None:
+    assert grub_cfg.MenuEntry((0,), ("x",), (None,), "10_linux", kernel).release == release
+
+
 def test_recovery_entries_and_those_of_others_are_told_apart() -> None:
     assert [entry.recovery for entry in entries()[:4]] == [False, False, True, False]
     assert [entry.generated for entry in entries()[:7]] == [True] * 4 + [False] * 3
