@@ -15,8 +15,10 @@ def release_of(host: Files, name: str | None) -> str | None:
     release whose modules say that name; the name where none do."""
     if name is None or host.lstat(f"{MODULES}/{name}") is not None:
         return name
-    return next((each for each in names_in(host, MODULES) if name in _names(host, each)), name)
+    return next((each for each in names_in(host, MODULES) if name in names_of(host, each)), name)
 
 
-def _names(host: Files, release: str) -> tuple[str, ...]:
-    return tuple(text_of(host, f"{MODULES}/{release}/{name}").strip() for name in _NAMES)
+def names_of(host: Files, release: str) -> tuple[str, ...]:
+    """What else the kernel of a release may be called in /boot, by what lies beside its modules."""
+    found = (text_of(host, f"{MODULES}/{release}/{name}").strip() for name in _NAMES)
+    return tuple(name for name in found if name)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from steps.actions import Action
 from steps.base import Finding, Host, Severity
 from steps.boot import sdbootutil_entries
+from steps.boot.kernel_release import names_of
 from steps.boot.shell_value import Broken, Script
 from steps.early_script import CALL
 from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, read_early, rebuilt, unlisted, with_kin
@@ -75,6 +76,7 @@ class Dracut:
         if values.get("uefi") == ("yes",):
             findings = (_uki(),)
         image = image_of(host, release, "".join(values.get("initrdname", ())))
+        findings += _named_otherwise(host, release, image)
         by_hook = _debian(host) and image != own_place(host, release)
         each = ("dracut", "-f", f"/boot/{NAMES[0].format('{}')}", "{}") if by_hook else ()
         names, trouble = look_into(host, image) if look else (None, "")
@@ -245,3 +247,19 @@ def _uki() -> Finding:
         ('uefi="yes" in its configuration',),
         f"Take uefi=yes out of {FOLDERS[0]} where images beside the kernel will do, then try again.",
     )
+
+
+def _named_otherwise(host: Host, release: str, image: str) -> tuple[Finding, ...]:
+    """Arch's kernels boot with an image that is named as they are, after the package; a hook calls dracut for it."""
+    for name in names_of(host, release):
+        kernel, other = f"/boot/vmlinuz-{name}", f"/boot/initramfs-{name}.img"
+        there = all(host.lstat(path) is not None for path in (kernel, other))
+        if there and image.rpartition("/")[0] == "/boot" and image != other:
+            message = f"{kernel} boots with {other}, and `{' '.join(REBUILD)}` makes {image} instead."
+            evidence = (f"{other} is there", f"the image of {release} by dracut's own naming: {image}")
+            hint = (
+                "Let mkinitcpio make the images, or have kernels and images in /boot named after the release (as "
+                "kernel-install does), then try again."
+            )
+            return (Finding("initramfs-named-otherwise", Severity.REFUSAL, message, evidence, hint),)
+    return ()

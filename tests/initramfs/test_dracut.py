@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from steps.actions import EditFile, Regenerate, RunCommand
+from steps.base import Severity
 from steps.initramfs.dracut import DROP_IN, REBUILD, Dracut
 from steps.insertion import take_out
 from steps.reading import matching
@@ -135,6 +136,51 @@ def test_the_image_is_looked_for_where_dracut_puts_it(tree: dict[str, Node], ima
     (command,) = DRACUT.commit(facts)
     assert isinstance(command, RunCommand) and isinstance(command.undo, Regenerate)
     assert (command.undo.argv, command.undo.kin) == (REBUILD, kin)
+
+
+ARCH: dict[str, Node] = {
+    "/lib/modules/6.1/pkgbase": b"linux\n",
+    "/boot/vmlinuz-linux": b"",
+    "/boot/initramfs-linux.img": b"",
+}
+KERNEL_INSTALL: dict[str, Node] = {"/etc/machine-id": b"abc\n", "/boot/loader/entries": None, "/boot/abc": None}
+MANJARO: dict[str, Node] = {
+    "/lib/modules/6.1/pkgbase": b"linux61\n",
+    "/lib/modules/6.1/kernelbase": b"6.1-x86_64\n",
+    "/boot/vmlinuz-6.1-x86_64": b"",
+    "/boot/initramfs-6.1-x86_64.img": b"",
+}
+
+
+@pytest.mark.parametrize(
+    ("tree", "other"),
+    [
+        (ARCH, "/boot/initramfs-linux.img"),
+        ({**ARCH, "/boot/initramfs-6.1.img": b""}, "/boot/initramfs-linux.img"),
+        (MANJARO, "/boot/initramfs-6.1-x86_64.img"),
+    ],
+)
+def test_an_image_that_a_hook_names_after_the_package_is_refused_before_another_is_made(
+    tree: dict[str, Node], other: str
+) -> None:
+    (finding,) = DRACUT.read(MemoryHost({**BASE, **tree}), "6.1", look=False).findings
+    assert finding.code == "initramfs-named-otherwise" and finding.severity is Severity.REFUSAL
+    assert other in finding.message and "/boot/initramfs-6.1.img" in finding.message
+    assert any(other in line for line in finding.evidence) and "/boot/initramfs-6.1.img" in finding.evidence[-1]
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {**ARCH, **KERNEL_INSTALL},
+        {**ARCH, "/etc/dracut.conf.d/n.conf": b"initrdname=initramfs-linux.img\n"},
+        {path: node for path, node in ARCH.items() if path != "/boot/initramfs-linux.img"},
+        {path: node for path, node in ARCH.items() if path != "/boot/vmlinuz-linux"},
+        {"/boot/vmlinuz-linux": b"", "/boot/initramfs-linux.img": b""},
+    ],
+)
+def test_an_image_that_is_where_dracut_puts_it_is_not(tree: dict[str, Node]) -> None:
+    assert DRACUT.read(MemoryHost({**BASE, **tree}), "6.1", look=False).findings == ()
 
 
 def test_every_kernel_that_is_regenerated_has_its_image_among_the_products() -> None:
