@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from steps import (
     boot,
+    by_address,
     cmdline,
     devices,
     groups,
@@ -18,6 +19,7 @@ from steps import (
     kmod,
     modules,
     resets,
+    softdeps,
     stub_checks,
     topology,
     variants,
@@ -28,6 +30,7 @@ from steps.config import Config
 from steps.devices import DeviceFacts
 from steps.host_checks import HostFacts
 from steps.iommu import IommuFacts
+from steps.kmod import ModuleState
 from steps.modules import ModuleStates
 from steps.tuning import check as tuning
 from steps.tuning import words
@@ -68,7 +71,6 @@ class CheckStep:
         loader = boot.detect(host, brief.config.boot_loader)
         usable = loader.loader if not loader.findings else None
         boot_facts = usable.read(host, brief.setup) if usable else None
-        maker = initramfs.detect(host, brief.config.initramfs)
         next_ = (boot_facts.release if boot_facts else None) or host.release
         states = None
         found = devices.read_devices(host, brief.config)
@@ -76,6 +78,8 @@ class CheckStep:
         if host.which("modprobe") is not None:
             states = modules.read_states(host, brief.config, facts.virtualization, next_)
             special = variants.read(host, found.configured(brief.config), next_)
+        stub = states.next[softdeps.stub_module(brief.config.stub)] if states is not None else None
+        maker = made_by(host, brief.config, boot_facts, stub, next_)
         generator = maker.generator if not maker.findings else None
         image = generator.read(host, next_, look=False).findings if generator else ()
         return CheckFacts(
@@ -122,6 +126,20 @@ class CheckStep:
 
 
 STEP = CheckStep()
+
+
+def made_by(
+    host: Host, config: Config, boot_facts: BootFacts | None, stub: ModuleState | None, release: str
+) -> initramfs.Detected:
+    """What makes the initramfs, where the step `stubbed` will want one. Nobody where a user's own configuration says
+    what is in it, nor where the stub driver is part of the kernel and no device is taken by its address.
+
+    `stub` is what that driver is in the kernel `release`, None where it is not known.
+    """
+    unwanted = boot_facts is not None and boot_facts.declared is not None
+    if stub is ModuleState.BUILT_IN and not unwanted:
+        unwanted = not by_address.chosen(config, stub_checks.read_devices(host, config, release))
+    return initramfs.Detected(None) if unwanted else initramfs.detect(host, config.initramfs)
 
 
 def of_devices(config: Config, facts: DeviceFacts, found: IommuFacts) -> tuple[Finding, ...]:

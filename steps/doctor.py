@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from journal.errors import VfiostateError, sentence
-from steps import bars, boot, cards, check, devices, host_checks, initramfs, iommu, kmod, modules, trial
+from steps import bars, boot, cards, check, devices, host_checks, initramfs, iommu, kmod, modules, softdeps, trial
 from steps.base import Brief, Finding, Host, Severity, State
 from steps.boot.base import BootFacts
 from steps.cards import Card
@@ -145,7 +145,12 @@ def _boot(seen: _Seen) -> Area:
 
 
 def _initramfs(seen: _Seen) -> Area:
-    detected = initramfs.detect(seen.host, seen.brief.config.initramfs)
+    config = seen.brief.config
+    asked = seen.host.which("modprobe") is not None
+    stub = kmod.ask(seen.host, softdeps.stub_module(config.stub), seen.release) if asked else None
+    detected = check.made_by(seen.host, config, seen.boot, stub, seen.release)
+    if detected == initramfs.Detected(None):
+        return Area("initramfs", "none is needed")
     name = detected.generator.name if detected.generator else "not found"
     if detected.generator is None or detected.findings:
         return Area("initramfs", name, detected.findings)

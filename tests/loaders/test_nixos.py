@@ -8,15 +8,16 @@ import pytest
 
 from tests.badinput.support import At, run, unchanged
 from tests.field.support import LAB, STUBBED, Description, advanced, command, drivers, has_token, made, reboot, words
+from tests.initramfs.system import COMMANDS as INITRAMFS_TOOLS
 
 CONFIGURATION = "etc/nixos/configuration.nix"
 
 
 def nixos(description: Description) -> None:
-    """The lab's machine, with NixOS on it."""
+    """The lab's machine, with NixOS on it, which has no command that makes an initramfs alone."""
     description["boot_loader"] = "nixos"
     description["distribution"] = "NixOS"
-    commands = [each for each in description["commands"] if "grub" not in each]
+    commands = [each for each in description["commands"] if "grub" not in each and each not in INITRAMFS_TOOLS]
     description["commands"] = [*commands, "/usr/bin/nixos-rebuild"]
     files = {path: one for path, one in description["files"].items() if "grub" not in path}
     files["/etc/os-release"] = {"text": "NAME=NixOS\nID=nixos\n"}

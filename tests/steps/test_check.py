@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from steps import check
+from steps import check, doctor
 from steps.base import Brief, Plan, Severity
 from steps.config import Accel, Allow, Config, Device, Guest, Stub
 from tests.support.memory_host import MemoryHost
@@ -68,6 +69,26 @@ def test_a_machine_or_a_wish_that_cannot_be_is_refused_for_its_reason(
     tmp_path: Path, name: str, config: Config, codes: set[str]
 ) -> None:
     assert refused(planned(tmp_path / "machine", name, config)) == codes
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "codes"),
+    [
+        ("article", Config(ARTICLE, stub=Stub.PCI_STUB), set()),
+        ("article", Config(ARTICLE), {"initramfs-not-found"}),
+        ("debian12-lab", Config(LAB, stub=Stub.PCI_STUB), {"initramfs-not-found"}),
+    ],
+)
+def test_a_generator_is_missed_only_where_the_stub_driver_is_no_part_of_the_kernel(
+    tmp_path: Path, name: str, config: Config, codes: set[str]
+) -> None:
+    host = machine(tmp_path / "machine", name)
+    shutil.rmtree(tmp_path / "machine/etc/initramfs-tools")
+    brief = Brief(config, "0123456789ab", host.boot_id)
+    plan = check.STEP.plan(brief, check.STEP.probe(host, brief))
+    assert refused(plan) == codes
+    (area,) = (each for each in doctor.examine(host, brief) if each.name == "initramfs")
+    assert {finding.code for finding in area.findings} == codes and (area.said == "none is needed") == (not codes)
 
 
 def test_an_iommu_that_is_off_in_the_firmware_is_refused_as_that(tmp_path: Path) -> None:
