@@ -17,9 +17,10 @@ from steps import cmdline
 from steps.actions import Action, Inverse, RunCommand
 from steps.base import Finding, Host, Severity
 from steps.boot.base import BootFacts, BootLoader, Entry, Trial
-from steps.boot.recognised import Trace
+from steps.boot.recognised import Trace, evidence
 from steps.boot.untried import Untried
 
+TRACES = (Trace("/run/ostree-booted"), Trace("/ostree/deploy"))
 DEPLOYMENTS = "the deployments (`rpm-ostree status`)"
 _TRIAL = Trial(("rpm-ostree makes a new deployment the default at once, and has none that is only tried",))
 # Seconds: downloads are not part of it, copying /etc and asking SELinux are.
@@ -45,8 +46,7 @@ class Ostree(Untried):
 
     def detect(self, host: Host) -> tuple[str, ...] | None:
         """What ostree's generator leaves in /run at boot, or its deployments."""
-        traces = (Trace("/run/ostree-booted"), Trace("/ostree/deploy"))
-        return tuple(seen for trace in traces if (seen := trace.seen(host)) is not None) or None
+        return evidence(host, TRACES)
 
     def read(self, host: Host, setup: str) -> BootFacts:
         """The words of each deployment, the one that boots next first."""

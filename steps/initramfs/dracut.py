@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from steps.actions import Action
 from steps.base import Finding, Host, Severity
-from steps.boot import sdbootutil_entries
+from steps.boot import ostree, sdbootutil_entries
 from steps.boot.kernel_release import names_of
+from steps.boot.recognised import evidence
 from steps.boot.shell_value import Broken, Script
 from steps.early_script import CALL
 from steps.initramfs.base import EarlyFile, Generator, InitramfsFacts, read_early, rebuilt, unlisted, with_kin
@@ -62,6 +63,8 @@ class Dracut:
             return None
         if sdbootutil_entries.mark(host) is not None:
             return None  # it calls dracut, and puts the images elsewhere
+        if evidence(host, ostree.TRACES) is not None:
+            return None  # the images belong to the deployments, and come with them
         if host.which("mkinitramfs") is not None and host.lstat("/etc/kernel/postinst.d/dracut") is None:
             return None
         return (f"{command} is there", f"{place} is there")

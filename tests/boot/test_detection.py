@@ -141,6 +141,7 @@ def test_a_loader_that_is_only_recognised_says_how_a_person_does_it() -> None:
 
 
 TOOLS: dict[str, Node] = {"/etc/initramfs-tools": None}
+ATOMIC: dict[str, Node] = {"/run/ostree-booted": b"", "/usr/lib/dracut/dracut.conf.d": None}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,11 @@ TOOLS: dict[str, Node] = {"/etc/initramfs-tools": None}
         ({"/etc/mkinitcpio.conf": b""}, {"mkinitcpio"}, "mkinitcpio", []),
         ({"/etc/booster.yaml": b""}, {"booster"}, "booster", []),
         ({"/usr/lib/booster/regenerate_images": b""}, {"booster"}, "booster", []),
+        (ATOMIC, {"rpm-ostree", "dracut"}, "rpm-ostree", ["initramfs-unsupported"]),
+        ({**ATOMIC, **TOOLS}, {"rpm-ostree", "dracut", "update-initramfs", "mkinitramfs"}, "initramfs-tools", []),
+        ({**ATOMIC, **TOOLS}, {"rpm-ostree", "update-initramfs", "mkinitramfs"}, "initramfs-tools", []),
+        (ATOMIC, {"dracut"}, None, ["initramfs-not-found"]),
+        ({"/usr/lib/dracut/dracut.conf.d": None}, {"rpm-ostree", "dracut"}, "dracut", []),
         (TOOLS, set(), None, ["initramfs-not-found"]),
         ({}, {"update-initramfs"}, None, ["initramfs-not-found"]),
         (
@@ -174,6 +180,12 @@ def test_the_generator_is_named_by_its_command_and_its_files(
     found = initramfs.detect(MemoryHost(tree, commands=commands))
     assert (found.generator.name if found.generator else None) == name
     assert [finding.code for finding in found.findings] == codes
+
+
+def test_a_generator_that_is_only_recognised_says_how_a_person_does_it() -> None:
+    (finding,) = initramfs.detect(MemoryHost(ATOMIC, commands={"rpm-ostree", "dracut"})).findings
+    assert {"/run/ostree-booted is there", "/usr/bin/rpm-ostree is there"} <= set(finding.evidence)
+    assert "`rpm-ostree initramfs --enable`" in finding.hint and '`stub = "pci-stub"`' in finding.hint
 
 
 def test_an_ambiguity_is_settled_by_the_configuration() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 
-from steps import boot
+from steps import boot, initramfs
 from steps.boot.untried import Unchanged
 from tests.initramfs.systems import systems as generators
 from tests.lab_unit.labkit import module
@@ -53,6 +53,8 @@ def support_table() -> Iterator[str]:
     yield "|---|---|"
     for model in sorted({generator.model for generator in generators()}):
         yield f"| {model.replace('-debian', ' on Debian')} | {_proof(model)} |"
+    for name in sorted(each.name for each in initramfs.generators() if not each.supported):
+        yield f"| {name} | {Proof.REFUSED} |"
 
 
 def _proof(name: str) -> str:
