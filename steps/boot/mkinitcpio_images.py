@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from steps import cmdline
 from steps.actions import Regenerate
-from steps.base import Host
-from steps.boot.kernel_install import Made
+from steps.base import Finding, Host, Severity
+from steps.boot.kernel_install import CMDLINE, VENDOR, Made
 from steps.boot.systemd_boot_entry import IMAGES, MenuEntry
 from steps.reading import matching
 
 PRESETS = "/etc/mkinitcpio.d"
+PARTS = "/etc/cmdline.d"
 ALL = ("mkinitcpio", "-P")
 _IMAGE = re.compile(rb"^\s*\w+_(?:uki|efi_image)=[\"']?([^\"'\s]+)", re.MULTILINE)
 
@@ -27,6 +29,22 @@ def made(host: Host, entries: Sequence[MenuEntry]) -> tuple[Made, ...]:
     named = {host.resolve(path) for path in _named(host)}
     ours = [entry for entry in entries if entry.unified and host.resolve(entry.path) in named]
     return tuple(_made(host, entry, {each.path for each in ours}) for entry in ours)
+
+
+def elsewhere(host: Host, making: Sequence[Made]) -> tuple[Finding, ...]:
+    """What stands against images that are made of the parts in /etc/cmdline.d: there is no one line to edit."""
+    parts = matching(host, f"{PARTS}/*.conf")
+    whole = any(host.lstat(path) is not None for path in (CMDLINE, VENDOR))
+    if whole or not parts or any(each.argv != ALL for each in making):
+        return ()
+    words = cmdline.shown(making[0].entry.words)
+    message = f"The command line of the images that mkinitcpio makes is in {PARTS}, which vfiostate does not edit."
+    evidence = (*(f"{path} is there" for path in parts), f"{making[0].entry.path}: {words}")
+    hint = (
+        f"Write it as one line into {CMDLINE}, such as `{words}`; move the files of {PARTS} away, run "
+        f"`{' '.join(ALL)}`, then try again."
+    )
+    return (Finding("kernel-cmdline-in-parts", Severity.REFUSAL, message, evidence, hint),)
 
 
 def _made(host: Host, entry: MenuEntry, ours: set[str]) -> Made:

@@ -59,7 +59,7 @@ class SystemdBoot:
         menu = systemd_boot_menu.read(host, systemd_boot_trial.ID)
         normal = tuple(entry for entry in menu.own if not entry.way_out and entry.tries_left != 0)
         making = _making(host, menu, normal)
-        source = kernel_install.source(host) if making else None
+        source = _source(host, making) if making else None
         by_hand = tuple(entry for entry in normal if entry not in {each.entry for each in making})
         first = _first(menu, by_hand, f"{cmdline.SETUP}={setup}")
         words = source.words if source is not None else (first.words if first is not None else ())
@@ -149,6 +149,11 @@ def _making(host: Host, menu: Menu, entries: Sequence[MenuEntry]) -> tuple[Made,
     named = {each.entry for each in images}
     left = [entry for entry in entries if entry not in named]
     return (*kernel_install.made(host, left, menu.identity), *images)
+
+
+def _source(host: Host, making: Sequence[Made]) -> Source:
+    elsewhere = mkinitcpio_images.elsewhere(host, making)
+    return Source(findings=elsewhere) if elsewhere else kernel_install.source(host)
 
 
 def _first(menu: Menu, by_hand: Sequence[MenuEntry], token: str) -> MenuEntry | None:

@@ -157,6 +157,25 @@ def test_a_kernel_named_after_its_package_is_no_release_that_kernel_install_coul
     assert codes(host) == ["boot-image-maker-unknown"] and commands(host) == []
 
 
+def test_a_line_in_parts_is_said_to_be_where_it_is_and_proposed_as_one() -> None:
+    host = hosts.arch_unified("/efi", **{"/etc/cmdline.d/root.conf": LINE.encode()})
+    assert codes(host) == []
+    del host.tree[CMDLINE]
+    (finding,) = read(host).findings
+    assert finding.code == "kernel-cmdline-in-parts" and finding.severity is Severity.REFUSAL
+    assert "/etc/cmdline.d/root.conf is there" in finding.evidence
+    assert f"`{LINE}`" in finding.hint and CMDLINE in finding.hint and "`mkinitcpio -P`" in finding.hint
+    assert edits(host) == {}
+    del host.tree["/etc/cmdline.d/root.conf"]
+    assert codes(host) == ["kernel-cmdline-missing"]
+
+
+def test_parts_of_a_line_say_nothing_of_what_kernel_install_makes() -> None:
+    host = hosts.debian(**{"/etc/cmdline.d/root.conf": LINE.encode()})
+    del host.tree[CMDLINE]
+    assert codes(host) == ["kernel-cmdline-missing"]
+
+
 def test_once_our_words_are_in_the_line_nothing_more_is_added_and_the_entries_are_made_anew() -> None:
     host = hosts.debian(**{"/etc/kernel/cmdline": f"{LINE} {OURS}\n".encode()})
     facts = read(host)
