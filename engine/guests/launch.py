@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.guests import unix
+from engine.hosts.base import PATH
 from steps.reading import NOT_THERE
 from steps.tuning import cpulist
 
 if TYPE_CHECKING:
     from steps.actions import StartProcess
 
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/"}
+ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/"}
 SOCKET_WAIT = 10.0
 KILL_WAIT = 10.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

@@ -12,6 +12,9 @@ from steps.base import Completed, Host
 if TYPE_CHECKING:
     from steps.actions import StartProcess
 
+# Where commands are looked for, whoever calls us: root's places all. NixOS has its commands in the last one, which no
+# other system has.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
 # Begins the boot id of a host whose kernel does not run: what was done in its place, was done by a rescue system.
 OFFLINE = "offline:"
 

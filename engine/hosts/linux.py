@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine import log, signals
-from engine.hosts.base import OFFLINE, Attributes, OutcomeUnknown
+from engine.hosts.base import OFFLINE, PATH, Attributes, OutcomeUnknown
 from engine.hosts.processes import ProcessTree
 from steps.base import Completed
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # sudo's caller chooses neither the path nor the language of what commands print.
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", "TERM": "dumb", "DEBIAN_FRONTEND": "noninteractive"}
 TICK = 0.1

@@ -173,6 +173,18 @@ def test_a_missing_command_is_status_127(host: ChangeableHost) -> None:
     assert host.which("../bin/sh") is None or isinstance(host, LinuxHost)
 
 
+def test_a_command_is_found_where_nixos_has_all_of_its_own_and_behind_every_other_place(host: ChangeableHost) -> None:
+    own, usual = "/run/current-system/sw/bin", "/usr/bin"
+    names = ("nixos-only", "nixos-too")
+    places = [host.local(f"{own}/{name}") for name in names] + [host.local(f"{usual}/{names[1]}")]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch(mode=0o755)
+    assert [host.which(name) for name in names] == [f"{own}/{names[0]}", f"{usual}/{names[1]}"]
+    for place in places:
+        place.unlink()
+
+
 def test_an_attribute_that_is_not_there_has_the_kernels_errno(host: ChangeableHost) -> None:
     with pytest.raises(FileNotFoundError):
         host.write_attribute("/c/none", "1", timeout=5)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.hosts.base import Attributes, OutcomeUnknown
-from engine.hosts.linux import PATH, LinuxHost
+from engine.hosts.base import PATH, Attributes, OutcomeUnknown
+from engine.hosts.linux import LinuxHost
 
 HOST = LinuxHost()
 

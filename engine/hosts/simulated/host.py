@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from engine.hosts.base import Attributes
+from engine.hosts.base import PATH, Attributes
 from engine.hosts.processes import ProcessTree
 from engine.hosts.simulated import attributes, boot, create, description, faults, generators, loaders, qemu, threads
 from engine.hosts.simulated.boot import Chosen, Entry
@@ -22,7 +22,6 @@ from journal.errors import ConfigurationError
 from steps.actions import StartProcess
 from steps.base import Completed
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 QEMU = "qemu-system-"
 DOUBLES: Mapping[str, base.Double] = {
     **kmod.DOUBLES,
