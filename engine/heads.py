@@ -72,8 +72,7 @@ class _Unread(NamedTuple):
 
 def _logs(host: ChangeableHost) -> Iterator[tuple[str, str | _Unread]]:
     """Each log there is: its name, and its text or why it could not be read."""
-    asked = host.query(list(JOURNALCTL))
-    yield "journalctl", asked.text if asked.ok else _Unread(f"exit status {asked.status}")
+    yield "journalctl", _asked(host)
     for path in LOGS:
         parts = []
         for name in (f"{path}.1", path):
@@ -85,3 +84,12 @@ def _logs(host: ChangeableHost) -> Iterator[tuple[str, str | _Unread]]:
                 yield name, _Unread(error.strerror or str(error))
         if parts:
             yield path, "\n".join(parts)
+
+
+def _asked(host: ChangeableHost) -> str | _Unread:
+    """What systemd's journal has of us: it looks through every file that it keeps, on a slow disk for minutes."""
+    try:
+        asked = host.query(JOURNALCTL)
+    except TimeoutError:
+        return _Unread("it gave no answer in time")
+    return asked.text if asked.ok else _Unread(f"exit status {asked.status}")

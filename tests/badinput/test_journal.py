@@ -16,6 +16,7 @@ from tests.badinput.support import (
     CONFIG,
     JOURNAL,
     At,
+    broken_command,
     events,
     last,
     manifest,
@@ -88,6 +89,31 @@ def test_a_damaged_journal_stops_every_command_and_is_not_written_to(at: At, wha
                 answer.with_hint()
             assert place.read_bytes() == content, argv
     assert not [name for name in os.listdir(place.parent) if name.startswith("journal.db-")]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ("journal verify", "DAMAGED"),
+        ("journal report -o report.html", "report.html written"),
+        ("journal export", "could be saved"),
+    ],
+)
+def test_a_system_log_that_gives_no_answer_hides_no_damage(
+    at: At, monkeypatch: pytest.MonkeyPatch, argv: str, said: str
+) -> None:
+    machine = at("stubbed")
+    monkeypatch.chdir(machine.parent)
+    DAMAGE["a row deleted"](machine / JOURNAL)
+    broken_command(machine, "journalctl", hangs=True)
+    run(machine, *argv.split()).is_(6, said)
+
+
+def test_a_system_log_that_gives_no_answer_is_told_where_no_head_is_left_to_compare_with(at: At) -> None:
+    machine = at("stubbed")
+    (machine / "var/log/syslog").unlink()
+    broken_command(machine, "journalctl", hangs=True)
+    run(machine, "journal", "verify").is_(0, "journalctl: it gave no answer in time")
 
 
 @pytest.mark.parametrize("argv", [("status",), ("advance",), ("rollback",), ("journal", "verify")])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from journal.events import Kind
-from tests.badinput.support import GRUB, JOURNAL, At, events, last, run, state, unchanged
+from tests.badinput.support import GRUB, JOURNAL, At, broken_command, events, last, run, state, unchanged
 from tests.drift.drifts import edited, started
 from tests.drift.test_drifts import audited
 from tests.field.support import LAB, Description, attribute, made, modules, reboot
@@ -87,6 +87,13 @@ def test_a_journal_that_was_edited_is_damage_and_no_drift(at: At) -> None:
     found = run(machine, "audit").is_(6, "damaged", "journal, guards")
     assert "journal verify" in found.out
     assert audited(machine)["ok"] is False
+
+
+def test_a_system_log_that_gives_no_answer_hides_no_drift(at: At) -> None:
+    machine = at("rebooted")
+    edited(machine)
+    broken_command(machine, "journalctl", hangs=True)
+    run(machine, "audit").is_(4, "1 difference")
 
 
 def test_a_before_image_that_is_lost_is_damage(at: At) -> None:
