@@ -50,6 +50,11 @@ class ChangeableHost(Host, Protocol):
         """Where a path of the host lies for us."""
         ...
 
+    def filesystem(self, path: str) -> str:
+        """What tells the file system that holds `path` (or its nearest existing parent) from every other: paths for
+        which it is the same share the room that `free` tells, subvolumes of one btrfs among them."""
+        ...
+
     def attributes(self, path: str) -> Attributes:
         """Mode, owner and extended attributes of a file."""
         ...

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from engine.hosts.base import Attributes
+from engine.hosts.mounts import mount_of
 from steps.base import FileKind, Stat
 
 # The kernel's own limit of symlinks in one path (path_resolution(7)).
@@ -122,11 +123,22 @@ class FileTree:
 
     def free(self, path: str) -> int:
         """Bytes that may still be written to the file system that holds `path` (or its nearest existing parent)."""
+        found = os.statvfs(self._nearest(path))
+        return found.f_bavail * found.f_frsize
+
+    def filesystem(self, path: str) -> str:
+        """What tells the file system that holds `path` (or its nearest existing parent) from every other."""
+        place = self._nearest(path)
+        if (mount := mount_of(place)) is not None:
+            return mount.device
+        device = os.stat(place).st_dev
+        return f"{os.major(device)}:{os.minor(device)}"
+
+    def _nearest(self, path: str) -> Path:
         place = self._outside(self.resolve(path))
         while not place.exists() and place != self.root:
             place = place.parent
-        found = os.statvfs(place)
-        return found.f_bavail * found.f_frsize
+        return place
 
     def attributes(self, path: str) -> Attributes:
         """Mode, owner and extended attributes of a file, symlinks followed."""

@@ -162,6 +162,7 @@ def test_sync_and_free_take_any_path(host: ChangeableHost) -> None:
     for path in ("/c/file", "/c", "/c/none", "/c/none/below"):
         host.sync(path)
         assert host.free(path) > 0
+        assert host.filesystem(path) == host.filesystem("/c")
 
 
 def test_a_missing_command_is_status_127(host: ChangeableHost) -> None:

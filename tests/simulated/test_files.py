@@ -182,6 +182,7 @@ def test_reading_says_what_is_there(tree: FileTree) -> None:
     assert tree.lstat("/etc/nothing") is None
     assert tree.lstat("/etc/file/below") is None
     assert tree.free("/etc/not/yet/there") > 0
+    assert tree.filesystem("/etc/not/yet/there") == tree.filesystem("/")
     tree.remove_file("/etc/file")
     with pytest.raises(FileNotFoundError):
         tree.remove_file("/etc/file")

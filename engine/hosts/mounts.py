@@ -1,0 +1,34 @@
+"""The mount that a file lies on, as the kernel tells it by mount id (Documentation/filesystems/proc.rst, fdinfo)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """`device` is the number of the file system: one for all its mounts, and for all subvolumes of a btrfs, each of
+    which has another one in stat(2). `type` is its name as in /proc/filesystems."""
+
+    device: str
+    type: str
+
+
+def mount_of(place: Path) -> Mount | None:
+    """The mount that holds what is there; None where the kernel does not say (no /proc, a mount outside our root)."""
+    descriptor = os.open(place, os.O_PATH | os.O_CLOEXEC)
+    try:
+        told = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+        table = Path("/proc/self/mountinfo").read_bytes().decode(errors="replace")
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    ident = dict(line.split(":", 1) for line in told.splitlines() if ":" in line).get("mnt_id", "").strip()
+    for line in table.splitlines():
+        head, _, tail = line.partition(" - ")
+        if head.split(" ", 1)[0] == ident:
+            return Mount(head.split()[2], tail.split()[0])
+    return None
