@@ -94,14 +94,19 @@ def settle(session: Session) -> list[str]:
                 take_back(session, attempt.number)
             said.append(f"the unfinished step to `{attempt.target.value}` was taken back")
     signals.check()
-    move = _lost(session)
-    if move is not None:
-        said.append(f"the host was rebooted: `{move.source.value}` was lost, now `{move.target.value}`")
-        fire(session, move, {"boot_before": session.setup.boot, "boot_now": session.host.boot_id})
-    return said
+    return said + notice_reboot(session)
 
 
-def _lost(session: Session) -> Move | None:
+def notice_reboot(session: Session) -> list[str]:
+    """Journal that a reboot took `bound` or `running` away, where one did; and say so."""
+    move = lost(session)
+    if move is None:
+        return []
+    fire(session, move, {"boot_before": session.setup.boot, "boot_now": session.host.boot_id})
+    return [f"the host was rebooted: `{move.source.value}` was lost, now `{move.target.value}`"]
+
+
+def lost(session: Session) -> Move | None:
     """The move that a reboot made behind our back, where it did: runtime state is gone."""
     setup, host = session.setup, session.host
     if setup.state in (State.BOUND, State.RUNNING) and host.booted and setup.boot != host.boot_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.advance import advance, notice_config, prepare
+from engine.advance import advance, lost, notice_config, notice_reboot, prepare
 from engine.attempt import NO_ATTEMPT, Outcome, fire
 from engine.back import stopping
 from engine.hosts.base import ChangeableHost
@@ -117,18 +117,25 @@ def _record(session: Session, what: str, detail: str) -> None:
 
 
 def stop(session: Session) -> str:
-    """Stop the guest, journaled; from `running` this leads back to `bound`. How it ended, in words."""
+    """Stop the guest, journaled; from `running` this leads back to `bound`, where the devices were bound in this boot.
+
+    How it ended, in words, after what is said of a reboot.
+    """
     from engine.perform import perform
     from engine.recovery import recover
     from engine.states import Move
 
     with session.scribe.witness():
         recover(session)
+        setup = session.setup
+        # What is unfinished, `advance` and `rollback` settle from the state that it began in.
+        unfinished = setup.attempt is not None or setup.rolling_back_to is not None
+        noticed = [] if unfinished else notice_reboot(session)
         guest = guest_of(session.config)
         action = way_of(guest).stop(order_of(session, guest), "asked for by the user")
         if way_of(guest).process(session.host, guest.name) is None and session.setup.state is not State.RUNNING:
             stopping.tidy(session.host, action)
-            return "it did not run"
+            return "; ".join((*noticed, f"the guest {guest.name} did not run"))
         before = session.journal.head().seq
         try:
             perform(session, State.RUNNING, NO_ATTEMPT, (action,))
@@ -137,9 +144,9 @@ def stop(session: Session) -> str:
         how = [event.data.get("detail") for event in session.journal.events(before) if event.kind is Kind.OUTCOME]
         said = f"the guest {guest.name} was stopped: {how[-1]}"
         _record(session, "stop", said)
-        if session.setup.state is State.RUNNING:
+        if session.setup.state is State.RUNNING and lost(session) is None:
             fire(session, Move("guest_stopped", State.RUNNING, State.BOUND), {"guest": guest.name})
-        return said
+        return "; ".join((*noticed, said))
 
 
 def survey(host: ChangeableHost, config: Config) -> GuestStatus:

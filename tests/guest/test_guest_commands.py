@@ -119,3 +119,22 @@ def test_stopping_leads_back_to_bound_and_starting_to_running(
     assert host.alive("win7") is not None
     assert vfiostate(machine, "rollback", "--to", "bound") == Exit.DONE
     assert host.alive("win7") is None and "tap0" not in os.listdir(machine / "sys/class/net")
+
+
+@pytest.mark.parametrize("reached", ["bound", "running"])
+def test_stopping_after_a_reboot_calls_nothing_bound_that_is_not(
+    machine: Path, capsys: pytest.CaptureFixture[str], reached: str
+) -> None:
+    assert vfiostate(machine, "advance", "--until", "stubbed") == Exit.DONE
+    assert vfiostate(machine, "advance", "--reboot") == Exit.REBOOT
+    assert vfiostate(machine, "advance", "--until", reached) == Exit.DONE
+    assert vfiostate(machine, "machine", "reboot") == Exit.DONE
+    capsys.readouterr()
+    assert vfiostate(machine, "guest", "stop") == Exit.DONE
+    told = capsys.readouterr().out
+    assert f"the host was rebooted: `{reached}` was lost" in told and "win7 did not run" in told
+    assert "state: rebooted" in told
+    assert vfiostate(machine, "guest", "stop") == Exit.DONE
+    assert "the host was rebooted" not in capsys.readouterr().out
+    assert vfiostate(machine, "advance") == Exit.DONE
+    assert f"state: {reached}" in capsys.readouterr().out
