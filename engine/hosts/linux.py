@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from engine import log, signals
 from engine.hosts.base import OFFLINE, PATH, Attributes, OutcomeUnknown
+from engine.hosts.freezing import write_in_place
 from engine.hosts.processes import ProcessTree
 from steps.base import Completed
 
@@ -135,17 +136,33 @@ class LinuxHost(ProcessTree):
     def write_file(self, path: str, content: bytes, attributes: Attributes) -> None:
         """As FileTree's; what the boot loader reads is also where it reads it."""
         super().write_file(path, content, attributes)
-        _reach_boot_loader(path)
+        self._reach_boot_loader(path)
 
     def put_file(self, path: str, source: Path, attributes: Attributes) -> None:
         """As FileTree's; what the boot loader reads is also where it reads it."""
         super().put_file(path, source, attributes)
-        _reach_boot_loader(path)
+        self._reach_boot_loader(path)
+
+    def remove_file(self, path: str) -> None:
+        """As FileTree's; the boot loader does not find it any more either."""
+        super().remove_file(path)
+        self._reach_boot_loader(path)
 
     def sync(self, path: str) -> None:
         """As FileTree's; what the boot loader reads is also where it reads it."""
         super().sync(path)
-        _reach_boot_loader(path)
+        self._reach_boot_loader(path)
+
+    def _reach_boot_loader(self, path: str) -> None:
+        """Have the file system's own blocks written too, not only its journal.
+
+        GRUB reads ext4 and XFS without replaying the journal (grub-core/fs/ext2.c, xfs.c). After fsync(2) and a power
+        cut it would follow the old name to blocks that are free by now, and may hold something else. Of ext4 sync(2)
+        writes the metadata in place; of XFS only freezing does, which is not done to that of the root: see there.
+        """
+        if path.startswith(BOOT_LOADER_READS):
+            os.sync()
+            write_in_place(self._nearest(path.rpartition("/")[0]), self.root)
 
     def write_attribute(self, path: str, value: str, *, timeout: float) -> None:
         """Write to a kernel attribute in a child process: a write to sysfs can hang for ever, and then only it does."""
@@ -179,16 +196,6 @@ class LinuxHost(ProcessTree):
             from engine.hosts.system_log import log  # needed once in a step, not by what only reads
 
             log(text, fields)
-
-
-def _reach_boot_loader(path: str) -> None:
-    """Have the file system's own blocks written too, not only its journal.
-
-    GRUB reads ext4 without replaying the journal (grub-core/fs/ext2.c). After fsync(2) and a power cut it would follow
-    the old name to blocks that are free by now, and may hold something else. sync(2) writes the metadata in place.
-    """
-    if path.startswith(BOOT_LOADER_READS):
-        os.sync()
 
 
 def _in_chroot() -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.hosts import linux
 from engine.hosts.base import PATH, Attributes, OutcomeUnknown
 from engine.hosts.linux import LinuxHost
 
@@ -187,14 +188,18 @@ def test_commands_of_a_mounted_system_are_its_own(tmp_path: Path) -> None:
     assert LinuxHost(tmp_path).query(["sh", "-c", "exit 0"]).status == 127
 
 
-@pytest.mark.parametrize(("path", "times"), [("/boot/grub/grub.cfg", 2), ("/etc/default/grub", 0)])
+@pytest.mark.parametrize(("path", "times"), [("/boot/grub/grub.cfg", 4), ("/etc/default/grub", 0)])
 def test_what_the_boot_loader_reads_is_written_past_the_file_systems_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, times: int
 ) -> None:
-    synced: list[str] = []
-    monkeypatch.setattr(os, "sync", lambda: synced.append(path))
-    (tmp_path / path[1:]).parent.mkdir(parents=True)
-    host = LinuxHost(tmp_path)
-    host.write_file(path, b"x", Attributes(0o600, os.getuid(), os.getgid()))
+    calls: list[str] = []
+    monkeypatch.setattr(os, "sync", lambda: calls.append("sync"))
+    monkeypatch.setattr(linux, "write_in_place", lambda directory, root: calls.append(f"{directory} of {root}"))
+    place = tmp_path / path[1:]
+    place.parent.mkdir(parents=True)
+    host, mine = LinuxHost(tmp_path), Attributes(0o600, os.getuid(), os.getgid())
+    host.write_file(path, b"x", mine)
+    host.put_file(path, place, mine)
     host.sync(path)
-    assert len(synced) == times
+    host.remove_file(path)
+    assert calls == ["sync", f"{place.parent} of {tmp_path}"] * times
