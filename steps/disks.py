@@ -25,7 +25,9 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mount:
+class Mount:
+    """A mount: `device` is its file system's number (MAJOR:MINOR, empty where only /proc/mounts is there)."""
+
     device: str
     source: str
     target: str
@@ -74,8 +76,8 @@ def _parents(host: Host, disk: str) -> tuple[str, ...]:
 def _uses(host: Host, blocks: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Block device name and what uses it."""
     numbers = {number: name for name, disk in blocks.items() if (number := _number(host, name, disk))}
-    mounts = _mounts(host)
-    for mount in mounts:
+    mounted = mounts(host)
+    for mount in mounted:
         name = numbers.get(mount.device) or _block_name(host, mount.source)
         if name in blocks:
             yield name, f"holds the file system mounted on {mount.target}"
@@ -86,22 +88,23 @@ def _uses(host: Host, blocks: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for uuid in names_in(host, "/sys/fs/btrfs"):
         for name in names_in(host, f"/sys/fs/btrfs/{uuid}/devices"):
             yield name, f"belongs to the mounted btrfs {uuid}"
-    if any(mount.type == "zfs" for mount in mounts):
+    if any(mount.type == "zfs" for mount in mounted):
         for name in _zfs_devices(host):
             yield name, "belongs to an imported ZFS pool"
 
 
-def _mounts(host: Host) -> tuple[_Mount, ...]:
+def mounts(host: Host) -> tuple[Mount, ...]:
+    """What is mounted, in the kernel's order; nothing of a system that does not run."""
     found = []
     for line in text_of(host, "/proc/self/mountinfo").splitlines():
         head, _, tail = line.partition(" - ")
         left, right = head.split(), tail.split()
         if len(left) >= 5 and len(right) >= 2:
-            found.append(_Mount(left[2], unescaped(right[1]), unescaped(left[4]), right[0]))
+            found.append(Mount(left[2], unescaped(right[1]), unescaped(left[4]), right[0]))
     if found:
         return tuple(found)
     rows = (line.split() for line in text_of(host, "/proc/mounts").splitlines())
-    return tuple(_Mount("", unescaped(row[0]), unescaped(row[1]), row[2]) for row in rows if len(row) >= 3)
+    return tuple(Mount("", unescaped(row[0]), unescaped(row[1]), row[2]) for row in rows if len(row) >= 3)
 
 
 def _zfs_devices(host: Host) -> Iterator[str]:

@@ -15,6 +15,7 @@ from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.base import BootFacts, BootLoader
 from steps.boot.declaration import Declaration, missing
 from steps.boot.generated import check, lacking
+from steps.boot.unreplayed import warning
 from steps.cmdline import Merged, Wanted
 from steps.initramfs.base import Generator, InitramfsFacts
 from steps.insertion import new_file
@@ -29,7 +30,7 @@ from steps.tuning.words import Tuning
 class StubFacts:
     """What the step read. `loader` and `boot` are None where no boot loader can be driven, `generator` and `initramfs`
     likewise; `release` is the kernel that will boot; `conf` our file in modprobe.d, None where there is none; `own` are
-    the devices that the host must still have afterwards."""
+    the devices that the host must still have afterwards; `disk` is what to heed where the boot configuration lies."""
 
     release: str
     kernel: KernelFacts
@@ -44,6 +45,7 @@ class StubFacts:
     boot_findings: tuple[Finding, ...] = ()
     image_findings: tuple[Finding, ...] = ()
     own: Mapping[str, str] = field(default_factory=dict)
+    disk: tuple[Finding, ...] = ()
 
     def state(self, module: str) -> ModuleState:
         """What a module of the stub driver is in the kernel that will boot."""
@@ -90,6 +92,7 @@ class StubStep:
             loader.findings,
             maker.findings,
             own_devices.remembered(host, {device.address for device in config.devices}, twins),
+            warning(host, boot_facts.generated) if boot_facts else (),
         )
 
     def plan(self, brief: Brief, facts: StubFacts) -> Plan:
@@ -159,7 +162,7 @@ def _findings(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
     found += stub_checks.about_modules(brief.config.stub, facts.modules or {}, facts.release)
     found += stub_checks.about_natives(brief.config.stub, facts.modules or {}, facts.devices)
     if facts.boot is not None:
-        found += facts.boot.findings
+        found += (*facts.boot.findings, *facts.disk)
         found += cmdline.objections(facts.boot.in_force, facts.boot.where, vendor=facts.kernel.vendor)
         found += stub_checks.about_words(brief, facts.boot)
         found += words.objections(_tuning(brief, facts), cmdline.parsed(facts.boot.in_force), facts.boot.where)

@@ -199,6 +199,29 @@ def test_file_systems_that_grub_writes_to_are_no_obstacle(kind: str) -> None:
     assert refusals(machine) == []
 
 
+ROOT_XFS = "22 1 8:1 / / rw - xfs /dev/sda1 rw"
+
+
+@pytest.mark.parametrize(
+    ("lines", "warned"),
+    [
+        ((ROOT_XFS,), True),
+        ((ROOT_XFS, "23 22 8:2 / /boot2 rw - xfs /dev/sda2 rw"), True),
+        ((ROOT_XFS, "23 22 8:2 / /boot rw - xfs /dev/sda2 rw"), False),
+        ((ROOT_XFS, "23 22 0:30 / / rw - overlay overlay rw"), False),
+        (("22 1 8:1 / / rw - ext4 /dev/sda1 rw",), False),
+        ((), False),
+    ],
+)
+def test_a_boot_configuration_on_the_roots_xfs_is_warned_of(lines: tuple[str, ...], warned: bool) -> None:
+    machine = Tried()
+    machine.host.tree["/proc/self/mountinfo"] = "".join(f"{line}\n" for line in lines).encode()
+    told = brief()
+    plan = STUB.plan(told, STUB.probe(machine.host, told))
+    assert [each.code for each in plan.findings if each.code == "boot-on-xfs-root"] == ["boot-on-xfs-root"] * warned
+    assert plan.actions
+
+
 @pytest.mark.parametrize("lines", [(), ("next_entry=",), ("saved_entry=0",)])
 def test_an_environment_block_without_a_choice_is_no_obstacle(lines: tuple[str, ...]) -> None:
     machine = Tried()
