@@ -235,7 +235,8 @@ def _open_journal(host: ChangeableHost, options: SessionOptions, *, write: bool,
 
 
 def journal_url(host: ChangeableHost, options: SessionOptions) -> str | None:
-    """The journal's URL where the configuration sets one. Raises ConfigurationError.
+    """The journal's URL where the configuration sets one; a SQLite file as the path where it lies for us. Raises
+    ConfigurationError.
 
     A configuration without that key is not looked at further: a mistake in it keeps nobody from `status` or `rollback`.
     One that is there and cannot be read is refused: the journal may lie elsewhere.
@@ -248,8 +249,12 @@ def journal_url(host: ChangeableHost, options: SessionOptions) -> str | None:
     except OSError:
         pass  # loading it says so in its own words
     from engine import config as configuration  # not for a `status`
+    from engine.config.checks import sqlite_file
 
-    return configuration.load(host, options.config).journal_url
+    url = configuration.load(host, options.config).journal_url
+    file = None if url is None else sqlite_file(url)
+    # Its last symlink too is followed below the host's root: SQLite would follow it out of there.
+    return url if file is None else str(host.local(host.resolve(file)))
 
 
 def _origin(host: ChangeableHost) -> Origin:

@@ -19,6 +19,7 @@ _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", re.ASCII)
 _MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,54}", re.ASCII)
 _VNC = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})|unix:/[^,]+", re.ASCII)
 _URL = re.compile(r"[a-z][a-z0-9]*(?:\+[a-z0-9_]+)?://.*", re.ASCII | re.DOTALL)
+_SQLITE = re.compile(r"sqlite(?:\+[a-z0-9_]+)?://(.*)", re.ASCII | re.DOTALL)
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?", re.ASCII)
 
 
@@ -89,6 +90,15 @@ def url(value: object) -> str:
     if not _URL.fullmatch(str(value)):
         raise ValueError("expected a database URL such as postgresql+psycopg://host/vfiostate")
     return str(value)
+
+
+def sqlite_file(url: str) -> str | None:
+    """The file of an SQLAlchemy URL for SQLite as it has it: a path, empty or `:memory:`; None for another database.
+
+    Source: docs.sqlalchemy.org, "SQLite": `sqlite:///` and the path, which may be relative.
+    """
+    match = _SQLITE.fullmatch(url)
+    return None if match is None else match[1].partition("?")[0].removeprefix("/")
 
 
 def named(pattern: re.Pattern[str], expected: str) -> Check:

@@ -57,7 +57,8 @@ _CONFIG = {
     "guest": Key("The virtual machine; without this table the way ends at `bound`."),
     "allow": Key("What is refused unless it is said here."),
     "journal_url": Key(
-        "An SQLAlchemy URL for the journal, instead of the file in /var/lib/vfiostate; a password is not journaled.",
+        "An SQLAlchemy URL for the journal, instead of the file in /var/lib/vfiostate: of PostgreSQL, or of SQLite "
+        "with an absolute path; a password is not journaled.",
         '"postgresql+psycopg://db.example/vfiostate"',
         checks.url,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from engine.config.checks import sqlite_file
 from engine.config.decode import Mistake
 from engine.config.lines import Path
 from steps.config import Config, Guest
@@ -20,9 +21,18 @@ def contradictions(config: Config) -> list[Mistake]:
         mistakes.append(Mistake(("devices",), "expected at least one device"))
     for place, address in repeated([device.address for device in config.devices]):
         mistakes.append(Mistake(("devices", place, "address"), f"{address} is there twice"))
+    mistakes.extend(_of_journal(config))
     if config.guest is not None:
         mistakes.extend(_of_guest(config.guest))
     return mistakes
+
+
+def _of_journal(config: Config) -> Iterator[Mistake]:
+    """Not the key's own check: what an older version began so must be decoded from its journal, for the way back."""
+    file = None if config.journal_url is None else sqlite_file(config.journal_url)
+    if file is not None and not file.startswith("/"):
+        wanted = "expected the absolute path of a file, as in sqlite:////var/lib/vfiostate/fleet.db"
+        yield Mistake(("journal_url",), f"{wanted}, found {config.journal_url}")
 
 
 def _of_guest(guest: Guest) -> Iterator[Mistake]:

@@ -38,6 +38,11 @@ MISTAKES = [
     ("too few lists of CPUs", DEVICE + '[guest]\ncores = 2\nvcpupin = ["1"]\n', ["line 6", "each vCPU, 2", "found 1"]),
     ("half a huge page", DEVICE + '[guest]\nmemory = 1025\nhugepages = "2M"\n', ["line 5", "the next is 1026"]),
     ("a relative path", DEVICE + '[[guest.disks]]\npath = "disk"\n', ["line 5", "absolute path"]),
+    ("a journal that moves along with the caller", 'journal_url = "sqlite:///r.db"\n' + DEVICE, ["line 1", "absolute"]),
+    ("a journal in memory", 'journal_url = "sqlite:///:memory:"\n' + DEVICE, ["line 1", "journal_url", "of a file"]),
+    ("a journal without a file", 'journal_url = "sqlite://"\n' + DEVICE, ["journal_url", "found sqlite://"]),
+    ("a journal on a host", 'journal_url = "sqlite+pysqlite://h//a"\n' + DEVICE, ["journal_url", "absolute path"]),
+    ("a journal by URI", 'journal_url = "sqlite:///file:/a?uri=true"\n' + DEVICE, ["journal_url", "absolute path"]),
     ("VNC for everybody", DEVICE + '[guest]\nvnc = "0.0.0.0:0"\n', ["line 5", "loopback"]),
     ("half of UEFI", DEVICE + '[guest]\novmf_code = "/x"\n', ["line 4", "ovmf_vars is not set"]),
     (
