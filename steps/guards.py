@@ -10,6 +10,7 @@ from steps.base import Finding, Severity
 from steps.config import Config
 from steps.devices import DeviceFacts
 from steps.group_ways import describe
+from steps.guest.vfio import not_vga
 from steps.pci import DEVICES, Function
 
 
@@ -21,6 +22,7 @@ def findings(config: Config, facts: DeviceFacts) -> tuple[Finding, ...]:
         *_identity(config, facts),
         *_identical(config, facts),
         *_headless(config, facts),
+        *_x_vga(config, facts),
         *keyboards.findings(config, facts.keyboards, mine),
         *sriov.about_virtual(facts.sriov, mine),
         *sriov.about_physical(facts.sriov, facts.listed, own),
@@ -151,6 +153,12 @@ def _headless(config: Config, facts: DeviceFacts) -> Iterator[Finding]:
             tuple(describe(function) for function in taken),
             "Make sure that the host can be reached over the network or a serial line.",
         )
+
+
+def _x_vga(config: Config, facts: DeviceFacts) -> Iterator[Finding]:
+    for device in config.devices:
+        if device.address in facts.functions:
+            yield from not_vga(device, facts.functions[device.address].class_code)
 
 
 def _disks(facts: DeviceFacts, function: Function) -> Iterator[Finding]:

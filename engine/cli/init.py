@@ -110,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
     if asked:
         args.device = _ask(host, args, options.config)
     config = _config(host, args)
+    _refuse_not_vga(host, config)
     host.write_file(options.config, write_commented(config).encode(), Attributes(0o644, 0, 0))
     count = len(config.devices)
     out(f"{options.config} written: {count} device{'s' * (count != 1)} to pass through")
@@ -250,6 +251,17 @@ def _device(host: ChangeableHost, text: str) -> tuple[str, str]:
             hint="`vfiostate devices` lists them all.",
         )
     return address, present[address]
+
+
+def _refuse_not_vga(host: ChangeableHost, config: Config) -> None:
+    """Raise RefusedError where the legacy VGA ranges are to go to what the host says is no VGA card."""
+    from steps.guest.vfio import not_vga
+    from steps.pci import read_function
+
+    for device in config.devices:
+        there = read_function(host, device.address) if device.x_vga else None
+        for finding in not_vga(device, there.class_code) if there is not None else ():
+            raise RefusedError(finding.message, evidence=finding.evidence, hint=finding.hint)
 
 
 def _tell_neighbours(host: ChangeableHost, config: Config) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from steps.base import Finding, Host, Severity
 from steps.config import Device
 from steps.guest.access import READ, WRITE, Account, allows
-from steps.pci import group_members, read_function
+from steps.pci import DEVICES, group_members, read_function
 
 VFIO = "/dev/vfio"
 CONTAINER = f"{VFIO}/vfio"
@@ -59,7 +59,7 @@ def container_closed(host: Host, account: Account | None) -> bool:
 def findings(fact: PassedFact) -> Iterator[Finding]:
     """What keeps it from being passed through."""
     device = fact.device
-    where = f"/sys/bus/pci/devices/{device.address}"
+    where = f"{DEVICES}/{device.address}"
     if fact.id is None:
         yield _refusal(
             "device-missing",
@@ -84,9 +84,15 @@ def findings(fact: PassedFact) -> Iterator[Finding]:
             "Is the module vfio loaded, and devtmpfs on /dev? Mend that, then try again.",
             fact.path,
         )
-    if device.x_vga and fact.class_code >> 8 != VGA:
-        message = f"`x_vga` is set for {device.address}, which is no VGA card (class {fact.class_code >> 8:04x})."
-        yield _refusal("x-vga", message, "Take `x_vga` out of this [[devices]] entry.", f"{where}/class")
+    yield from not_vga(device, fact.class_code)
+
+
+def not_vga(device: Device, class_code: int) -> Iterator[Finding]:
+    """That `x_vga` is set for a function of another class: QEMU does not start with it."""
+    if device.x_vga and class_code >> 8 != VGA:
+        message = f"`x_vga` is set for {device.address}, which is no VGA card (class {class_code >> 8:04x})."
+        where = f"{DEVICES}/{device.address}/class"
+        yield _refusal("x-vga", message, "Set `x_vga` for a graphics card only, or leave it out.", where)
 
 
 def _refusal(code: str, message: str, hint: str, *evidence: str) -> Finding:

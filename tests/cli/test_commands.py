@@ -125,6 +125,7 @@ REFUSED = [
     (["--device", "03:00.0", "--disk", "/a,size=3"], Exit.USAGE, "guest.disks.size: unknown key"),
     (["--device", "03:00.0", "--disk", "/a,b"], Exit.USAGE, "KEY=VALUE"),
     (["--device", "03:00.0", "--x-vga", "01:00.0"], Exit.USAGE, "--x-vga"),
+    (["--device", "03:00.1", "--x-vga", "03:00.1"], Exit.REFUSED, "is no VGA card (class 0403)"),
 ]
 
 

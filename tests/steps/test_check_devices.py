@@ -86,6 +86,14 @@ def test_the_card_the_host_boots_on_is_refused_unless_it_is_allowed_by_name() ->
     assert allowed["boot-vga"].severity is Severity.WARNING and refusals(allowed) == set()
 
 
+def test_the_legacy_vga_ranges_go_to_a_vga_card_only() -> None:
+    gpu, audio = (Device(one.address, one.id, x_vga=True) for one in (GPU, AUDIO))
+    assert judged(GPU, AUDIO, HOST_GPU, devices=(gpu, BOTH[1])) == {}
+    found = judged(GPU, AUDIO, HOST_GPU, devices=(BOTH[0], audio))
+    assert refusals(found) == {"x-vga"} and "class 0403" in found["x-vga"].message
+    assert "device-absent" in refusals(judged(HOST_GPU, devices=(gpu,)))
+
+
 def test_that_no_card_stays_with_the_host_is_said() -> None:
     assert judged(GPU, AUDIO)["no-display-left"].severity is Severity.WARNING
 
