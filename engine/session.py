@@ -88,7 +88,8 @@ class Session:
     def config_now(self) -> tuple[Config, tuple[str, ...]]:
         """The configuration to go on with, as the file says it now, and its keys that the journal has otherwise.
 
-        That of the guest may change until it starts; the rest was checked. Raises RefusedError, ConfigurationError.
+        What only the guest's start goes by may change until then; the rest was checked. Raises RefusedError,
+        ConfigurationError.
         """
         from engine import config as configuration  # not for a `status`
 
@@ -96,16 +97,15 @@ class Session:
         if configuration.sha256(config) == self.setup.config_sha256:
             return config, ()
         # Read as this version reads it: an older one knew fewer keys, and a key at its default is no change.
-        encoded, was = configuration.encode(config), configuration.encode(self.config)
-        keys = (encoded.keys() | was.keys()) - configuration.APART
-        changed = tuple(sorted(key for key in keys if encoded.get(key) != was.get(key)))
-        if changed and self.setup.state is not State.NEW and changed != ("guest",):
+        was = self.config
+        firm = configuration.changed(configuration.without_start(was), configuration.without_start(config))
+        if firm and self.setup.state is not State.NEW:
             raise RefusedError(
-                f"The configuration changed after `checked`: {', '.join(changed)}.",
+                f"The configuration changed after `checked`: {', '.join(firm)}.",
                 evidence=(self.options.config,),
                 hint="Change it back, or run `vfiostate rollback` first and begin with the new one.",
             )
-        return config, changed
+        return config, configuration.changed(was, config)
 
     def brief(self) -> Brief:
         """What a step is told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,7 +20,17 @@ from journal.events import Json
 from steps.base import FileKind
 from steps.config import Config
 
-__all__ = ["DEFAULT_PATH", "decode", "encode", "load", "parse", "sha256", "write_commented"]
+__all__ = [
+    "DEFAULT_PATH",
+    "changed",
+    "decode",
+    "encode",
+    "load",
+    "parse",
+    "sha256",
+    "without_start",
+    "write_commented",
+]
 
 DEFAULT_PATH = "/etc/vfiostate.toml"
 
@@ -101,6 +112,18 @@ def sha256(config: Config) -> str:
     counted = {key: value for key, value in encode(config).items() if key not in APART}
     canonical = json.dumps(counted, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def changed(one: Config, other: Config) -> tuple[str, ...]:
+    """The keys, in order, that a setup goes by and that differ."""
+    was, now = encode(one), encode(other)
+    return tuple(sorted(key for key in now.keys() - APART if was[key] != now[key]))
+
+
+def without_start(config: Config) -> Config:
+    """The configuration without what only the guest's start goes by: the guest, and what QEMU is told of a device."""
+    bare = tuple(dataclasses.replace(device, x_vga=False, romfile=None) for device in config.devices)
+    return dataclasses.replace(config, devices=bare, guest=None)
 
 
 def _not_toml(path: str, error: Exception) -> ConfigurationError:

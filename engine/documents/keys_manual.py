@@ -14,7 +14,8 @@ key explained.
 
 A file that others than root may write is refused; so are unknown keys and wrong types, each with its line and the
 nearest valid key. A configuration that changed after the state `checked` is noticed: `vfiostate rollback` first, or
-change it back. That of the guest may change until it starts."""
+change it back. What only the guest's start goes by may change until then: [guest], and `x_vga` and `romfile` of a
+device."""
 
 _EXAMPLE = (
     'stub = "vfio-pci"',

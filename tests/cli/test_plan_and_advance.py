@@ -159,3 +159,18 @@ def test_a_configuration_changed_after_checked_is_refused_by_plan_as_by_advance(
         said = configured(command)
         assert said.code == 5, said
         assert "The configuration changed after `checked`: devices, stub." in said.err
+
+
+def test_what_only_the_start_of_the_guest_goes_by_may_change_after_checked(configured: Run, machine: Path) -> None:
+    config = machine / "etc/vfiostate.toml"
+    assert configured("advance").code == 0
+    text = config.read_text()
+    config.write_text(text.replace("# x_vga = false", "x_vga = true", 1).replace("# romfile =", "romfile =", 1))
+    assert text.count("# x_vga = false") and text.count("# romfile =")
+    assert configured("plan").code == 0
+    assert configured("advance").code == 0
+    told = configured("journal", "explain").out
+    assert "The configuration was changed: devices." in told
+    config.write_text(config.read_text().replace('id = "10de:1200"', 'id = "10de:1201"'))
+    said = configured("advance")
+    assert said.code == 5 and "The configuration changed after `checked`: devices." in said.err
