@@ -65,6 +65,19 @@ def test_what_cannot_be_is_refused_with_what_to_do(
     assert not (tmp_path / "new").exists() or not any((tmp_path / "new").iterdir())
 
 
+@pytest.mark.parametrize("release", ["../x", "", "6", "6.1/x", "6.1 x", "6.1" + "x" * 300])
+def test_a_kernel_of_an_impossible_release_leaves_the_machine_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], release: str
+) -> None:
+    where = ["--simulate", str(tmp_path / "m"), "machine"]
+    assert main([*where, "create", "--from", "debian12-lab"]) == 0
+    assert main([*where, "install-kernel", release]) in (1, 64)
+    assert "  -> " in capsys.readouterr().err
+    assert main([*where, "install-kernel", "6.1.0-60-amd64"]) == 0
+    assert main([*where, "reboot"]) == 0
+    assert "vmlinuz-6.1.0-60-amd64" in capsys.readouterr().out
+
+
 def test_a_machine_is_made_where_there_is_none_and_is_the_article_s(tmp_path: Path) -> None:
     host = SimulatedHost.create_if_missing(tmp_path / "m")
     assert host.release == "3.11.0-15-generic"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
 from engine.hosts.simulated import boot, drivers, effects, generators, initramfs, kmod, loaders, sriov
+from engine.hosts.simulated.description import RELEASE
 from engine.hosts.simulated.machine import DESCRIPTION, STUBS, Machine
 from engine.hosts.simulated.parts import Description, Init, Kernel, Module, TextFile
 from journal.errors import ConfigurationError
@@ -173,10 +175,14 @@ def _bindings(machine: Machine, wanted: Iterable[tuple[str, str | None]]) -> Non
 
 
 def install_kernel(machine: Machine, release: str) -> None:
-    """Add a kernel like the running one under another release. Raises ConfigurationError for one that is there."""
+    """Add a kernel like the running one under another release. Raises ConfigurationError for one that is there, and for
+    what is no release: the description would not be read any more."""
     found = machine.description
+    if not re.fullmatch(RELEASE, release):
+        raise ConfigurationError(f"{release!r} is no release of a kernel", hint="give one such as 6.1.0-19-amd64")
     if found.kernel(release) is not None:
         raise ConfigurationError(f"kernel {release} is installed already", hint="give another release")
     kernel = dataclasses.replace(machine.kernel, release=release)
-    machine.describe(dataclasses.replace(found, kernels=(*found.kernels, kernel)))
     lay_down(machine, kernel)
+    # A crash up to here leaves files of a kernel that the machine does not have; the next attempt writes them again.
+    machine.describe(dataclasses.replace(found, kernels=(*found.kernels, kernel)))

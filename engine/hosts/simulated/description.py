@@ -33,6 +33,8 @@ from journal.events import Json
 E = TypeVar("E", bound=StrEnum)
 FORMAT = "vfiostate-machine"
 VERSION = 1
+RELEASE = r"\d+\.\d+[\w.+~-]*"
+"""What the release of a kernel looks like; it is part of names of files."""
 MACHINES = Path(__file__).parent / "machines"
 
 
@@ -120,7 +122,7 @@ def _kernel(value: Json, where: str) -> Kernel:
     one = Reader(value, where)
     config = one.inner("config")
     found = Kernel(
-        release=_matching(one, "release", r"\d+\.\d+[\w.+~-]*"),
+        release=_matching(one, "release", RELEASE),
         modules=one.table("modules", _module),
         config={key: config.text(key) for key in config.value},
     )
