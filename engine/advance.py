@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from engine import config as configuration
 from engine import signals
@@ -40,6 +41,8 @@ def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:
     goal = until or session.setup.lost
     findings = list(before_advance(session))
     if goal is not None and session.setup.state.rank >= goal.rank:
+        if goal is State.RUNNING and (again := _started_anew(session, said)) is not None:
+            return again
         said.append(f"already `{session.setup.state.value}`")
         return Outcome(Exit.DONE, session.setup.state, tuple(findings), tuple(said))
     while True:
@@ -55,18 +58,35 @@ def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:
 
 def _at_the_end(session: Session, said: Sequence[str], findings: Sequence[Finding]) -> Outcome:
     """Nothing comes after `running`; but whether it still is what it says is looked at every time."""
-    setup = session.setup
-    step = step_to(setup.state)
-    brief = session.brief()
-    found = step.verify(brief, step.probe(session.host, brief))
-    if any(finding.severity is Severity.REFUSAL for finding in found):
-        session.scribe.now(
-            session.scribe.note(Kind.DRIFT_FOUND, {"findings": [finding_data(finding) for finding in found]})
-        )
-        fire(session, Move("guest_stopped", State.RUNNING, State.BOUND), {})
-        outcome = take_step(session, Move("run", State.BOUND, State.RUNNING), reboot=False)
+    end = (*said, "nothing comes after `running`")
+    return _started_anew(session, said) or Outcome(Exit.DONE, session.setup.state, tuple(findings), end)
+
+
+def _started_anew(session: Session, said: Sequence[str]) -> Outcome | None:
+    """In `running`, what came of starting the guest that is not as it should be any more; None where it is."""
+    found = amiss(session)
+    if not found:
+        return None
+    session.scribe.now(
+        session.scribe.note(Kind.DRIFT_FOUND, {"findings": [finding_data(finding) for finding in found]})
+    )
+    fire(session, Move("guest_stopped", State.RUNNING, State.BOUND), {})
+    outcome = take_step(session, Move("run", State.BOUND, State.RUNNING), reboot=False)
+    if outcome.exit is not Exit.DONE:
         return Outcome(outcome.exit, outcome.state, (*found, *outcome.findings), (*said, "the guest had ended"))
-    return Outcome(Exit.DONE, setup.state, tuple(findings), (*said, "nothing comes after `running`"))
+    # Its last words are for reading: nothing is left to mend.
+    notes = (replace(finding, severity=Severity.NOTE, hint="") for finding in found)
+    end = (*said, "the guest had ended, and was started anew")
+    return Outcome(outcome.exit, outcome.state, (*notes, *outcome.findings), end)
+
+
+def amiss(session: Session) -> tuple[Finding, ...]:
+    """What is wrong with the guest in `running`; empty where it is as it should be, or nobody can tell. Reads only."""
+    if not session.host.booted:
+        return ()
+    step, brief = step_to(State.RUNNING), session.brief()
+    found = step.verify(brief, step.probe(session.host, brief))
+    return found if any(finding.severity is Severity.REFUSAL for finding in found) else ()
 
 
 def prepare(session: Session) -> None:

@@ -88,6 +88,7 @@ def survey(session: Session) -> Survey:
     if setup is None or setup.finished:
         return Survey(setup, State.NEW, False, (), None, (), first_words(session.options))
     rebooted = session.host.booted and bool(setup.boot) and setup.boot != session.host.boot_id
+    differences = drift(session, setup)
     if setup.rolled_back and setup.state is State.NEW:
         from engine.back.ending import token_running  # only where a rollback waits for the reboot that finishes it
 
@@ -96,10 +97,10 @@ def survey(session: Session) -> Survey:
         setup,
         setup.state,
         rebooted,
-        drift(session, setup),
+        differences,
         setup.cut_short,
         failures(setup),
-        _next(setup, rebooted, session.host.boot_id),
+        _next(setup, rebooted, session.host.boot_id, ended=any(one.code == "guest-stopped" for one in differences)),
         resumes(session.host, setup),
     )
 
@@ -155,7 +156,8 @@ def _staged_again(setup: Setup, boot_id: str) -> bool:
     return setup.acted == boot_id and setup.last_failure is None and setup.cut_short is None
 
 
-def _next(setup: Setup, rebooted: bool, boot_id: str) -> str:
+def _next(setup: Setup, rebooted: bool, boot_id: str, *, ended: bool) -> str:
+    """What comes next; `ended` is whether the guest in `running` has ended by itself."""
     if setup.rolling_back_to is not None:
         return "vfiostate rollback (finishes the rollback)"
     if setup.rolled_back and setup.state is State.NEW:
@@ -171,4 +173,6 @@ def _next(setup: Setup, rebooted: bool, boot_id: str) -> str:
         return "vfiostate advance (looks whether the reboot took)"
     if rebooted and setup.state in (State.BOUND, State.RUNNING):
         return f"vfiostate advance (comes back to {setup.state.value} after the reboot)"
+    if ended:
+        return NEXT[State.BOUND]
     return next_words(setup.state, guest=setup.config.get("guest") is not None)

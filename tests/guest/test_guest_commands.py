@@ -39,6 +39,13 @@ def vfiostate(machine: Path, *words: str) -> int:
     return int(main(["--simulate", str(machine), *words]))
 
 
+def kill_guest(machine: Path) -> None:
+    """End the guest behind our back."""
+    pid = SimulatedHost(machine).alive("win7")
+    assert pid is not None
+    os.kill(pid, 9)
+
+
 def events(machine: Path) -> list[tuple[Kind, str]]:
     """The kinds of events with what they say of a guest."""
     journal = Journal.open(machine / "var/lib/vfiostate/journal.db", write=False)
@@ -110,15 +117,8 @@ def test_stopping_leads_back_to_bound_and_starting_to_running(
     assert "state: running" in capsys.readouterr().out
     assert vfiostate(machine, "guest", "status", "--json") == Exit.DONE
     assert json.loads(capsys.readouterr().out)["missing"] == []
-    # Killed behind our back: the next advance notices and starts it again.
-    host = SimulatedHost(machine)
-    pid = host.alive("win7")
-    assert pid is not None
-    os.kill(pid, 9)
-    assert vfiostate(machine, "advance") == Exit.DONE
-    assert host.alive("win7") is not None
     assert vfiostate(machine, "rollback", "--to", "bound") == Exit.DONE
-    assert host.alive("win7") is None and "tap0" not in os.listdir(machine / "sys/class/net")
+    assert SimulatedHost(machine).alive("win7") is None and "tap0" not in os.listdir(machine / "sys/class/net")
 
 
 @pytest.mark.parametrize("reached", ["bound", "running"])
@@ -138,3 +138,24 @@ def test_stopping_after_a_reboot_calls_nothing_bound_that_is_not(
     assert "the host was rebooted" not in capsys.readouterr().out
     assert vfiostate(machine, "advance") == Exit.DONE
     assert f"state: {reached}" in capsys.readouterr().out
+
+
+def test_a_guest_that_ended_by_itself_is_started_anew_by_every_command_that_starts_one(
+    machine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vfiostate(machine, "advance", "--until", "stubbed") == Exit.DONE
+    assert vfiostate(machine, "advance", "--reboot") == Exit.REBOOT
+    assert vfiostate(machine, "advance", "--until", "running") == Exit.DONE
+    for command in (("advance",), ("advance", "--until", "running"), ("guest", "start")):
+        kill_guest(machine)
+        capsys.readouterr()
+        assert vfiostate(machine, "status") == Exit.DRIFT
+        assert "next   vfiostate advance (starts the guest)" in capsys.readouterr().out
+        assert vfiostate(machine, *command) == Exit.DONE
+        said = capsys.readouterr()
+        assert "the guest had ended, and was started anew" in said.out
+        assert "note: The guest win7 does not run" in said.err
+        assert "refusal" not in said.err and "Mend what QEMU says" not in said.err
+        assert SimulatedHost(machine).alive("win7") is not None
+    assert vfiostate(machine, "guest", "start") == Exit.DONE
+    assert "already `running`" in capsys.readouterr().out
