@@ -10,6 +10,7 @@ from engine import signals
 from engine.attempt import Outcome, complete, fire, take_back, take_step
 from engine.back.ending import finish_rollback, refuse_unfinished
 from engine.codec import finding_data
+from engine.hosts.base import ChangeableHost
 from engine.promises.noticed import before_advance
 from engine.recovery import recover
 from engine.session import Session
@@ -17,7 +18,7 @@ from engine.states import Move, forward_from
 from engine.ways import step_to
 from journal.errors import Exit
 from journal.events import Kind
-from steps.base import Finding, Severity, State
+from steps.base import Brief, Finding, Severity, State
 
 
 def advance(session: Session, until: State | None = None, *, reboot: bool = False) -> Outcome:
@@ -64,7 +65,7 @@ def _at_the_end(session: Session, said: Sequence[str], findings: Sequence[Findin
 
 def _started_anew(session: Session, said: Sequence[str]) -> Outcome | None:
     """In `running`, what came of starting the guest that is not as it should be any more; None where it is."""
-    found = amiss(session)
+    found = amiss(session.host, session.brief())
     if not found:
         return None
     session.scribe.now(
@@ -80,12 +81,12 @@ def _started_anew(session: Session, said: Sequence[str]) -> Outcome | None:
     return Outcome(outcome.exit, outcome.state, (*notes, *outcome.findings), end)
 
 
-def amiss(session: Session) -> tuple[Finding, ...]:
+def amiss(host: ChangeableHost, brief: Brief) -> tuple[Finding, ...]:
     """What is wrong with the guest in `running`; empty where it is as it should be, or nobody can tell. Reads only."""
-    if not session.host.booted:
+    if not host.booted:
         return ()
-    step, brief = step_to(State.RUNNING), session.brief()
-    found = step.verify(brief, step.probe(session.host, brief))
+    step = step_to(State.RUNNING)
+    found = step.verify(brief, step.probe(host, brief))
     return found if any(finding.severity is Severity.REFUSAL for finding in found) else ()
 
 

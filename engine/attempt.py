@@ -41,17 +41,22 @@ class Outcome:
 def fire(session: Session, move: Move, data: dict[str, Any], step: State | None = None) -> None:
     """Make a move of the machine; its event is durable before the state changes."""
     setup = session.setup
-    kind = Kind.HOST_REBOOTED if move.trigger == "host_rebooted" else Kind.TRANSITION
 
     def record(made: Move) -> None:
-        said = {"from": made.source.value, "to": made.target.value, "trigger": made.trigger} | data
+        kind, said = telling(made)
         event = session.scribe.now(
-            session.scribe.note(kind, said, step=step.value if step else None, attempt=setup.attempts)
+            session.scribe.note(kind, said | data, step=step.value if step else None, attempt=setup.attempts)
         )[0]
         line = heads.line(setup.id, made.target.value, event.seq, event.hash)
         session.host.system_log(line, **heads.fields(setup.id, made.target.value, event.step))
 
     Lifecycle(setup.state, record).fire(move.trigger)
+
+
+def telling(move: Move) -> tuple[Kind, dict[str, Any]]:
+    """What the event of a move is and says."""
+    kind = Kind.HOST_REBOOTED if move.trigger == "host_rebooted" else Kind.TRANSITION
+    return kind, {"from": move.source.value, "to": move.target.value, "trigger": move.trigger}
 
 
 def take_step(session: Session, move: Move, *, reboot: bool) -> Outcome:

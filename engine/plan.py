@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from engine import config as configuration
+from engine.advance import amiss, lost
+from engine.attempt import telling
 from engine.back.ending import refuse_unfinished
 from engine.durations import Durations, learn
 from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
-from engine.session import host_identity, open_session
-from engine.states import FORWARD
+from engine.session import Session, host_identity, open_session
+from engine.setup import fold_into
+from engine.states import FORWARD, Move
 from engine.target import SessionOptions, open_host
 from engine.ways import step_to
 from journal.errors import Exit, JournalMissingError
+from journal.events import Event
 from steps.base import Brief, Plan, State
+from steps.config import Config
 
 # Stands for the id that the setup will get when it is begun.
 UNBORN = "000000000000"
@@ -42,17 +47,20 @@ class Previews:
 
 
 def preview(options: SessionOptions, reporter: Reporter, *, all_steps: bool, trial: bool = True) -> Previews:
-    """The plan of the next step, or of all that are left. What a later step finds may differ once the earlier are done.
-    Without `trial` the new command line is planned as the default at once.
+    """The plan of the next step, of all that are left, or of those to a state that was lost, as `advance` takes them.
+    What a later step finds may differ once the earlier are done. Without `trial` the new command line is planned as the
+    default at once.
 
     Changes nothing and journals nothing. Raises ConfigurationError and its kin, and what `advance` would refuse: to go
     on with the configuration as it is now, or before a rollback is finished.
     """
-    host, state, brief, durations = _now(options, reporter)
+    host, state, back_to, brief, durations = _now(options, reporter)
     brief = replace(brief, trial=trial)
     moves = [move for move in FORWARD if move.source.rank >= state.rank]
+    if not all_steps:
+        moves = moves[:1] if back_to is None else [move for move in moves if move.target.rank <= back_to.rank]
     previews: list[Preview] = []
-    for move in moves if all_steps else moves[:1]:
+    for move in moves:
         step = step_to(move.target)
         plan = step.plan(brief, step.probe(host, brief))
         # The plan of `rebooted` is itself what says whether there was a reboot.
@@ -63,7 +71,8 @@ def preview(options: SessionOptions, reporter: Reporter, *, all_steps: bool, tri
     return Previews(host, tuple(previews), durations)
 
 
-def _now(options: SessionOptions, reporter: Reporter) -> tuple[ChangeableHost, State, Brief, Durations]:
+def _now(options: SessionOptions, reporter: Reporter) -> tuple[ChangeableHost, State, State | None, Brief, Durations]:
+    """The host, the state that `advance` will go on from, the one it comes back to, what it will tell its steps."""
     durations = Durations()
     try:
         with open_session(options, reporter, write=False) as session:
@@ -72,8 +81,20 @@ def _now(options: SessionOptions, reporter: Reporter) -> tuple[ChangeableHost, S
             if setup is not None and not setup.finished:
                 refuse_unfinished(session)
                 config, _ = session.config_now()
-                return session.host, setup.state, replace(session.brief(), config=config), durations
+                _foresee(session, config)
+                return session.host, setup.state, setup.lost, replace(session.brief(), config=config), durations
     except JournalMissingError:
         pass
     host = open_host(options)
-    return host, State.NEW, Brief(configuration.load(host, options.config), UNBORN, host.boot_id), durations
+    return host, State.NEW, None, Brief(configuration.load(host, options.config), UNBORN, host.boot_id), durations
+
+
+def _foresee(session: Session, config: Config) -> None:
+    """Fold what `advance` would settle first, a reboot or the end of the guest, into this run's memory alone."""
+    setup, move = session.setup, lost(session)
+    if setup.state is State.RUNNING and move is None and amiss(session.host, replace(session.brief(), config=config)):
+        move = Move("guest_stopped", State.RUNNING, State.BOUND)
+    if move is not None:
+        kind, said = telling(move)
+        event = Event(0, setup.since, session.host.boot_id, "", kind, setup.id, None, setup.attempts, said, "", "")
+        fold_into(session.scribe.setups, event)

@@ -137,12 +137,20 @@ def _forward(setup: Setup) -> Iterator[Line]:
         return
     move = forward_from(setup.state)
     if move is None:
-        yield Line("It has nothing left to do, and looks whether the guest still runs.")
+        yield Line("It looks whether the guest still runs, and starts it anew where it has ended.")
+        yield _after_a_boot(setup)
         return
     goal = f", and goes on to `{setup.lost.value}`, which the reboot took away" if setup.lost else ""
     yield Line(f"It takes the step to `{move.target.value}`: it {DOES[move.target]}{goal}.")
     if setup.last_failure is not None:
         yield Line("What stopped it last time stops it again, unless it was mended meanwhile.")
+    if setup.state is State.BOUND:
+        yield _after_a_boot(setup)
+
+
+def _after_a_boot(setup: Setup) -> Line:
+    """What no event tells before `advance` notices it: a boot takes `bound` and `running` away."""
+    return Line(f"If the host was booted anew since, it takes the steps up to `{setup.state.value}` again instead.")
 
 
 def _settles(setup: Setup) -> Iterator[Line]:
