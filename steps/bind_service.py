@@ -14,9 +14,12 @@ from steps.host_checks import has_systemd
 from steps.insertion import Insertion, appended, new_file
 
 UNIT_NAME = "vfiostate-bind.service"
-UNIT = f"/etc/systemd/system/{UNIT_NAME}"
-LINK = f"/etc/systemd/system/multi-user.target.wants/{UNIT_NAME}"
+UNITS = "/etc/systemd/system"
+UNIT = f"{UNITS}/{UNIT_NAME}"
+LINK = f"{UNITS}/multi-user.target.wants/{UNIT_NAME}"
 RC_LOCAL = "/etc/rc.local"
+# NixOS makes the folder of units of its configuration; it is a link into the store, where nothing is written.
+STORE = "/nix/store/"
 
 # The last line of rc.local that ends it; one that is indented belongs to an `if`.
 _EXIT = re.compile(rb"^exit[ \t]+0[ \t]*\r?$", re.MULTILINE)
@@ -24,7 +27,8 @@ _EXIT = re.compile(rb"^exit[ \t]+0[ \t]*\r?$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """What is installed of it; None where a file does not exist. `folders` are needed directories that are missing."""
+    """What is installed of it; None where a file does not exist. `folders` are needed directories that are missing;
+    `units` is where the folder of units is."""
 
     systemd: bool
     script: bytes | None
@@ -34,6 +38,7 @@ class ServiceFacts:
     rc_local: bytes | None
     rc_executable: bool
     folders: tuple[str, ...]
+    units: str = UNITS
 
 
 def read(host: Host) -> ServiceFacts:
@@ -41,7 +46,7 @@ def read(host: Host) -> ServiceFacts:
     systemd = has_systemd(host)
     rc_path = host.resolve(RC_LOCAL)
     stat = host.lstat(rc_path)
-    needed = ("/usr/local/sbin", *(("/etc/systemd/system",) if systemd else ()))
+    needed = ("/usr/local/sbin", *((UNITS,) if systemd else ()))
     return ServiceFacts(
         systemd,
         _content(host, SCRIPT),
@@ -51,6 +56,7 @@ def read(host: Host) -> ServiceFacts:
         None if systemd else _content(host, rc_path),
         stat is None or bool(stat.mode & 0o111),
         tuple(folder for folder in needed if host.lstat(folder) is None),
+        host.resolve(UNITS),
     )
 
 
@@ -80,7 +86,14 @@ def plan(setup: str, devices: Sequence[Device], patience: float, facts: ServiceF
 
 
 def in_the_way(setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts) -> tuple[Finding, ...]:
-    """Files of somebody else where ours belong, and directories that are missing."""
+    """Files of somebody else where ours belong, and directories that are missing or not to be written to."""
+    if facts.systemd and facts.units.startswith(STORE):
+        message = f"{UNITS} is made of this system's configuration: no unit of ours can be put there."
+        hint = (
+            'The way ends at `rebooted` here. With `stub = "vfio-pci"` the devices are under vfio-pci from the boot '
+            "on: start the guest by its own means."
+        )
+        return (Finding("units-declared", Severity.REFUSAL, message, (f"{UNITS} is {facts.units}",), hint),)
     wanted = {SCRIPT: (facts.script, script(setup, devices, patience))}
     if facts.systemd:
         wanted[UNIT] = (facts.unit, unit(setup, len(devices), patience))

@@ -13,7 +13,7 @@ from steps.base import Brief, Finding, Plan, Severity
 from steps.config import Config, Device, Stub
 from steps.insertion import take_out
 from steps.pci import read_function
-from tests.support.memory_host import MemoryHost, Node
+from tests.support.memory_host import Link, MemoryHost, Node
 from tests.support.pci_tree import Card, sysfs
 from tests.support.simulated import do, files, machine, undo
 
@@ -320,3 +320,15 @@ def test_after_a_reboot_that_bound_them_again_the_way_back_still_ends_at_the_stu
         drivers = [read_function(simulated, address) for address, _ in ids]
         assert {(each.driver, each.driver_override) for each in drivers if each} == {("pci-stub", None)}
         assert done
+
+
+def test_a_folder_of_units_in_the_nix_store_is_named_before_anything_is_bound() -> None:
+    folder = "/nix/store/0123-etc/etc/systemd/system"
+    tree: dict[str, Node] = {
+        "/run/systemd/system": None,
+        "/usr/local/sbin": None,
+        "/etc/systemd": Link("/nix/store/0123-etc/etc/systemd"),
+        folder: None,
+    }
+    (found,) = bind_service.in_the_way(SETUP, BOTH, 30.0, bind_service.read(MemoryHost(tree, {"systemctl"})))
+    assert found.code == "units-declared" and folder in found.evidence[0]
