@@ -17,6 +17,7 @@ from steps.cards import Card
 from steps.config import Accel
 from steps.denied import WatchedHost
 from steps.firmware import Switch, named
+from steps.guards import ADOPTED
 from steps.iommu import IommuFacts, IommuState
 from steps.pci import DEVICES, Function
 
@@ -188,6 +189,9 @@ def _devices(seen: _Seen) -> Area:
     facts = devices.read_devices(host, config)
     names = ", ".join(device.address for device in config.devices)
     said = check.of_devices(config, facts, seen.iommu)
+    if State.CHECKED.value in seen.brief.remembered:
+        # What holds them now is this setup's doing; what was there before it, `checked` has noted.
+        said = tuple(finding for finding in said if finding.code != ADOPTED)
     return Area("devices", f"{names} (configured)", (*said, *_homeless(seen, facts.configured(config))))
 
 

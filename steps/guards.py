@@ -13,6 +13,9 @@ from steps.group_ways import describe
 from steps.guest.vfio import not_vga
 from steps.pci import DEVICES, Function
 
+ADOPTED = "adopted-binding"
+"""What is under a stub driver, or to be, before any setup of ours: it is so after the way back too."""
+
 
 def findings(config: Config, facts: DeviceFacts) -> tuple[Finding, ...]:
     """Everything that is to be said about the configured devices themselves, all at once."""
@@ -220,7 +223,7 @@ def _held(function: Function) -> Iterator[Finding]:
     if function.driver in {"vfio-pci", "pci-stub"} or function.driver_override:
         override = f", driver_override {function.driver_override}" if function.driver_override else ""
         yield Finding(
-            "adopted-binding",
+            ADOPTED,
             Severity.NOTE,
             f"{function.address} is set up already: {function.driver or 'no driver'}{override}. It is left so on the"
             " way back.",

@@ -28,6 +28,25 @@ def test_with_a_configuration_the_plan_comes_next_and_with_a_setup_its_status(ru
     assert "is under way, in the state `stubbed`" in said.out and said.out.endswith("next: vfiostate status\n")
 
 
+def test_what_the_setup_itself_bound_is_not_called_set_up_before_it(run: Run) -> None:
+    assert run("init", "--device", "03:00.0", "--device", "03:00.1").code == 0
+    assert run("advance", "--until", "stubbed").code == 0
+    assert run("machine", "reboot").code == 0
+    assert run("advance", "--until", "bound").code == 0
+    for _ in ("bound", "taken back, up to the reboot"):
+        said = run("doctor")
+        assert said.code == 0 and "set up already" not in said.out, said.out
+        assert run("rollback").code in (0, 3)
+
+
+def test_what_was_there_before_any_setup_is_said(run: Run, machine: Path) -> None:
+    devices = machine / "sys/bus/pci/devices"
+    assert run("init", "--device", "03:00.0", "--device", "03:00.1").code == 0
+    for address in ("0000:03:00.0", "0000:03:00.1"):
+        (devices / address / "driver_override").write_text("vfio-pci\n")
+    assert run("doctor").out.count("driver_override vfio-pci. It is left so on the way back.") == 2
+
+
 def test_what_blocks_is_told_last_with_its_cure_and_the_exit_code_of_a_refusal(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
