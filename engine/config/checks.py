@@ -145,7 +145,7 @@ def between(low: float, high: float, unit: str = "") -> Check:
 
     def check(value: object) -> object:
         if not isinstance(value, int | float) or not low <= value <= high:
-            raise ValueError(f"expected {low:g} to {high:g}{' ' + unit if unit else ''}")
+            raise ValueError(f"expected {low} to {high}{' ' + unit if unit else ''}")
         return value
 
     return check

@@ -52,7 +52,7 @@ class Decoder:
             key: self._field(kind, key, hint, value[key], (*path, key)) for key, hint in fields.items() if key in value
         }
         for missing in required(kind) - set(value):
-            self._wrong((*path, missing), f"missing: {KEYS[kind][missing].text}")
+            self._wrong((*path, missing), f"missing: {KEYS[kind][missing].text.removesuffix('.')}")
         return kind(**taken) if len(self.mistakes) == before else None
 
     def _field(self, kind: type, key: str, hint: object, value: object, path: Path) -> object:
@@ -150,7 +150,7 @@ def table_name(kind: type) -> str:
 
 def _nearest(word: object, words: object) -> str:
     near = difflib.get_close_matches(str(word), [str(each) for each in typing.cast("list[str]", words)], 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _found(value: object) -> str:

@@ -28,12 +28,13 @@ MISTAKES = [
     ("a malformed address", DEVICE.replace("03:00.0", "03:20.0"), ["line 2", "devices.address", "0000:03:20.0"]),
     ("a malformed id", DEVICE.replace("10de:1200", "10de"), ["line 3", "devices.id", "vendor:device"]),
     ("a missing key", '[[devices]]\naddress = "03:00.0"\n', ["line 1", "devices.id", "missing"]),
-    ("no devices", "iommu_pt = true\n", ["devices", "missing"]),
+    ("no devices", "iommu_pt = true\n", ["devices", "missing", "go together."]),
     ("an empty list of devices", "devices = []\n", ["line 1", "at least one"]),
     ("the same device twice", DEVICE + DEVICE.replace("0000:", ""), ["line 5", "twice"]),
     ("a table where a list is", "[devices]\n", ["line 1", "expected a list, found a table"]),
     ("a list where a table is", DEVICE + "[[guest]]\n", ["line 4", "expected a table, found a list"]),
     ("a range", DEVICE + "[guest]\ncores = 0\n", ["line 5", "1 to 1024", "(0)"]),
+    ("a wide range", DEVICE + "[guest]\nmemory = 8\n", ["line 5", "16 to 16777216 MiB", "(8)"]),
     ("a list of no CPUs", DEVICE + '[guest]\nemulatorpin = "3-1"\n', ["line 5", "list of CPUs such as 2-5,8", "3-1"]),
     ("too few lists of CPUs", DEVICE + '[guest]\ncores = 2\nvcpupin = ["1"]\n', ["line 6", "each vCPU, 2", "found 1"]),
     ("half a huge page", DEVICE + '[guest]\nmemory = 1025\nhugepages = "2M"\n', ["line 5", "the next is 1026"]),
@@ -67,6 +68,7 @@ def test_a_mistake_is_named_with_file_line_and_key(text: str, parts: list[str]) 
     assert caught.value.exit is Exit.USAGE
     for part in parts:
         assert part in answer
+    assert "?." not in answer and ".." not in answer.replace("without '..'", "")
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
