@@ -194,7 +194,8 @@ def _server_engine(place: Place, write: bool) -> Engine:
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise UsageError(
             "The driver for this database is not installed.",
-            hint="Install it: `pip install 'vfiostate[postgresql]'`, and a URL that begins with postgresql+psycopg://.",
+            hint="A journal lies in SQLite, or in PostgreSQL: by a URL that begins with postgresql+psycopg://, after"
+            " `pip install 'vfiostate[postgresql]'`.",
             evidence=(place.shown, str(error)),
         ) from error
     if engine.dialect.name == "postgresql":

@@ -121,6 +121,13 @@ def test_an_address_that_cannot_hold_a_journal_is_refused(where: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("where", ["mysql+nosuchdriver://x/y", "nosuchdatabase://x/y"])
+def test_another_database_is_answered_with_those_that_hold_a_journal(where: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Journal.open(where, write=True)
+    assert "SQLite" in caught.value.hint and "PostgreSQL" in caught.value.hint
+
+
 def test_a_password_is_never_shown() -> None:
     assert "secret" not in locate("postgresql+psycopg://me:secret@host/db").shown
 
