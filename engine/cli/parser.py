@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 from engine.cli.common import TYPE_CHECKING
+from engine.console import out
 from journal.errors import Exit, sentence
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{_UNKNOWN}{' '.join(unknown)}")
         return known, unknown
 
+    def print_help(self, file: object = None) -> None:
+        """As argparse's, always on stdout: argparse itself would keep to itself that it could not be written."""
+        out(self.format_help().removesuffix("\n"))
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where to read more; exit with 64 (EX_USAGE)."""
         self.print_usage(sys.stderr)
@@ -151,7 +156,8 @@ class Version(argparse.Action):
         """Print it and exit."""
         from engine.version import VERSION
 
-        parser.exit(Exit.DONE, f"vfiostate {VERSION}\n")
+        out(f"vfiostate {VERSION}")
+        parser.exit(Exit.DONE)
 
 
 def build(*wanted: str) -> Parser:

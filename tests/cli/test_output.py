@@ -119,6 +119,16 @@ def test_output_that_cannot_be_written_is_a_failure() -> None:
     assert b"Traceback" not in done.stderr and b"Exception" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("argv", [["--help"], ["plan", "--help"], ["--version"]], ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_help_that_cannot_be_written_is_a_failure_too(argv: list[str], unbuffered: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = spawn("-m", "engine", *argv, stdout=full.fileno(), environment={"PYTHONUNBUFFERED": unbuffered})
+    assert done.returncode == Exit.FAILED
+    assert b"could not be written: No space left on device" in done.stderr
+
+
 @pytest.mark.parametrize("locale", ["C", "POSIX", "en_US.ISO-8859-1"])
 def test_no_locale_makes_output_fail(locale: str) -> None:
     environment = {"LC_ALL": locale, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
