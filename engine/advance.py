@@ -46,8 +46,10 @@ def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:
             return again
         said.append(f"already `{session.setup.state.value}`")
         return Outcome(Exit.DONE, session.setup.state, tuple(findings), tuple(said))
+    # Who asks for a guest that is not configured is refused.
+    guest = until is State.RUNNING or session.setup.has_guest
     while True:
-        move = forward_from(session.setup.state)
+        move = forward_from(session.setup.state, guest=guest)
         if move is None:
             return _at_the_end(session, said, findings)
         outcome = take_step(session, move, reboot=reboot)
@@ -58,9 +60,13 @@ def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:
 
 
 def _at_the_end(session: Session, said: Sequence[str], findings: Sequence[Finding]) -> Outcome:
-    """Nothing comes after `running`; but whether it still is what it says is looked at every time."""
-    end = (*said, "nothing comes after `running`")
-    return _started_anew(session, said) or Outcome(Exit.DONE, session.setup.state, tuple(findings), end)
+    """Nothing comes after `running`, but whether it still is what it says is looked at every time; nor after `bound`
+    without a guest."""
+    state = session.setup.state
+    if state is State.RUNNING and (again := _started_anew(session, said)) is not None:
+        return again
+    why = "" if state is State.RUNNING else ": the configuration has no [guest]"
+    return Outcome(Exit.DONE, state, tuple(findings), (*said, f"nothing comes after `{state.value}`{why}"))
 
 
 def _started_anew(session: Session, said: Sequence[str]) -> Outcome | None:

@@ -13,7 +13,7 @@ from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
 from engine.session import Session, host_identity, open_session
 from engine.setup import fold_into
-from engine.states import FORWARD, Move
+from engine.states import Move, forward
 from engine.target import SessionOptions, open_host
 from engine.ways import step_to
 from journal.errors import Exit, JournalMissingError
@@ -56,7 +56,7 @@ def preview(options: SessionOptions, reporter: Reporter, *, all_steps: bool, tri
     """
     host, state, back_to, brief, durations = _now(options, reporter)
     brief = replace(brief, trial=trial)
-    moves = [move for move in FORWARD if move.source.rank >= state.rank]
+    moves = [move for move in forward(guest=brief.config.guest is not None) if move.source.rank >= state.rank]
     if not all_steps:
         moves = moves[:1] if back_to is None else [move for move in moves if move.target.rank <= back_to.rank]
     previews: list[Preview] = []

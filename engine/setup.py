@@ -95,6 +95,11 @@ class Setup:
         return self.boots.get(self.state, "")
 
     @property
+    def has_guest(self) -> bool:
+        """Whether the configuration has a guest to start; without one `bound` is the end of the way."""
+        return self.config.get("guest") is not None
+
+    @property
     def pending(self) -> list[Deed]:
         """Intents without an outcome, in order."""
         return [deed for deed in self.deeds.values() if deed.result is None]

@@ -40,6 +40,11 @@ MOVES = FORWARD + LOST + BACK
 LEGAL = frozenset((move.source.value, move.target.value) for move in MOVES)
 
 
-def forward_from(state: State) -> Move | None:
-    """The move one `advance` makes from here, None at the end of the way."""
-    return next((move for move in FORWARD if move.source is state), None)
+def forward_from(state: State, *, guest: bool = True) -> Move | None:
+    """The move one `advance` makes from here, None at the end of the way (see `forward`)."""
+    return next((move for move in forward(guest=guest) if move.source is state), None)
+
+
+def forward(*, guest: bool) -> tuple[Move, ...]:
+    """The way there; without a `guest` to start it ends at `bound`."""
+    return FORWARD if guest else tuple(move for move in FORWARD if move.target is not State.RUNNING)

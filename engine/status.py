@@ -175,4 +175,4 @@ def _next(setup: Setup, rebooted: bool, boot_id: str, *, ended: bool) -> str:
         return f"vfiostate advance (comes back to {setup.state.value} after the reboot)"
     if ended:
         return NEXT[State.BOUND]
-    return next_words(setup.state, guest=setup.config.get("guest") is not None)
+    return next_words(setup.state, guest=setup.has_guest)

@@ -55,7 +55,7 @@ def _tell(state: State, comes_next: str | None, setup: Setup | None) -> None:
     from engine.console import BOLD, out, paint
     from engine.status import back_words, next_words
 
-    guest = setup is None or setup.config.get("guest") is not None
+    guest = setup is None or setup.has_guest
     out(f"state: {paint(state.value, BOLD)}")
     out(f"next: {comes_next or next_words(state, guest=guest)}")
     out(f"back: {back_words(state)}")

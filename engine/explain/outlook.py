@@ -33,6 +33,8 @@ DOES = {
     State.RUNNING: "starts the guest",
 }
 FAILED_TRIAL = "trial-failed"
+GUEST_LOOKED_AT = "It looks whether the guest still runs, and starts it anew where it has ended."
+NO_GUEST = "It has nothing left to do: the configuration has no [guest]."
 
 
 def action_of(deed: Deed) -> Action:
@@ -135,9 +137,9 @@ def _forward(setup: Setup) -> Iterator[Line]:
     if (refusals := _codes(setup)) and FAILED_TRIAL in refusals:
         yield Line("It is refused again: the trial boot failed. `vfiostate advance --again` stages it once more.")
         return
-    move = forward_from(setup.state)
+    move = forward_from(setup.state, guest=setup.has_guest)
     if move is None:
-        yield Line("It looks whether the guest still runs, and starts it anew where it has ended.")
+        yield Line(GUEST_LOOKED_AT if setup.state is State.RUNNING else NO_GUEST)
         yield _after_a_boot(setup)
         return
     goal = f", and goes on to `{setup.lost.value}`, which the reboot took away" if setup.lost else ""

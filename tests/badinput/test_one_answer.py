@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,15 +43,36 @@ def test_the_plan_starts_a_guest_that_has_ended(at: At) -> None:
     run(machine, "guest", "stop").is_(0)
 
 
+def test_without_a_guest_the_way_ends_at_bound_for_plan_and_advance_as_for_status(at: At) -> None:
+    machine = at("rebooted")
+    file = machine / "etc/vfiostate.toml"
+    file.write_text(re.sub(r"(?ms)^\[guest\]\n.*(?=^\[allow\])", "", file.read_text()))
+    assert planned(machine, "--all") == ["bound"]
+    run(machine, "advance").is_(0)
+    end = "the configuration has no [guest]"
+    with unchanged(machine):
+        run(machine, "plan", "--detailed-exitcode").is_(0, "nothing is left to do")
+        run(machine, "advance").is_(0, f"nothing comes after `bound`: {end}", f"next: nothing: {end}")
+        assert "last failure" not in run(machine, "status").is_(0, f"nothing: {end}").out
+        run(machine, "advance", "--until", "running").is_(5, "no guest to run").with_hint()
+    assert state(machine) == "bound"
+
+
+GUEST = {"guest": {"name": "g"}}
+
+
 @pytest.mark.parametrize(
-    ("reached", "said"),
+    ("reached", "config", "said"),
     [
-        (State.REBOOTED, ["binds the devices"]),
-        (State.BOUND, ["starts the guest", "booted anew since, it takes the steps up to `bound` again instead"]),
-        (State.RUNNING, ["starts it anew where it has ended", "the steps up to `running` again instead"]),
+        (State.REBOOTED, GUEST, ["binds the devices"]),
+        (State.BOUND, GUEST, ["starts the guest", "booted anew since, it takes the steps up to `bound` again instead"]),
+        (State.BOUND, {}, ["nothing left to do: the configuration has no [guest]", "up to `bound` again instead"]),
+        (State.RUNNING, GUEST, ["starts it anew where it has ended", "the steps up to `running` again instead"]),
     ],
 )
-def test_the_events_alone_do_not_know_of_a_boot_and_the_outlook_says_so(reached: State, said: list[str]) -> None:
-    found = " ".join(line.text for line in forward(Setup("", {}, "", "", "", reached)))
+def test_the_outlook_says_the_same_of_what_no_event_tells(
+    reached: State, config: dict[str, object], said: list[str]
+) -> None:
+    found = " ".join(line.text for line in forward(Setup("", config, "", "", "", reached)))
     assert all(words in found for words in said)
     assert ("anew since" in found) is (reached is not State.REBOOTED)
