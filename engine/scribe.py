@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from engine import log
 from engine.setup import Setup, fold_into
-from journal.errors import JournalError, JournalUncertainError, VfiostateError
+from journal.errors import JournalError, JournalUncertainError, UsageError, VfiostateError
 from journal.events import Draft, Event, Kind, Origin
 from journal.store import Journal
 
@@ -55,22 +55,23 @@ class Scribe:
         return events[len(events) - len(drafts) :]
 
     @contextlib.contextmanager
-    def witness(self) -> Iterator[None]:
-        """Every refusal and failure is an event: one that nobody has recorded on its way out is recorded here."""
+    def witness(self, *, beside: bool = False) -> Iterator[None]:
+        """Every refusal and failure is an event: one that nobody has recorded on its way out is recorded here. One of a
+        command `beside` the way, which takes no step, keeps the setup from nothing. A mistyped command is no event."""
         try:
             yield
         except VfiostateError as error:
-            self._record(error)
+            self._record(error, beside)
             raise
         except OSError as error:
             from engine.effects import failure  # not for a `status`
 
             known = failure(error)
-            self._record(known)
+            self._record(known, beside)
             raise known from error
 
-    def _record(self, error: VfiostateError) -> None:
-        if self.setup is None or error.journaled or isinstance(error, JournalError):
+    def _record(self, error: VfiostateError, beside: bool) -> None:
+        if self.setup is None or error.journaled or isinstance(error, JournalError | UsageError):
             return
         finding: dict[str, object] = {
             "code": error.code,
@@ -79,7 +80,9 @@ class Scribe:
             "evidence": list(error.evidence),
             "hint": error.hint,
         }
-        self.now(self.note(Kind.STEP_REFUSED, {"findings": [finding]}, attempt=self.setup.attempts))
+        data: dict[str, object] = {"findings": [finding]}
+        data |= {"beside": True} if beside else {}
+        self.now(self.note(Kind.STEP_REFUSED, data, attempt=self.setup.attempts))
         error.journaled = True
 
     def flush(self) -> None:

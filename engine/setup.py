@@ -183,6 +183,8 @@ def _step_started(setup: Setup, event: Event) -> None:
 
 
 def _failed(setup: Setup, event: Event) -> None:
+    if event.data.get("beside"):
+        return
     setup.last_failure = None if waits(event) else event
     if event.kind is Kind.STEP_FAILED and setup.attempt is not None:
         setup.attempt.failed = True

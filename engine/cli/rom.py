@@ -62,9 +62,8 @@ def _dump(options: SessionOptions, address: str) -> tuple[bytes, tuple[Image, ..
             if setup is None or setup.rolled_back:
                 return dump(session.host, address, None)
             signals.listen()
-            with session.scribe.witness():
-                recover(session)
-                return dump(session.host, address, session)
+            recover(session)
+            return dump(session.host, address, session)
     except JournalMissingError:
         return dump(open_host(options), address, None)
 

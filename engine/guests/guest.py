@@ -72,7 +72,7 @@ def start_install(session: Session) -> tuple[Finding, ...]:
     from engine.perform import perform
     from engine.recovery import recover
 
-    with session.scribe.witness():
+    with session.scribe.witness(beside=True):
         prepare(session)
         recover(session)
         notice_config(session)
@@ -125,7 +125,7 @@ def stop(session: Session) -> str:
     from engine.recovery import recover
     from engine.states import Move
 
-    with session.scribe.witness():
+    with session.scribe.witness(beside=True):
         recover(session)
         setup = session.setup
         # What is unfinished, `advance` and `rollback` settle from the state that it began in.

@@ -10,13 +10,20 @@ import pytest
 
 from engine.explain.outlook import forward
 from engine.setup import Setup
+from journal.events import Kind
 from steps.base import State
-from tests.badinput.support import At, run, state, unchanged
+from tests.badinput.support import At, events, run, state, unchanged
 
 
 def planned(machine: Path, *options: str) -> list[str]:
     """The steps that `plan` shows."""
     return [step["step"] for step in json.loads(run(machine, "plan", "--json", *options).is_(0).out)["steps"]]
+
+
+def without_guest(machine: Path) -> None:
+    """Take [guest] out of the configuration."""
+    file = machine / "etc/vfiostate.toml"
+    file.write_text(re.sub(r"(?ms)^\[guest\]\n.*(?=^\[allow\])", "", file.read_text()))
 
 
 @pytest.mark.parametrize(("lost", "steps"), [("bound", ["bound"]), ("running", ["bound", "running"])])
@@ -45,8 +52,7 @@ def test_the_plan_starts_a_guest_that_has_ended(at: At) -> None:
 
 def test_without_a_guest_the_way_ends_at_bound_for_plan_and_advance_as_for_status(at: At) -> None:
     machine = at("rebooted")
-    file = machine / "etc/vfiostate.toml"
-    file.write_text(re.sub(r"(?ms)^\[guest\]\n.*(?=^\[allow\])", "", file.read_text()))
+    without_guest(machine)
     assert planned(machine, "--all") == ["bound"]
     run(machine, "advance").is_(0)
     end = "the configuration has no [guest]"
@@ -56,6 +62,28 @@ def test_without_a_guest_the_way_ends_at_bound_for_plan_and_advance_as_for_statu
         assert "last failure" not in run(machine, "status").is_(0, f"nothing: {end}").out
         run(machine, "advance", "--until", "running").is_(5, "no guest to run").with_hint()
     assert state(machine) == "bound"
+
+
+BESIDE = {
+    "a state ahead": (("rollback", "--to", "running"), 64, 0),
+    "another card's ROM": (("rom", "00:02.0", "-o", "/nonexistent/rom"), 5, 0),
+    "no guest to install": (("guest", "start", "--install"), 64, 1),
+    "no guest to stop": (("guest", "stop"), 64, 1),
+}
+
+
+@pytest.mark.parametrize(("command", "code", "recorded"), BESIDE.values(), ids=BESIDE)
+def test_a_mistake_or_a_command_beside_the_way_is_no_failure_of_the_setup(
+    at: At, command: tuple[str, ...], code: int, recorded: int
+) -> None:
+    machine = at("rebooted")
+    without_guest(machine)
+    run(machine, "advance").is_(0)
+    before, said = len(events(machine)), run(machine, "status").is_(0).out
+    run(machine, *command).is_(code).with_hint()
+    assert run(machine, "status").out == said
+    told = [event for event in events(machine)[before:] if event.kind is Kind.STEP_REFUSED]
+    assert len(told) == recorded and all(event.data["findings"] for event in told)
 
 
 GUEST = {"guest": {"name": "g"}}
