@@ -152,8 +152,9 @@ def _trial_failed(setup: Setup, boot_id: str) -> bool:
 
 
 def _staged_again(setup: Setup, boot_id: str) -> bool:
-    """Whether the trial was chosen once more in this boot: then it is the next one that counts."""
-    return setup.acted == boot_id and setup.last_failure is None and setup.cut_short is None
+    """Whether the trial was chosen once more in this boot, and still is: then it is the next one that counts."""
+    chosen = any(deed.boot == boot_id for deed in setup.standing(State.STUBBED))
+    return chosen and setup.last_failure is None and setup.cut_short is None
 
 
 def _next(setup: Setup, rebooted: bool, boot_id: str, *, ended: bool) -> str:

@@ -64,6 +64,14 @@ def test_without_a_guest_the_way_ends_at_bound_for_plan_and_advance_as_for_statu
     assert state(machine) == "bound"
 
 
+def test_back_at_stubbed_in_the_trial_boot_nothing_waits_for_another(at: At) -> None:
+    machine = at("rebooted")
+    run(machine, "rollback", "--to", "stubbed").is_(0)
+    run(machine, "status").is_(0, "next   vfiostate advance (looks whether the reboot took)")
+    run(machine, "advance").is_(0)
+    assert state(machine) == "rebooted"
+
+
 BESIDE = {
     "a state ahead": (("rollback", "--to", "running"), 64, 0),
     "another card's ROM": (("rom", "00:02.0", "-o", "/nonexistent/rom"), 5, 0),
