@@ -77,9 +77,9 @@ def first_words(options: SessionOptions) -> str:
     return NEXT[State.NEW] if configured else "vfiostate doctor (what stands in the way), then vfiostate init"
 
 
-def back_words(state: State) -> str:
-    """How to go back from a state, in words."""
-    return BACK[state]
+def back_words(state: State, *, token: bool = False) -> str:
+    """How to go back from a state, in words; `token` is whether the running kernel has our command line."""
+    return BACK[State.REBOOTED] if token and state.rank < State.REBOOTED.rank else BACK[state]
 
 
 def survey(session: Session) -> Survey:

@@ -50,21 +50,32 @@ def _comes_next(outcome: Outcome) -> str | None:
     return MEND.format(command="advance") if outcome.exit in (Exit.REFUSED, Exit.DRIFT) else None
 
 
-def _tell(state: State, comes_next: str | None, setup: Setup | None) -> None:
+def _tell(state: State, comes_next: str | None, session: Session) -> None:
     """Where one is, what comes next and how to go back."""
     from engine.console import BOLD, out, paint
     from engine.status import back_words, next_words
 
+    setup = session.scribe.setup
     guest = setup is None or setup.has_guest
     out(f"state: {paint(state.value, BOLD)}")
     out(f"next: {comes_next or next_words(state, guest=guest)}")
-    out(f"back: {back_words(state)}")
+    out(f"back: {back_words(state, token=setup is not None and _has_token(session, setup))}")
+
+
+def _has_token(session: Session, setup: Setup) -> bool:
+    """Whether the running kernel has our command line, as far as that can be read."""
+    from engine.back.ending import token_running
+
+    try:
+        return token_running(session, setup)
+    except OSError:
+        return False
 
 
 def _tell_failed(session: Session) -> None:
     setup = session.scribe.setup
     if setup is not None:
-        _tell(setup.state, "what stands at the -> below, then vfiostate advance", setup)
+        _tell(setup.state, "what stands at the -> below, then vfiostate advance", session)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     for line in outcome.said:
         out(clean(line))
     show_findings(outcome.findings)
-    _tell(outcome.state, _comes_next(outcome), session.scribe.setup)
+    _tell(outcome.state, _comes_next(outcome), session)
     if outcome.exit is Exit.REBOOT and args.resume and args.reboot and options.simulate is not None:
         from engine.cli.resume import on_simulated  # its systemd is a model
 

@@ -72,6 +72,16 @@ def test_back_at_stubbed_in_the_trial_boot_nothing_waits_for_another(at: At) -> 
     assert state(machine) == "rebooted"
 
 
+def test_the_way_back_needs_a_reboot_as_long_as_the_running_kernel_has_our_command_line(at: At) -> None:
+    machine, words = at("booted"), "back: vfiostate rollback (a reboot finishes it)"
+    run(machine, "rollback", "--to", "new").is_(3)
+    run(machine, "advance").is_(3, words)
+    machine = at("rebooted")
+    run(machine, "rollback", "--to", "checked").is_(0)
+    run(machine, "advance").is_(0, "state: modules_loaded", words)
+    assert "(no reboot is needed)" in run(at("checked"), "advance").is_(0).out
+
+
 BESIDE = {
     "a state ahead": (("rollback", "--to", "running"), 64, 0),
     "another card's ROM": (("rom", "00:02.0", "-o", "/nonexistent/rom"), 5, 0),
