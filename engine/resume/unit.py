@@ -91,6 +91,7 @@ def remove(session: Session) -> bool:
     undo.refuse_conflicts(session, decisions)
     with signals.held():
         undo.take_back(session, decisions)
+        restore.renew(session)
     return True
 
 
