@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -141,12 +142,14 @@ def write(
 
 def renew(session: Session) -> None:
     """Make restore.sh what it has to be when something was taken back: it would take away what others make from now on
-    of a file that is as before. A crash ahead of this leaves that to the next `advance`; `audit` names it."""
+    of a file that is as before. A crash ahead of this leaves that to the next `advance`, and so does a full disk, which
+    must not keep anybody from going back; `audit` names it."""
     path = f"{session.state_dir}/restore.sh"
-    if any(deed.before for deed in session.setup.standing()):
-        write(session, ())
-    elif session.host.lstat(path) is not None:
-        session.host.remove_file(path)
+    with contextlib.suppress(OSError):
+        if any(deed.before for deed in session.setup.standing()):
+            write(session, ())
+        elif session.host.lstat(path) is not None:
+            session.host.remove_file(path)
 
 
 def needless(session: Session) -> list[str]:

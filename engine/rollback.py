@@ -74,6 +74,7 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
         session.reporter.step(f"back to {to.value}")
     undo.take_back(session, decisions)
     if to is not State.NEW:
+        # On the way to the beginning the end of it decides: what differs then is still in the script as it was.
         restore.renew(session)
     left = [deed for deed in setup.standing() if deed.target.rank > to.rank]
     if left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -111,6 +112,26 @@ def test_restore_sh_goes_with_what_is_taken_back(at: At) -> None:
     assert not (machine / SCRIPT).exists()
 
 
+def test_a_restore_sh_that_cannot_be_written_keeps_nobody_from_going_back(at: At) -> None:
+    machine = at("stubbed")
+
+    def full() -> None:
+        write = SimulatedHost.write_file
+
+        def failing(host: SimulatedHost, to: str, *words: object) -> None:
+            if to == f"/{SCRIPT}":
+                raise OSError(errno.ENOSPC, "No space left on device", to)
+            write(host, to, *words)  # type: ignore[arg-type]  # as it was called
+
+        SimulatedHost.write_file = failing  # type: ignore[method-assign, assignment]  # in a child of the test
+
+    run(machine, "rollback", "--to", "modules_loaded", prepare=full).is_(0)
+    assert state(machine) == "modules_loaded"
+    run(machine, "audit").is_(4, "it also puts back")
+    run(machine, "advance").is_(0)
+    roll_back(machine)
+
+
 def test_a_restore_sh_that_outlived_what_it_puts_back_is_named_and_taken_away(at: At) -> None:
     machine = at("modules_loaded")
     script = (machine / SCRIPT).read_bytes()
@@ -183,6 +204,11 @@ def test_a_rollback_that_was_cut_short_is_all_that_is_told_of_what_it_left(at: A
 
 
 def test_what_audit_advises_makes_it_anew(at: At) -> None:
-    machine = at("bound")
+    machine = at("modules_loaded")
     (machine / "etc/modules").write_bytes(b"")
-    run(machine, "audit").is_(4, "`vfiostate rollback --to checked`")
+    answer = run(machine, "audit").is_(4, "module-not-listed", "`vfiostate rollback --to checked`")
+    assert "run `vfiostate advance` again" not in answer.text
+    run(machine, "rollback", "--to", "checked").is_(0)
+    run(machine, "advance").is_(0)
+    run(machine, "audit").is_(0)
+    assert b"vfio" in (machine / "etc/modules").read_bytes()
