@@ -62,6 +62,8 @@ def _encode(value: object) -> dict[str, Json]:
             data[field.name] = item.decode("utf-8", "surrogateescape")
         elif isinstance(item, tuple):
             data[field.name] = list(item)
+        elif isinstance(item, Mapping):
+            data[field.name] = dict(item)
         elif type(item) in NAMES:
             data[field.name] = _encode(item)
         else:
@@ -82,7 +84,7 @@ def _decode(name: str, item: Any, blob: Callable[[str], bytes]) -> Any:
         return item.encode("utf-8", "surrogateescape")
     if isinstance(item, list):
         return tuple(item)
-    if isinstance(item, dict):
+    if isinstance(item, dict) and "type" in item:
         return UNDOS[item["type"]](**{key: _decode(key, part, blob) for key, part in item.items() if key != "type"})
     return item
 

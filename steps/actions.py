@@ -5,7 +5,8 @@ An action is data. The engine carries it out, journals it and undoes it; steps o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Regenerate:
     command that makes all: `{}` in it is what stands for `*`, and it ends before the first path that is not there.
     `unseen` is for what is made where only the command can look, such as files of a partition that
     is not mounted: the way back runs it again, whatever was changed since.
+    `made_of` tells of products what this command cannot make them without, such as the modules of a kernel: where all
+    of that was removed since, there is nothing to run it for.
     """
 
     argv: tuple[str, ...]
@@ -52,6 +55,7 @@ class Regenerate:
     there: tuple[str, ...] = ()
     each: tuple[str, ...] = ()
     unseen: bool = False
+    made_of: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,20 @@ def products(view: View, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
         if found in (before[path], deed.after.get(path)) or (path in deed.cut_off and found == deed.cut_off[path])
     )
     restore = tuple(path for path in ours_now if exact and path not in lost)
-    view.products |= {path: before[path] for path in restore}
-    all_anew = () if undo.each and (whole or now == before) else (_command(deed, undo, undo.argv, why),)
+    removed = _removed(view.session, undo)
+    needless = removed and not came if not undo.each else removed or whole or now == before
+    all_anew = () if needless else (_command(deed, undo, undo.argv, why),)
     commands = (*all_anew, *(_command(deed, undo, argv, why) for argv in _one_by_one(view.session, undo, came)))
+    if not commands:
+        return Decision(deed, Way.ALREADY_GONE, f"{', '.join(removed)} was removed since, and it was made of that")
+    view.products |= {path: before[path] for path in restore}
     return Decision(deed, Way.REGENERATE, why, commands=commands, restore=restore, came=tuple(came))
+
+
+def _removed(session: Session, undo: Regenerate) -> tuple[str, ...]:
+    """What a command made its products of, where all of that is gone: its kernel was removed."""
+    sources = dict.fromkeys(undo.made_of.values())
+    return () if any(session.host.lstat(path) is not None for path in sources) else tuple(sources)
 
 
 def again(session: Session, deed: Deed, why: str) -> Decision:
@@ -104,6 +114,7 @@ def lines(view: View, deed: Deed, undo: Inverse, action: RunCommand) -> Decision
     if held.isdisjoint(undo.lines):
         return Decision(deed, Way.ALREADY_GONE, f"nothing of ours is in {where} any more")
     inverse = RunCommand(undo.argv, f"undo: {action.why}", action.undo, (), undo.timeout)
+    view.unforeseen |= deed.before.keys()
     return Decision(deed, Way.INVERSE, describe(inverse), action=inverse)
 
 
@@ -144,7 +155,7 @@ def kept(view: View, deed: Deed, undo: Shutdown) -> Decision:
         hint = f"See that `{shlex.join(undo.look)}` answers, then roll back again."
         return Decision(deed, Way.CONFLICT, f"Whether {undo.name} runs cannot be told: {error}.", hint=hint)
     if running:
-        view.products |= was(deed)
+        view.back(deed)
         return Decision(deed, Way.INVERSE, describe(undo), action=undo)
     now, before = view.prints(deed), was(deed)
     if now != before and all(sha in (before[path], deed.after.get(path)) for path, sha in now.items()):

@@ -49,11 +49,16 @@ class Decision:
 @dataclass(slots=True)
 class View:
     """Files as they will be when the decisions so far are carried out: path -> content, None for absent; of what
-    commands produced path -> sha256."""
+    commands produced path -> sha256.
+
+    What is made anew is made when all the rest is back: `on_the_way` is what such a file is until then, of those that
+    the decisions so far write. What one of `unforeseen` will be is known when its command has run."""
 
     session: Session
     files: dict[str, bytes | None] = field(default_factory=dict)
     products: dict[str, str | None] = field(default_factory=dict)
+    on_the_way: dict[str, str | None] = field(default_factory=dict)
+    unforeseen: set[str] = field(default_factory=set)
 
     def content(self, path: str) -> bytes | None:
         """What the file holds at this point of the way back."""
@@ -65,17 +70,23 @@ class View:
 
     def prints(self, deed: Deed) -> dict[str, str | None]:
         """The sha256 of what a command produced, at this point of the way back."""
-        host = self.session.host
-        return {
-            path: self.products[path] if path in self.products else images.fingerprint(host, path)
-            for path in deed.before
-        }
+        return self._known(self.products, deed)
 
     def put_back(self, deed: Deed, detail: str) -> Decision:
         """What a command produced will be as it was before."""
-        seen = self.prints(deed)
-        self.products |= was(deed)
+        met = self._known(self.on_the_way, deed)
+        seen = {path: sha for path, sha in met.items() if path not in self.unforeseen}
+        self.back(deed)
         return Decision(deed, Way.RESTORE, detail, seen=seen)
+
+    def back(self, deed: Deed) -> None:
+        """From here on its files are as they were before it."""
+        self.products |= was(deed)
+        self.on_the_way |= was(deed)
+
+    def _known(self, known: Mapping[str, str | None], deed: Deed) -> dict[str, str | None]:
+        host = self.session.host
+        return {path: known[path] if path in known else images.fingerprint(host, path) for path in deed.before}
 
 
 def was(deed: Deed) -> dict[str, str | None]:

@@ -115,17 +115,22 @@ def _products(session: Session, setup: Setup) -> Iterator[Difference]:
     from engine import images  # not for a `status` without any
 
     last: dict[str, tuple[Deed, str | None]] = {}
+    made_of: dict[str, str] = {}
     for deed in setup.deeds.values():
         # What is told apart by its lines is written by others too, such as GRUB's environment block by every boot.
         if deed.result == "done" and deed.standing and not deed.planned and not _others_write(deed):
             last |= {path: (deed, sha) for path, sha in deed.after.items()}
+            made_of |= (deed.action.get("undo") or {}).get("made_of", {})
     for path, (deed, sha) in last.items():
         if sha is None:
             continue
         now = images.fingerprint(session.host, path)
         if now == sha:
             continue
-        if now is None:
+        if now is None and path in made_of and session.host.lstat(made_of[path]) is None:
+            found = "it is gone, with the kernel it was made for"
+            yield Difference("kernel-removed", path, f"sha256 {sha[:12]}", found, "nothing", deed.seq, note=True)
+        elif now is None:
             hint = f"make it anew: `{' '.join(deed.action.get('argv', ()))}`"
             yield Difference("product-gone", path, f"sha256 {sha[:12]}", "it is gone", hint, deed.seq, grave=True)
         elif _for_users(deed):

@@ -88,7 +88,9 @@ def _made(host: Host, entry: MenuEntry, token: str) -> Made | None:
         return None
     initrd = f"/boot/initrd.img-{release}"
     argv = ("kernel-install", "add", release, kernel, *((initrd,) if host.lstat(initrd) is not None else ()))
-    return Made(entry, release, argv, _products(entry), Regenerate(argv), token, hooked(host))
+    products = _products(entry)
+    undo = Regenerate(argv, made_of=dict.fromkeys(products, kernel))
+    return Made(entry, release, argv, products, undo, token, hooked(host))
 
 
 def _products(entry: MenuEntry) -> tuple[str, ...]:
@@ -147,9 +149,9 @@ def _undo(host: Host, made: Made, ours: set[str]) -> Regenerate:
     there = tuple(path for path in matching(host, kin) if path not in ours)
     if hooked(host) and host.which(UPDATE_ALL[0]) is not None:
         # The hook makes every kernel's entry anew.
-        return Regenerate(UPDATE_ALL, kin=kin, there=there)
+        return replace(made.undo, argv=UPDATE_ALL, kin=kin, there=there)
     each = tuple(word.replace(made.release, "{}") for word in made.argv)
-    return Regenerate(made.argv, kin=kin, there=there, each=each)
+    return replace(made.undo, kin=kin, there=there, each=each)
 
 
 def hooked(host: Host) -> bool:

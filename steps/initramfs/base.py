@@ -22,8 +22,8 @@ class InitramfsFacts:
     """What a generator has to say. `listed` are the modules that its configuration names (`_` for `-`), and those files
     of ours that it takes in; `content` is that of `path`, None where there is no file; `names` is what lies in the
     image of the kernel that will boot, None where it was not looked into, `trouble` why looking failed; `rebuild` is
-    the command that makes all images anew, or, where `each` makes one by one, that of this kernel's; `kin`, `there` and
-    `each` are as in Regenerate. `takes_conf` is whether its init
+    the command that makes all images anew, or, where `each` makes one by one, that of this kernel's; `kin`, `there`,
+    `each` and `made_of` are as in Regenerate. `takes_conf` is whether its init
     heeds modprobe.d: then our file there has to be in the image.
     `early` is how the name of a script of ours ends in an image, one that is run before udev meets the devices; empty
     where none can be run, and `no_early` says why. `early_files` is what lies in the places of the files for that,
@@ -43,6 +43,7 @@ class InitramfsFacts:
     kin: str = ""
     there: tuple[str, ...] = ()
     each: tuple[str, ...] = ()
+    made_of: Mapping[str, str] = field(default_factory=dict)
     takes_conf: bool = True
     early: str = ""
     early_files: Mapping[str, bytes] = field(default_factory=dict)
@@ -119,7 +120,21 @@ def with_kin(host: Host, facts: InitramfsFacts, kin: str) -> InitramfsFacts:
     """The facts with a pattern of the images that kernels which come later get. What it names now and no rebuild makes,
     such as a rescue image or a backup, is not made anew for its sake."""
     there = tuple(path for path in matching(host, kin) if path not in facts.products)
-    return replace(facts, kin=kin, there=there)
+    made_of = {path: modules for path in facts.products if (modules := _modules(host, _release(kin, path)))}
+    return replace(facts, kin=kin, there=there, made_of=made_of)
+
+
+def _release(kin: str, path: str) -> str:
+    """What stands for the `*`."""
+    head, _, tail = kin.partition("*")
+    return path[len(head) : len(path) - len(tail)] if path.startswith(head) and path.endswith(tail) else ""
+
+
+def _modules(host: Host, release: str) -> str:
+    """Where a kernel's own modules lie, empty where a name is no release. What others built for a kernel may be left
+    behind in its directory when it is removed."""
+    folders = (f"/lib/modules/{release}/kernel", f"/lib/modules/{release}") if release else ()
+    return next((folder for folder in folders if host.lstat(folder) is not None), "")
 
 
 def rebuilt(facts: InitramfsFacts) -> tuple[Action, ...]:
@@ -129,16 +144,16 @@ def rebuilt(facts: InitramfsFacts) -> tuple[Action, ...]:
     """
     if facts.each:
         return tuple(_one(facts, path) for path in facts.products)
-    undo = Regenerate(facts.rebuild, kin=facts.kin, there=facts.there)
+    undo = Regenerate(facts.rebuild, kin=facts.kin, there=facts.there, made_of=facts.made_of)
     why = "rebuild the initramfs of every kernel"
     return (RunCommand(facts.rebuild, why, undo, produces=facts.products, timeout=3600.0),)
 
 
 def _one(facts: InitramfsFacts, path: str) -> RunCommand:
-    head, _, tail = facts.kin.partition("*")
-    release = path[len(head) : len(path) - len(tail)]
+    release = _release(facts.kin, path)
     argv = tuple(word.replace("{}", release) for word in facts.each)
-    undo = Regenerate(argv, kin=facts.kin, there=facts.there, each=facts.each)
+    made_of = {path: facts.made_of[path]} if path in facts.made_of else {}
+    undo = Regenerate(argv, kin=facts.kin, there=facts.there, each=facts.each, made_of=made_of)
     return RunCommand(argv, f"rebuild the initramfs of {release}", undo, produces=facts.products, timeout=3600.0)
 
 

@@ -1,0 +1,111 @@
+"""A kernel that is removed while a setup stands, as every upgrade does some day: both ways stay open."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.hosts.simulated.host import SimulatedHost
+from tests.badinput.support import roll_back, run
+from tests.field.support import LAB, Description, has_token, made, reboot, words
+from tests.loaders.systems import systemd_boot
+from tests.loaders.test_systemd_boot_machine import by_dracut, without_hook
+
+OLD, RELEASE, LATER = "6.0.0-1-amd64", "6.1.0-56-amd64", "6.1.0-99-amd64"
+
+
+def unified(description: Description) -> None:
+    """One file a kernel, which holds its command line."""
+    without_hook(description)
+    description["files"]["/etc/kernel/install.conf"] = {"text": "layout=uki\n"}
+
+
+def plain(description: Description) -> None:
+    """GRUB and initramfs-tools, whose one command makes the images of all kernels."""
+
+
+def remove(machine: Path, release: str = OLD) -> None:
+    """What the removal of its package does: the entry, the kernel with its image, and its modules but what others built
+    for it."""
+    host = SimulatedHost(machine)
+    if host.which("kernel-install") is not None:
+        assert host.run(("kernel-install", "remove", release), timeout=10.0).status == 0
+    for path in (machine / "boot").glob(f"*{release}*"):
+        path.unlink()
+    modules = machine / f"lib/modules/{release}"
+    shutil.rmtree(modules)
+    (modules / "updates/dkms").mkdir(parents=True)
+    if host.which("update-grub") is not None:
+        assert host.run(("update-grub",), timeout=10.0).status == 0
+
+
+WAYS: list[Callable[[Description], None]] = [plain, systemd_boot.type1, without_hook, unified, by_dracut]
+
+
+def _ours(machine: Path) -> list[str]:
+    entries = machine / "boot/efi/loader/entries"
+    images = machine / "boot/efi/EFI/Linux"
+    found = [path for folder in (entries, images) if folder.is_dir() for path in folder.iterdir()]
+    return [path.name for path in found if b"vfiostate.setup" in path.read_bytes()]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_that_came_after_the_edit_and_went_again_does_not_bar_the_way_back(
+    tmp_path: Path, way: Callable[[Description], None]
+) -> None:
+    machine = made(tmp_path, "debian12-lab", *LAB, change=way)
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    run(machine, "machine", "install-kernel", OLD).is_(0)
+    reboot(machine)
+    run(machine, "advance", "--until", "bound").is_(0)
+    remove(machine)
+    run(machine, "audit").is_(0)
+    roll_back(machine)
+    assert not _ours(machine)
+    reboot(machine)
+    assert not has_token(words(machine))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_of_before_the_edit_bars_neither_way(tmp_path: Path, way: Callable[[Description], None]) -> None:
+    machine = made(tmp_path, "debian12-lab", *LAB, change=way)
+    run(machine, "machine", "install-kernel", OLD).is_(0)
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    remove(machine)
+    asked = run(machine, "advance").is_(3)
+    assert "is gone" not in asked.err
+    reboot(machine)
+    run(machine, "advance", "--until", "bound").is_(0)
+    roll_back(machine)
+    assert not _ours(machine)
+    reboot(machine)
+    assert not has_token(words(machine))
+
+
+def test_audit_says_with_what_an_image_went(tmp_path: Path) -> None:
+    machine = made(tmp_path, "debian12-lab", *LAB, change=plain)
+    run(machine, "machine", "install-kernel", OLD).is_(0)
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    remove(machine)
+    told = run(machine, "audit").is_(0).out
+    assert f"/boot/initrd.img-{OLD}: it is gone, with the kernel it was made for" in told
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_only_kernel_of_before_replaced_by_another_leaves_nothing_of_ours(
+    tmp_path: Path, way: Callable[[Description], None]
+) -> None:
+    machine = made(tmp_path, "debian12-lab", *LAB, change=way)
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    reboot(machine)
+    run(machine, "advance", "--until", "bound").is_(0)
+    run(machine, "machine", "install-kernel", LATER).is_(0)
+    reboot(machine)
+    remove(machine, RELEASE)
+    roll_back(machine)
+    assert not _ours(machine)
+    reboot(machine)
+    assert not has_token(words(machine))
