@@ -25,15 +25,32 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=${{1-${{here%{state}}}}}
 root=${{root%/}}
-mkdir -p "$here/replaced"
-umask 077
+left=
 
+# mounted PATH: stop where what it lies in is an empty directory, on which a file system belongs that is not mounted
+mounted() {{
+    place=$(dirname "$root$1")
+    above=$place
+    while [ ! -d "$above" ]; do above=$(dirname "$above"); done
+    if [ "$above" = "$place" ]; then
+        case "${{above#"$root"}}" in /boot | /boot/efi | /efi) ;; *) return 0 ;; esac
+    fi
+    for each in "$above"/* "$above"/.[!.]*; do
+        if [ -e "$each" ] || [ -L "$each" ]; then return 0; fi
+    done
+    echo "$above is empty, and $1 lies below it: is its file system mounted? Nothing was done." >&2
+    echo "If that is all there is of it, mkdir -p $place/none and run this again." >&2
+    exit 1
+}}
 # begin PATH: keep what is there, and make room for the file as it was
 begin() {{
     target="$root$1"
+    aside=
     if [ ! -d "$(dirname "$target")" ]; then
-        echo "$(dirname "$target") is missing: is its file system mounted below ${{root:-/}}? Nothing more is done." >&2
-        exit 1
+        # Such as that of a kernel which was removed: the rest comes back all the same.
+        target="$here/replaced/left-out"
+        aside=yes
+        return 0
     fi
     if [ -e "$target" ] || [ -L "$target" ]; then
         cp -pP "$target" "$here/replaced/$(printf '%s' "$1" | tr / _)" || true
@@ -41,27 +58,37 @@ begin() {{
 }}
 # finish PATH MODE UID:GID: give the new file its mode and owner and put it in place, whole
 finish() {{
+    if [ -n "$aside" ]; then left="$left $1"; rm -f "$target.vfiostate-tmp"; return 0; fi
     chmod "$2" "$target.vfiostate-tmp"
     chown "$3" "$target.vfiostate-tmp" 2>/dev/null || true
     mv -f "$target.vfiostate-tmp" "$target"
     echo "restored $1"
 }}
 gone() {{
+    [ -z "$aside" ] || return 0
     if [ -e "$target" ] || [ -L "$target" ]; then rm -f "$target"; echo "removed $1"; fi
 }}
 """
-TAIL = """
+OUTCOME = """
 sync
-echo "All files are as they were before vfiostate. Reboot to leave the changed kernel command line."
+rm -f "$here/replaced/left-out"
+files="All files"
+if [ -n "$left" ]; then
+    echo "Left out, since the directory is gone:$left" >&2
+    files="All other files"
+fi
+"""
+TAIL = """\
+echo "$files are as they were before vfiostate. Reboot to leave the changed kernel command line."
 """
 # What a command makes where only it can look, such as a partition that it mounts for itself, is no file of this script.
-UNSEEN = """
-sync
-echo "All files are as they were before vfiostate. What was made of them elsewhere is not. In this system (from a"
+UNSEEN = """\
+echo "$files are as they were before vfiostate. What was made of them elsewhere is not. In this system (from a"
 echo "rescue system: in a chroot with /dev, /proc and /sys), run:"
 {commands}
 echo "Then reboot to leave the changed kernel command line."
 """
+END = '[ -z "$left" ]\n'
 
 
 # How a file begins in the script; a here-document holds no such pair of lines but in a copy of the script.
@@ -78,10 +105,15 @@ def script(
     """The whole script: `before` maps paths to before-images, `contents` sha256 to what does not lie in images/;
     `unseen` are the commands that make anew what is in no file here."""
     parts = [HEAD.format(path=f"{state_dir}/restore.sh", state=state_dir, setup=setup).encode()]
+    # All of them are looked at before the first one is touched.
+    parts.append("".join(f"mounted {shlex.quote(path)}\n" for path in before).encode())
+    parts.append(b'mkdir -p "$here/replaced"\numask 077\n')
     for path, record in before.items():
         parts.append(_restore(path, record, contents))
+    parts.append(OUTCOME.encode())
     lines = (f"echo {shlex.quote(f'  {shlex.join(argv)}')}" for argv in unseen)
     parts.append(UNSEEN.format(commands="\n".join(lines)).encode() if unseen else TAIL.encode())
+    parts.append(END.encode())
     return b"".join(parts)
 
 

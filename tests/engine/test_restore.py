@@ -112,8 +112,46 @@ def test_running_it_twice_is_harmless(tmp_path: Path) -> None:
     assert (tmp_path / "etc/modules").read_bytes() == b"x\n"
 
 
-def test_a_file_system_that_is_not_mounted_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["/boot/grub/grub.cfg", "/boot/initrd.img-6.1", "/efi/loader/entries/one.conf"])
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_a_file_system_that_is_not_mounted_is_named_before_anything_is_changed(
+    shell: list[str], path: str, tmp_path: Path
+) -> None:
     record = _file(b"x\n")
-    done = _run(SHELLS[0], _prepare(tmp_path, {"/boot/grub/grub.cfg": record}, {record["sha256"]: b"x\n"}))
+    for folder in ("boot", "efi", "etc"):
+        (tmp_path / folder).mkdir()
+    place = _prepare(tmp_path, {"/etc/modules": record, path: record}, {record["sha256"]: b"x\n"})
+    done = _run(shell, place)
     assert done.returncode == 1
     assert b"is its file system mounted" in done.stderr
+    assert not (tmp_path / "etc/modules").exists()
+    (tmp_path / path.lstrip("/")).parent.joinpath("none").mkdir(parents=True)
+    assert _run(shell, place).returncode == 0
+    assert (tmp_path / path.lstrip("/")).read_bytes() == b"x\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_a_directory_that_went_with_a_kernel_keeps_nothing_else_from_coming_back(
+    shell: list[str], tmp_path: Path
+) -> None:
+    record = _file(b"x\n")
+    big = record | {"where": "image"}
+    gone = {"/efi/debian/6.0/linux": record, "/efi/debian/6.0/initrd": big, "/efi/debian/6.0/new": {"sha256": None}}
+    before = {"/etc/modules": record, **gone, "/efi/debian/link": {"sha256": "link:6.1"}, "/etc/last": record}
+    (tmp_path / "efi/debian/6.1").mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    place = _prepare(tmp_path, before, {record["sha256"]: b"x\n"})
+    (place.parent / "images").mkdir()
+    (place.parent / "images" / record["sha256"]).write_bytes(b"x\n")
+    for _ in range(2):
+        done = _run(shell, place)
+        assert done.returncode == 1
+        assert done.stderr == (b"Left out, since the directory is gone: /efi/debian/6.0/linux /efi/debian/6.0/initrd\n")
+        assert b"All other files are as they were before vfiostate." in done.stdout
+        assert [(tmp_path / path).read_bytes() for path in ("etc/modules", "etc/last")] == [b"x\n", b"x\n"]
+        assert os.readlink(tmp_path / "efi/debian/link") == "6.1"
+        assert not (tmp_path / "efi/debian/6.0").exists()
+        assert sorted(path.name for path in (place.parent / "replaced").iterdir()) in (
+            [],
+            ["_efi_debian_link", "_etc_last", "_etc_modules"],
+        )
