@@ -82,21 +82,26 @@ def take_step(session: Session, move: Move, *, reboot: bool) -> Outcome:
 
 @contextlib.contextmanager
 def _whole(session: Session, target: State, number: int) -> Iterator[None]:
-    """Whatever is raised within is journaled as the attempt's failure, and what the attempt did is taken back."""
+    """Whatever is raised within is journaled as the attempt's failure, and what the attempt did is taken back.
+
+    Not once the step is taken: then it is the state's, and `rollback` alone takes it back.
+    """
     try:
         yield
-    except VfiostateError as error:
-        fail(session, target, number, error)
-        raise
-    except OSError as error:
-        known = effects.failure(error)
-        fail(session, target, number, known)
-        raise known from error
     except Exception as error:
-        # A fault of ours leaves nothing half done either.
-        known = VfiostateError(f"Internal error: {type(error).__name__}: {error}.", hint=FAULT_HINT)
-        fail(session, target, number, known)
+        known = error if isinstance(error, VfiostateError) else _known(error)
+        if session.setup.state is not target:
+            fail(session, target, number, known)
+        if isinstance(error, OSError):
+            raise known from error
         raise
+
+
+def _known(error: Exception) -> VfiostateError:
+    if isinstance(error, OSError):
+        return effects.failure(error)
+    # A fault of ours leaves nothing half done either.
+    return VfiostateError(f"Internal error: {type(error).__name__}: {error}.", hint=FAULT_HINT)
 
 
 def _carried_out(setup: Setup, target: State) -> Attempt | None:

@@ -6,6 +6,7 @@ structlog is imported when the log is asked for: without -v nobody waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -22,25 +23,31 @@ if TYPE_CHECKING:
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
+# A terminal that hung up or a pager that was left must not stop a run halfway: what is under way goes on unread.
+_READ_BY_NOBODY = contextlib.suppress(OSError, ValueError)
+
 _logger: FilteringBoundLogger | None = None
 
 
 def info(event: str, **fields: object) -> None:
     """Log what -v shows: what is done to the host and recorded of it."""
     if _logger is not None:
-        _logger.info(event, **fields)
+        with _READ_BY_NOBODY:
+            _logger.info(event, **fields)
 
 
 def debug(event: str, **fields: object) -> None:
     """Log what -vv shows: what the host is asked."""
     if _logger is not None:
-        _logger.debug(event, **fields)
+        with _READ_BY_NOBODY:
+            _logger.debug(event, **fields)
 
 
 def error(event: str, fault: BaseException) -> None:
     """Log a fault with its traceback."""
     if _logger is not None:
-        _logger.error(event, exc_info=fault)
+        with _READ_BY_NOBODY:
+            _logger.error(event, exc_info=fault)
 
 
 def configure(verbose: int) -> None:

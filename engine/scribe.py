@@ -51,6 +51,7 @@ class Scribe:
         for event in events:
             self.last = event
             fold_into(self.setups, event)
+        for event in events:
             log.info("journaled", seq=event.seq, kind=event.kind.value, setup=event.setup, step=event.step)
         return events[len(events) - len(drafts) :]
 

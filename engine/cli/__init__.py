@@ -84,8 +84,6 @@ def _guarded(args: argparse.Namespace) -> int:
         return _interrupted(2)
     except Ended as ended:
         return _interrupted(ended.number)
-    except BrokenPipeError:
-        return Exit.DONE
     except OSError as error:
         return _complain(_from_system(error))
     except Exception as error:  # noqa: BLE001  # a fault of ours: one line, never a traceback, at the user

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from engine.cli.common import TYPE_CHECKING, add_command, state
 from engine.cli.journal_place import place, readable
@@ -80,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
         if damage is not None:
             raise damage
         if args.follow:
-            _follow(journal, events, selection, chosen, as_json=args.json)
+            with contextlib.suppress(BrokenPipeError):
+                _follow(journal, events, selection, chosen, as_json=args.json)
     return Exit.DONE
 
 
