@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine import images, restore
 from engine.advance import advance, lost, notice_config, notice_reboot, prepare
 from engine.attempt import NO_ATTEMPT, Outcome, fire
 from engine.back import stopping
+from engine.effects import files_of
 from engine.hosts.base import ChangeableHost
+from engine.space import refuse_full
 from journal.errors import ActionFailedError, ConfigurationError, RefusedError
 from journal.events import Kind
 from steps.base import Finding, Severity, State
@@ -83,6 +86,10 @@ def start_install(session: Session) -> tuple[Finding, ...]:
         _refuse(plan.findings)
         if not plan.actions:
             raise RefusedError(f"The guest {guest.name} runs already.", hint="`vfiostate guest stop` ends it.")
+        refuse_full(session, plan.actions)
+        paths = dict.fromkeys(path for action in plan.actions for path in files_of(action))
+        planned = [(path, *images.take(session.host, session.images, path)) for path in paths]
+        restore.write(session, planned, plan.actions)
         try:
             perform(session, State.RUNNING, NO_ATTEMPT, plan.actions)
         finally:

@@ -200,6 +200,21 @@ def test_a_system_is_installed_without_the_devices_and_then_gets_them(
     assert vfiostate(machine, "rollback", "--to", "bound") == Exit.DONE
 
 
+def test_an_installation_can_be_taken_back_by_restore_sh_and_needs_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = make(tmp_path / "machine")
+    spoil(host.root, space=100_000)
+    assert vfiostate(host.root, "guest", "start", "--install") == Exit.REFUSED
+    assert "too full" in capsys.readouterr().err and not (host.root / OURS).exists()
+    spoil(host.root)
+    assert vfiostate(host.root, "guest", "start", "--install") == Exit.DONE
+    assert vfiostate(host.root, "audit") == Exit.DONE
+    script = (host.root / "var/lib/vfiostate/restore.sh").read_text()
+    assert f"begin /{DOMAIN}\n" in script and f"begin /{OURS}\n" in script
+    end(host)
+
+
 def test_a_host_without_virsh_is_told_what_to_install(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     host = make(tmp_path / "machine")
     host.local("/usr/bin/virsh").unlink()
