@@ -54,16 +54,30 @@ def launch(process: StartProcess, runtime: Path) -> int:
         raise FileExistsError(errno.EEXIST, "runs already", process.name)
     tidy(process.name, runtime)
     account = _account(process.user) if os.geteuid() == 0 else None
-    if account is not None and process.devices:
-        # A crash between this and the start leaves nodes given away; NAME.devices lets the next start or end give back.
-        _give(process.devices, account.pw_uid, runtime / f"{process.name}.devices")
+    try:
+        if account is not None and process.devices:
+            # A crash between this and the start leaves nodes given away; NAME.devices lets the next start or end give
+            # back.
+            _give(process.devices, account.pw_uid, runtime / f"{process.name}.devices")
+        child = _started(process, account, runtime)
+    except Exception:
+        if alive(process.name, runtime) is None:
+            tidy(process.name, runtime)
+        raise
+    _children[child.pid] = child
+    if not process.inherit_socket:
+        _await_socket(process.name, runtime)
+    return child.pid
+
+
+def _started(process: StartProcess, account: pwd.struct_passwd | None, runtime: Path) -> subprocess.Popen[bytes]:
     with contextlib.ExitStack() as stack:
         log = _opened(stack, runtime / f"{process.name}.log", os.O_TRUNC | os.O_APPEND)
         pid_file = _opened(stack, runtime / f"{process.name}.pid", os.O_TRUNC)
         inherited = stack.enter_context(_listening(runtime, process.name)) if process.inherit_socket else None
         stack.enter_context(_locked_memory(process.memlock))
         stack.enter_context(_running_on(process.cpus))
-        child = subprocess.Popen(
+        return subprocess.Popen(
             process.argv,
             stdin=subprocess.DEVNULL if inherited is None else inherited.fileno(),
             stdout=log,
@@ -77,10 +91,6 @@ def launch(process: StartProcess, runtime: Path) -> int:
             extra_groups=[_group(name) for name in process.groups] if account else None,
             preexec_fn=_announce(pid_file),
         )
-    _children[child.pid] = child
-    if not process.inherit_socket:
-        _await_socket(process.name, runtime)
-    return child.pid
 
 
 def alive(name: str, runtime: Path) -> int | None:

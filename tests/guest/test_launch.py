@@ -226,13 +226,19 @@ def test_an_unknown_account_or_group_is_told_before_anything_runs(fields: dict[s
     assert launch.alive("g", runtime) is None
 
 
-@root_only
-def test_device_nodes_are_its_own_only_as_long_as_it_runs(runtime: Path, tmp_path: Path) -> None:
-    node = tmp_path / "node"
+def device_node(directory: Path) -> Path:
+    """A device node of root's."""
+    node = directory / "node"
     try:
         os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(1, 3))
     except PermissionError:
         pytest.skip("this container may not make device nodes")
+    return node
+
+
+@root_only
+def test_device_nodes_are_its_own_only_as_long_as_it_runs(runtime: Path, tmp_path: Path) -> None:
+    node = device_node(tmp_path)
     process = dataclasses.replace(sleeper(), user=NOBODY, devices=(str(node),))
     launch.launch(process, runtime)
     assert node.stat().st_uid == pwd.getpwnam(NOBODY).pw_uid
@@ -240,6 +246,18 @@ def test_device_nodes_are_its_own_only_as_long_as_it_runs(runtime: Path, tmp_pat
     assert (node.stat().st_uid, mode(node)) == (0, 0o600)
     os.kill(launch.launch(process, runtime), 9)
     assert launch.gone("g", runtime, 5.0)
+    assert node.stat().st_uid == 0
+
+
+@root_only
+@pytest.mark.parametrize(
+    "fields", [{"groups": ("no-such-group",)}, {"argv": ("/no/such/program",)}, {"cpus": "1023"}], ids=str
+)
+def test_a_start_that_fails_gives_device_nodes_back(fields: dict[str, object], runtime: Path, tmp_path: Path) -> None:
+    node = device_node(tmp_path)
+    process = dataclasses.replace(sleeper(), user=NOBODY, devices=(str(node),), **fields)  # type: ignore[arg-type]  # the fields are the test's
+    with pytest.raises(OSError, match=r"no such|No such|Invalid"):
+        launch.launch(process, runtime)
     assert node.stat().st_uid == 0
 
 
