@@ -11,6 +11,7 @@ from engine.attempt import Outcome, complete, fire, take_back, take_step
 from engine.back.ending import finish_rollback, refuse_unfinished
 from engine.codec import finding_data
 from engine.hosts.base import ChangeableHost
+from engine.promises.holders import guest_process
 from engine.promises.noticed import before_advance
 from engine.recovery import recover
 from engine.session import Session
@@ -70,13 +71,17 @@ def _at_the_end(session: Session, said: Sequence[str], findings: Sequence[Findin
 
 
 def _started_anew(session: Session, said: Sequence[str]) -> Outcome | None:
-    """In `running`, what came of starting the guest that is not as it should be any more; None where it is."""
-    found = amiss(session.host, session.brief())
+    """In `running`, what came of starting the guest that is not as it should be any more; None where it is. One that
+    runs is left to the user: paused or hanging, it may have work in it."""
+    runs = _guest_runs(session)
+    found = _in_its_way(session) if runs else amiss(session.host, session.brief())
     if not found:
         return None
     session.scribe.now(
         session.scribe.note(Kind.DRIFT_FOUND, {"findings": [finding_data(finding) for finding in found]})
     )
+    if runs:
+        return Outcome(found[0].exit, State.RUNNING, found, tuple(said))
     fire(session, Move("guest_stopped", State.RUNNING, State.BOUND), {})
     outcome = take_step(session, Move("run", State.BOUND, State.RUNNING), reboot=False)
     if outcome.exit is not Exit.DONE:
@@ -85,6 +90,21 @@ def _started_anew(session: Session, said: Sequence[str]) -> Outcome | None:
     notes = (replace(finding, severity=Severity.NOTE, hint="") for finding in found)
     end = (*said, "the guest had ended, and was started anew")
     return Outcome(outcome.exit, outcome.state, (*notes, *outcome.findings), end)
+
+
+def _guest_runs(session: Session) -> bool:
+    """Whether the process of the guest is there; where nobody can tell, it counts as running."""
+    try:
+        return guest_process(session.host, session.setup) is not None
+    except ConnectionError:
+        return True
+
+
+def _in_its_way(session: Session) -> tuple[Finding, ...]:
+    """What keeps a guest that runs from being as it should be, as a start of it would be refused."""
+    step, brief = step_to(State.RUNNING), session.brief()
+    plan = step.plan(brief, step.probe(session.host, brief))
+    return tuple(finding for finding in plan.findings if finding.severity is Severity.REFUSAL)
 
 
 def amiss(host: ChangeableHost, brief: Brief) -> tuple[Finding, ...]:

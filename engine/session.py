@@ -88,8 +88,8 @@ class Session:
     def config_now(self) -> tuple[Config, tuple[str, ...]]:
         """The configuration to go on with, as the file says it now, and its keys that the journal has otherwise.
 
-        What only the guest's start goes by may change until then; the rest was checked. Raises RefusedError,
-        ConfigurationError.
+        What only the guest's start goes by may change until then, but not which guest it is while it runs; the rest was
+        checked. Raises RefusedError, ConfigurationError.
         """
         from engine import config as configuration  # not for a `status`
 
@@ -105,6 +105,9 @@ class Session:
                 evidence=(self.options.config,),
                 hint="Change it back, or run `vfiostate rollback` first and begin with the new one.",
             )
+        from engine.guests.started import refuse_another  # not for a `status`
+
+        refuse_another(self.host, self.setup, was.guest, config.guest)
         return config, configuration.changed(was, config)
 
     def brief(self) -> Brief:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -17,21 +18,48 @@ from engine.hosts.simulated import SimulatedHost
 from journal.errors import Exit
 from journal.events import Kind
 from journal.store import Journal
-from tests.guest.support import ARTICLE, DEVICES
+from tests.guest.support import ARTICLE, DEVICES, copy
 
+CONFIG = "etc/vfiostate.toml"
 EXAMPLE = resources.files("engine.config") / "examples/article.toml"
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Path]:
     """The article's machine with the example in place and KVM loaded."""
-    directory = tmp_path / "machine"
+    yield place(tmp_path / "machine")
+    SimulatedHost(tmp_path / "machine").kill("win7", timeout=5.0)
+
+
+def place(directory: Path) -> Path:
+    """Make it."""
     host = SimulatedHost.create_if_missing(directory)
-    (directory / "etc/vfiostate.toml").write_bytes(EXAMPLE.read_bytes())
-    (directory / "etc/vfiostate.toml").chmod(0o644)
+    (directory / CONFIG).write_bytes(EXAMPLE.read_bytes())
+    (directory / CONFIG).chmod(0o644)
     assert host.run(("modprobe", "kvm_amd"), timeout=5.0).ok
+    return directory
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The machine brought to `bound`, to be copied."""
+    directory = tmp_path_factory.mktemp("bound") / "machine"
+    place(directory)
+    assert vfiostate(directory, "advance", "--until", "stubbed") == Exit.DONE
+    assert vfiostate(directory, "advance", "--reboot") == Exit.REBOOT
+    assert vfiostate(directory, "advance", "--until", "bound") == Exit.DONE
+    return directory
+
+
+@pytest.fixture
+def running(once: Path, tmp_path: Path) -> Iterator[Path]:
+    """The machine in `running`."""
+    directory = tmp_path / "machine"
+    shutil.copytree(once, directory, symlinks=True, copy_function=copy)
+    assert vfiostate(directory, "advance") == Exit.DONE
     yield directory
-    host.kill("win7", timeout=5.0)
+    for name in ("win7", "win8"):
+        SimulatedHost(directory).kill(name, timeout=5.0)
 
 
 def vfiostate(machine: Path, *words: str) -> int:
@@ -159,3 +187,84 @@ def test_a_guest_that_ended_by_itself_is_started_anew_by_every_command_that_star
         assert SimulatedHost(machine).alive("win7") is not None
     assert vfiostate(machine, "guest", "start") == Exit.DONE
     assert "already `running`" in capsys.readouterr().out
+
+
+def configured(machine: Path, change: str) -> None:
+    """The example with another guest, or with none."""
+    text = EXAMPLE.read_text("utf-8")
+    (machine / CONFIG).write_text(
+        {
+            "none": text[: text.index("[guest]")],
+            "name": text.replace('name = "win7"', 'name = "win8"'),
+            "backend": text.replace("[guest]\n", '[guest]\nbackend = "libvirt"\n'),
+            "memory": text.replace("memory = 1024", "memory = 512"),
+        }[change]
+    )
+
+
+@pytest.mark.parametrize("change", ["none", "name", "backend"])
+def test_a_guest_that_runs_is_stopped_before_there_is_another(
+    running: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    pid = SimulatedHost(running).alive("win7")
+    configured(running, change)
+    for command in (("plan",), ("advance",), ("guest", "start"), ("guest", "start", "--install")):
+        capsys.readouterr()
+        assert vfiostate(running, *command) == Exit.REFUSED
+        told = capsys.readouterr().err
+        assert "The guest win7 was started and not stopped" in told and "guest stop" in told
+    assert (SimulatedHost(running).alive("win7"), SimulatedHost(running).alive("win8")) == (pid, None)
+    assert vfiostate(running, "audit") == Exit.DONE
+    assert vfiostate(running, "guest", "stop") == Exit.DONE
+    assert "state: bound" in capsys.readouterr().out and SimulatedHost(running).alive("win7") is None
+    if change == "name":
+        assert vfiostate(running, "advance") == Exit.DONE
+        assert SimulatedHost(running).alive("win8") is not None
+    elif change == "none":
+        assert vfiostate(running, "advance") == Exit.DONE
+        assert "nothing comes after `bound`" in capsys.readouterr().out
+    assert vfiostate(running, "rollback", "--to", "bound") == Exit.DONE
+    assert SimulatedHost(running).alive("win8") is None
+
+
+def test_what_only_a_start_goes_by_may_change_while_it_runs(running: Path) -> None:
+    configured(running, "memory")
+    assert vfiostate(running, "advance") == Exit.DONE
+
+
+def test_one_that_ended_by_itself_is_stopped_first_too(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kill_guest(running)
+    configured(running, "name")
+    assert vfiostate(running, "advance") == Exit.REFUSED
+    assert vfiostate(running, "guest", "stop") == Exit.DONE
+    assert "win7 was stopped: it did not run" in capsys.readouterr().out
+    assert vfiostate(running, "advance") == Exit.DONE
+    assert SimulatedHost(running).alive("win8") is not None
+
+
+def test_after_a_reboot_it_may_be_another(running: Path) -> None:
+    assert vfiostate(running, "machine", "reboot") == Exit.DONE
+    configured(running, "name")
+    assert vfiostate(running, "advance") == Exit.DONE
+    assert SimulatedHost(running).alive("win8") is not None
+
+
+def test_one_that_is_being_installed_keeps_its_name(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vfiostate(machine, "guest", "start", "--install") == Exit.DONE
+    configured(machine, "name")
+    assert vfiostate(machine, "guest", "start", "--install") == Exit.REFUSED
+    assert vfiostate(machine, "advance") == Exit.REFUSED
+    assert "The guest win7 was started and not stopped" in capsys.readouterr().err
+    assert vfiostate(machine, "guest", "stop") == Exit.DONE
+    assert vfiostate(machine, "advance") == Exit.DONE
+
+
+def test_a_guest_that_runs_is_not_said_to_have_ended(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    host = SimulatedHost(running)
+    host.qmp("win7", "stop", timeout=5.0)
+    assert vfiostate(running, "advance") == Exit.REFUSED
+    told = capsys.readouterr()
+    assert "is paused, not running" in told.err and "state: running" in told.out and "had ended" not in told.out
+    host.qmp("win7", "cont", timeout=5.0)
+    assert vfiostate(running, "advance") == Exit.DONE
+    assert "nothing comes after `running`" in capsys.readouterr().out
