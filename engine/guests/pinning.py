@@ -14,6 +14,8 @@ def pin_threads(host: ChangeableHost, action: PinThreads) -> str:
     try:
         threads = monitor.threads(host, action.process, action.timeout)
     except ConnectionError:
+        if host.alive(action.process) is not None:
+            raise
         # The step's own verification says why, with the guest's last words.
         return "the guest has ended: there is nothing to pin"
     except ValueError as error:

@@ -48,6 +48,9 @@ def test_threads_are_pinned_whichever_question_the_qemu_answers(host: SimulatedH
     assert before == ["threads-not-pinned"]
     assert pin_threads(host, pin) == "2 threads"
     assert STEP.verify(told, STEP.probe(host, told)) == ()
+    host.local("/run/vfiostate/win7.qmp").unlink()
+    with pytest.raises(ConnectionError, match=r"win7\.qmp"):
+        pin_threads(host, pin)
     host.kill("win7", timeout=5.0)
     assert pin_threads(host, pin) == "the guest has ended: there is nothing to pin"
 
