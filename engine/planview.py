@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from engine.codec import describe
@@ -160,11 +160,18 @@ def rights(action: Action) -> str | None:
     """What a process is started with that is not everybody's: account, device nodes, memory it may lock (MiB)."""
     if not isinstance(action, StartProcess):
         return None
-    said = [f"runs as {action.user}" if action.user else "runs as whoever runs vfiostate"]
+    said = [f"runs as {action.user}" if action.user else _becomes(action.argv)]
     said += [f"owns {' '.join(action.devices)} while it runs"] if action.devices else []
     said += [f"may lock {action.memlock >> 20} MiB of memory"] if action.memlock is not None else []
     said += [f"runs on CPUs {action.cpus}, but for its vCPUs"] if action.cpus is not None else []
     return "; ".join(said)
+
+
+def _becomes(argv: Sequence[str]) -> str:
+    """Who a process is that is started as us: QEMU can give up root by itself."""
+    if "-runas" in argv:
+        return f"starts as root and becomes {argv[argv.index('-runas') + 1]}"
+    return "runs as whoever runs vfiostate"
 
 
 def undoing(action: Action) -> str:

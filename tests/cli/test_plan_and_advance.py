@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.planview import rights
 from engine.status import BACK, NEXT
+from steps.actions import StartProcess
 from steps.base import State
 from tests.cli.conftest import Run
 from tests.support.terminal import at_terminal
@@ -174,3 +176,15 @@ def test_what_only_the_start_of_the_guest_goes_by_may_change_after_checked(confi
     config.write_text(config.read_text().replace('id = "10de:1200"', 'id = "10de:1201"'))
     said = configured("advance")
     assert said.code == 5 and "The configuration changed after `checked`: devices." in said.err
+
+
+@pytest.mark.parametrize(
+    ("user", "words", "said"),
+    [
+        ("nobody", (), "runs as nobody"),
+        (None, ("-runas", "kvmguest"), "starts as root and becomes kvmguest"),
+        (None, (), "runs as whoever runs vfiostate"),
+    ],
+)
+def test_a_plan_says_whose_the_guests_process_will_be(user: str | None, words: tuple[str, ...], said: str) -> None:
+    assert rights(StartProcess("win7", ("qemu", *words), "the test", user=user)) == said
