@@ -46,11 +46,11 @@ def changed(setup: Setup, boot: str) -> tuple[Line, ...]:
     """What of ours the host carries now, oldest first; `boot` is the last that the journal knows. Effects on the
     running kernel are gone with the boot in which they were."""
     standing = setup.standing()[::-1]
-    gone = _came_and_went(standing)
+    gone, over = _came_and_went(standing), _over(setup)
     return tuple(
         line
         for deed in standing
-        if not deed.planned or not gone.issuperset(deed.planned)
+        if deed.seq not in over and (not deed.planned or not gone.issuperset(deed.planned))
         for line in _changed(deed, boot)
     )
 
@@ -68,6 +68,19 @@ def _came_and_went(deeds: Sequence[Deed]) -> set[str]:
         for path, deed in last.items()
         if deed.planned[path] is None and deed.result == "done" and first[path].before[path].get("sha256") is None
     }
+
+
+def _over(setup: Setup) -> set[int]:
+    """Deeds whose process was stopped later, or started anew."""
+    over: set[int] = set()
+    of: dict[str, list[int]] = {}
+    for deed in setup.deeds.values():
+        name = deed.action.get("process" if deed.action["type"] == "pin_threads" else "name", "")
+        if deed.action["type"] in ("start_process", "stop_process") and deed.result == "done":
+            over.update(of.pop(name, ()))
+        if deed.action["type"] in ("start_process", "pin_threads"):
+            of.setdefault(name, []).append(deed.seq)
+    return over
 
 
 def _changed(deed: Deed, boot: str) -> Iterator[Line]:
@@ -194,7 +207,12 @@ def _backward(setup: Setup, deeds: list[Deed], boot: str) -> Iterator[Line]:
             " only ours is taken out; where the two cannot be told apart, nothing at all is changed:",
             details=tuple(files),
         )
-    others = [deed for deed in deeds if not deed.planned and not (_runtime(action_of(deed)) and deed.boot != boot)]
+    over = _over(setup)
+    others = [
+        deed
+        for deed in deeds
+        if not deed.planned and deed.seq not in over and not (_runtime(action_of(deed)) and deed.boot != boot)
+    ]
     if others:
         ways = (f"{sentence(describe(action_of(deed)))[:-1]}: {undoing(action_of(deed))}" for deed in others)
         yield Line("It undoes these, the last first:", details=tuple(dict.fromkeys(ways)))

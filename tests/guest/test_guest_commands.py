@@ -268,3 +268,20 @@ def test_a_guest_that_runs_is_not_said_to_have_ended(running: Path, capsys: pyte
     host.qmp("win7", "cont", timeout=5.0)
     assert vfiostate(running, "advance") == Exit.DONE
     assert "nothing comes after `running`" in capsys.readouterr().out
+
+
+def test_a_start_that_is_over_is_not_said_to_be_on_the_host(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def started() -> int:
+        capsys.readouterr()
+        assert vfiostate(running, "journal", "explain") == Exit.DONE
+        told = capsys.readouterr().out
+        assert told.count("Started win7") == told.count("Start win7 ")
+        return told.count("Started win7")
+
+    assert vfiostate(running, "guest", "stop") == Exit.DONE
+    assert started() == 0
+    assert vfiostate(running, "advance") == Exit.DONE
+    assert started() == 1
+    kill_guest(running)
+    assert vfiostate(running, "advance") == Exit.DONE
+    assert started() == 1
