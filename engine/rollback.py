@@ -111,5 +111,6 @@ def _compared(session: Session, to: State, said: list[str]) -> RollbackResult:
     pairs = tuple((one["path"], one["why"] + MERGED * (one["path"] in merged)) for one in differs)
     script = f"{session.state_dir}/restore.sh"
     if pairs and to is State.NEW and session.host.lstat(script) is not None:
-        said.append(f"what differs was changed by others, or could not be made the same; {script} has it as it was")
+        place = session.host.local(script)
+        said.append(f"what differs was changed by others, or could not be made the same; {place} has it as it was")
     return RollbackResult(Exit.DONE, to, tuple(as_before), pairs, tuple(said))

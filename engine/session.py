@@ -8,7 +8,8 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +168,7 @@ def open_session(
             stack.enter_context(_locked(host))
         journal = stack.enter_context(contextlib.closing(_open_journal(host, options, write=write, create=create)))
         setups = fold(journal.events())
-        _refuse_lost(host, frozenset(setup.id for setup in setups))
+        refuse_lost(host, frozenset(setup.id for setup in setups))
         scribe = Scribe(journal, _origin(host), setups)
         session = Session(host, scribe, Images(host.local(f"{STATE_DIR}/images")), reporter, options)
         if write:
@@ -180,7 +181,7 @@ def open_session(
             heads.announce(host, scribe)
 
 
-def _refuse_lost(host: ChangeableHost, known: frozenset[str]) -> None:
+def refuse_lost(host: ChangeableHost, known: Set[str]) -> None:
     """See that the journal knows the setup whose restore.sh lies beside it: what was changed for it stands, and a new
     setup would take it for the user's own and put its own script in the place of that one. Raises JournalLostError."""
     path = f"{STATE_DIR}/restore.sh"
@@ -190,11 +191,13 @@ def _refuse_lost(host: ChangeableHost, known: frozenset[str]) -> None:
         return
     if found is None or found[1].decode() in known:
         return
+    place = host.local(path)
     raise JournalLostError(
         f"The journal of setup {found[1].decode()} is not there, and its restore.sh is: what it changed still stands.",
-        evidence=(path, f"setups that the journal here knows: {', '.join(sorted(known)) or 'none'}"),
-        hint=f"Put that journal back, or name the right `journal_url`. Where it is lost, `sh {path}` puts every file "
-        "back as it was; then move that script away, reboot and begin anew.",
+        evidence=(str(place), f"setups that the journal here knows: {', '.join(sorted(known)) or 'none'}"),
+        hint="Put that journal back, or name the right `journal_url`. Where it is lost, "
+        f"`sh {shlex.quote(str(place))}` puts every file back as it was; then move that script away, reboot "
+        "and begin anew.",
     )
 
 
@@ -220,7 +223,7 @@ def _refuse_other_host(host: ChangeableHost, scribe: Scribe) -> None:
                 f"expected the machine-id with the digest {expected[:12]}",
                 f"found {found[:12] or 'no machine-id'}",
             ),
-            hint=f"Was {STATE_DIR} copied? Move it away to begin anew on this host.",
+            hint=f"Was {host.local(STATE_DIR)} copied? Move it away to begin anew on this host.",
         )
 
 
@@ -230,7 +233,7 @@ def _open_journal(host: ChangeableHost, options: SessionOptions, *, write: bool,
     try:
         return Journal.open(url, write=write)
     except JournalMissingError:
-        _refuse_lost(host, frozenset())
+        refuse_lost(host, frozenset())
         if not create:
             raise
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

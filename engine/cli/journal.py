@@ -6,7 +6,7 @@ import argparse
 
 from engine.cli import journal_explain, journal_report, journal_show
 from engine.cli.common import TYPE_CHECKING, add_command, add_json
-from engine.cli.journal_place import images_of, place, setups_in
+from engine.cli.journal_place import images_of, lost_or_missing, place, setups_in
 from journal.errors import Exit, JournalDamagedError, JournalError, NotAJournalError, UsageError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def run_verify(args: argparse.Namespace) -> int:
     """Check it; where it is damaged, say what is still good."""
     from engine.console import out_json
     from engine.heads import remembered
+    from engine.session import refuse_lost
     from engine.states import LEGAL
     from journal.audit import audit
     from journal.rest import rest
@@ -78,8 +79,9 @@ def run_verify(args: argparse.Namespace) -> int:
     images = images_of(host)
     found: Audit | JournalError
     try:
-        with Journal.open(url, write=False) as journal:
-            found = audit(journal, set(LEGAL), images=images, known=remembered(host, setups_in(journal)))
+        with lost_or_missing(host), Journal.open(url, write=False) as journal:
+            known = setups_in(journal)
+            found = audit(journal, set(LEGAL), images=images, known=remembered(host, known))
     except (JournalDamagedError, NotAJournalError) as error:
         found = error
     if isinstance(found, JournalError):
@@ -88,11 +90,13 @@ def run_verify(args: argparse.Namespace) -> int:
             raise found
         left: Rest | None = rest(url, saved, images)
     else:
+        if found.ok:
+            refuse_lost(host, known)
         left = None if found.ok else rest(url, salvage(url), images)
     if args.json:
-        out_json("vfiostate.journal-verify/1", _as_json(found, left))
+        out_json("vfiostate.journal-verify/1", _as_json(host, found, left))
     else:
-        _show(found, left)
+        _show(host, found, left)
     return Exit.DONE if left is None else Exit.DAMAGED
 
 
@@ -103,22 +107,24 @@ NEXT = (
 )
 
 
-def _next() -> list[str]:
+def _next(host: ChangeableHost) -> list[str]:
+    import shlex
+
     from engine.session import STATE_DIR
 
-    return [line.format(state=STATE_DIR) for line in NEXT]
+    return [line.format(state=shlex.quote(str(host.local(STATE_DIR)))) for line in NEXT]
 
 
-def _as_json(found: Audit | JournalError, left: Rest | None) -> dict[str, Json]:
+def _as_json(host: ChangeableHost, found: Audit | JournalError, left: Rest | None) -> dict[str, Json]:
     if isinstance(found, JournalError):
         check: dict[str, Json] = {"subject": "database", "ok": False, "checked": True, "message": found.message}
         data: dict[str, Json] = {"ok": False, "checks": [check | {"evidence": list(found.evidence)}]}
     else:
         data = found.as_json()
-    return data if left is None else data | {"still_good": left.as_json(), "next": list(_next())}
+    return data if left is None else data | {"still_good": left.as_json(), "next": list(_next(host))}
 
 
-def _show(found: Audit | JournalError, left: Rest | None) -> None:
+def _show(host: ChangeableHost, found: Audit | JournalError, left: Rest | None) -> None:
     from engine.console import GREEN, RED, YELLOW, clean, out, paint
 
     if isinstance(found, JournalError):
@@ -139,7 +145,7 @@ def _show(found: Audit | JournalError, left: Rest | None) -> None:
         out(clean(line))
     good = 0 if isinstance(found, JournalError) else found.good
     out(f"the journal is damaged; {f'the events up to number {good} are good' if good else 'it cannot be gone by'}")
-    for line in _next():
+    for line in _next(host):
         out(f"  -> {line}")
 
 
@@ -153,6 +159,7 @@ def run_export(args: argparse.Namespace) -> int:
     from journal.timeline import exported
 
     host, url = place(args)
+    _refuse_none(host, url)
     saved = _save_beforeimages_of(args.before_images, host, url) if args.before_images is not None else None
     redactor = None if args.complete else for_host(host)
 
@@ -167,6 +174,17 @@ def run_export(args: argparse.Namespace) -> int:
     except (JournalDamagedError, NotAJournalError) as error:
         _export_rest(host, url, last, write, saved, error)
     return Exit.DONE
+
+
+def _refuse_none(host: ChangeableHost, url: str) -> None:
+    """Raise JournalMissingError or JournalLostError where there is no journal; of a damaged one something is left."""
+    from journal.store import Journal
+
+    try:
+        with lost_or_missing(host):
+            Journal.open(url, write=False).close()
+    except (JournalDamagedError, NotAJournalError):
+        return
 
 
 def _export_rest(

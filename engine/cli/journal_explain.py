@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from engine.cli.common import TYPE_CHECKING, add_command, add_json
-from engine.cli.journal_place import place, readable
+from engine.cli.journal_place import lost_or_missing, place, readable
 from journal.errors import Exit
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
     from engine.explain.explanation import explain
     from journal.store import Journal
 
-    with Journal.open(place(args)[1], write=False) as journal:
-        events, damage = readable(journal)
+    host, url = place(args)
+    with lost_or_missing(host), Journal.open(url, write=False) as journal:
+        events, damage = readable(host, journal)
     explanation = explain(events, chosen(events, args.setup, damage))
     if args.json:
         out_json("vfiostate.journal-explain/1", {**explanation.as_json(), "whole": damage is None})

@@ -6,9 +6,11 @@ import argparse
 import contextlib
 
 from engine.cli.common import TYPE_CHECKING, session_options
-from journal.errors import JournalError, NotRootError
+from journal.errors import JournalError, JournalLostError, JournalMissingError, NotRootError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from engine.hosts.base import ChangeableHost
     from journal.events import Event
     from journal.images import Images
@@ -29,6 +31,18 @@ def place(args: argparse.Namespace) -> tuple[ChangeableHost, str]:
     return host, journal_url(host, options) or str(host.local(f"{STATE_DIR}/journal.db"))
 
 
+@contextlib.contextmanager
+def lost_or_missing(host: ChangeableHost) -> Iterator[None]:
+    """Where there is no journal, and what a setup left is there: raises JournalLostError for JournalMissingError."""
+    from engine.session import refuse_lost
+
+    try:
+        yield
+    except JournalMissingError:
+        refuse_lost(host, frozenset())
+        raise
+
+
 def images_of(host: ChangeableHost) -> Images | None:
     """The before-images that are files beside the journal; None where there are none."""
     from engine.session import STATE_DIR
@@ -38,12 +52,19 @@ def images_of(host: ChangeableHost) -> Images | None:
     return Images(directory) if directory.is_dir() else None
 
 
-def readable(journal: Journal) -> tuple[list[Event], JournalError | None]:
-    """The events up to the first that is damaged, and what is wrong with that."""
+def readable(host: ChangeableHost, journal: Journal) -> tuple[list[Event], JournalError | None]:
+    """The events up to the first that is damaged, and what is wrong with that, or with a journal that does not know the
+    host's setup."""
+    from engine.session import refuse_lost
+
     events: list[Event] = []
     try:
         events.extend(journal.events())
     except JournalError as error:
+        return events, error
+    try:
+        refuse_lost(host, {event.setup for event in events})
+    except JournalLostError as error:
         return events, error
     return events, None
 

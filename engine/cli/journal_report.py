@@ -6,7 +6,7 @@ import argparse
 
 from engine.cli.common import TYPE_CHECKING, add_command
 from engine.cli.journal_explain import add_setup, chosen
-from engine.cli.journal_place import images_of, place, readable, setups_in
+from engine.cli.journal_place import images_of, lost_or_missing, place, readable, setups_in
 from journal.errors import Exit, JournalDamagedError
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     from journal.store import Journal
 
     host, url = place(args)
-    with Journal.open(url, write=False) as journal:
-        events, damage = readable(journal)
+    with lost_or_missing(host), Journal.open(url, write=False) as journal:
+        events, damage = readable(host, journal)
         material = _material(host, journal, events, chosen(events, args.setup, damage), damage)
         text = page(material, for_host(host).text)
     put(args.output, text, force=args.force)

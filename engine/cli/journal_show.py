@@ -6,7 +6,7 @@ import argparse
 import contextlib
 
 from engine.cli.common import TYPE_CHECKING, add_command, state
-from engine.cli.journal_place import place, readable
+from engine.cli.journal_place import lost_or_missing, place, readable
 from journal.errors import Exit
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ def run(args: argparse.Namespace) -> int:
     from journal.store import Journal
     from journal.timeline import timeline
 
-    with Journal.open(place(args)[1], write=False) as journal:
-        events, damage = readable(journal)
+    host, url = place(args)
+    with lost_or_missing(host), Journal.open(url, write=False) as journal:
+        events, damage = readable(host, journal)
         rows = timeline(events)
         selection = _selection(args, rows)
         last = args.last or (FOLLOWED if args.follow else 0)

@@ -8,6 +8,7 @@ restore.sh, the journal's chain. What cannot be asked of a system that does not 
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -233,9 +234,8 @@ def _script(session: Session, setup: Setup) -> Iterator[Difference]:
         found = f"it also puts back {', '.join(needless)}, which is as before"
         yield Difference("restore-script", path, promised, found, hint, needed[-1].seq)
     elif stat.mode & 0o077:
-        yield Difference(
-            "restore-script", path, "mode 0600", f"mode {stat.mode:04o}", f"`chmod 600 {path}`", needed[-1].seq
-        )
+        hint = f"`{shlex.join(('chmod', '600', str(session.host.local(path))))}`"
+        yield Difference("restore-script", path, "mode 0600", f"mode {stat.mode:04o}", hint, needed[-1].seq)
 
 
 def _needless(session: Session, setup: Setup) -> list[str]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,7 +180,9 @@ def test_ctrl_c_while_a_step_that_was_cut_short_is_taken_back_waits_for_its_end(
 
 
 @pytest.mark.parametrize("how", ["gone", "new"])
-def test_a_journal_that_was_lost_is_not_taken_for_a_host_where_nothing_was_done(how: str, at: At) -> None:
+def test_a_journal_that_was_lost_is_not_taken_for_a_host_where_nothing_was_done(
+    how: str, at: At, tmp_path: Path
+) -> None:
     machine = at("stubbed")
     kept = (machine / JOURNAL).read_bytes()
     script = (machine / SCRIPT).read_bytes()
@@ -190,9 +195,32 @@ def test_a_journal_that_was_lost_is_not_taken_for_a_host_where_nothing_was_done(
     for argv in (["status"], ["plan"], ["advance"], ["rollback"], ["audit"], ["audit", "--quiet"], ["guest", "start"]):
         run(machine, *argv).is_(6, "restore.sh", "what it changed still stands").with_hint()
     run(machine, "doctor").is_(5, "what it changed still stands")
+    page = str(tmp_path / "page.html")
+    for argv in (["verify"], ["verify", "--json"], ["show"], ["explain"], ["report", "--force", "-o", page]):
+        run(machine, "journal", *argv).is_(6, "restore.sh", "what it changed still stands").with_hint()
+    if how == "gone":
+        for argv in ([], ["--before-images", str(tmp_path / "saved")]):
+            run(machine, "journal", "export", *argv).is_(6, "what it changed still stands").with_hint()
+        assert not (tmp_path / "saved").exists()
     assert manifest(machine) == before
     (machine / JOURNAL).write_bytes(kept)
     roll_back(machine)
+
+
+def test_a_lost_journal_is_answered_with_the_restore_sh_as_it_lies_for_the_user(at: At, tmp_path: Path) -> None:
+    machine = tmp_path / "a machine"
+    at("modules_loaded").rename(machine)
+    (machine / JOURNAL).unlink()
+    command = re.search(r"`(sh [^`]+)`", run(machine, "status").is_(6).text)
+    assert command is not None
+    subprocess.run(shlex.split(command[1]), check=True, stdout=subprocess.PIPE)
+    assert b"vfio" not in (machine / MODULES.lstrip("/")).read_bytes()
+
+
+def test_a_damaged_journal_is_answered_with_the_restore_sh_as_it_lies_for_the_user(at: At) -> None:
+    machine = at("modules_loaded")
+    os.truncate(machine / JOURNAL, (machine / JOURNAL).stat().st_size // 2)
+    assert f"sh {machine / SCRIPT}, then reboot" in run(machine, "journal", "verify").is_(6).text
 
 
 def test_a_rollback_that_was_cut_short_is_all_that_is_told_of_what_it_left(at: At) -> None:
