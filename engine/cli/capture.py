@@ -21,28 +21,22 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "vfiostate --simulate /tmp/m machine create --from machine.json",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
+    parser.add_argument("--force", action="store_true", help="replace a file that is no capture")
 
 
 def run(args: argparse.Namespace) -> int:
     """Describe it."""
     options = session_options(args)
-    from pathlib import Path
-
     from engine.capture.describe import capture
     from engine.console import err, out
-    from engine.hosts.simulated.description import render
+    from engine.hosts.simulated.description import MARK, render
+    from engine.report.place import put
     from engine.target import open_host
-    from journal.errors import VfiostateError
 
     text = render(capture(open_host(options)))
     if args.output is None:
         out(text.rstrip("\n"))
         return 0
-    try:
-        Path(args.output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise VfiostateError(
-            f"{args.output} cannot be written: {error.strerror}.", hint="Give another file with `-o`."
-        ) from None
+    put(args.output, text, kind="capture", mark=MARK, force=args.force)
     err(f"{args.output} written; look at it before you give it away")
     return 0

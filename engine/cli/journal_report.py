@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Write it; of a damaged journal what comes before the damage."""
     from engine.capture.redact import for_host
     from engine.console import err
-    from engine.report.page import page
+    from engine.report.page import MARK, page
     from engine.report.place import put
     from journal.store import Journal
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         events, damage = readable(host, journal)
         material = _material(host, journal, events, chosen(events, args.setup, damage), damage)
         text = page(material, for_host(host).text)
-    put(args.output, text, force=args.force)
+    put(args.output, text, kind="report", mark=MARK, force=args.force)
     err(f"{args.output} written; look at it before you give it away")
     if damage is not None:
         raise damage

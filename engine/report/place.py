@@ -1,4 +1,4 @@
-"""Where the report goes: written whole or not at all, and over nothing but another report."""
+"""Where a report or a capture goes: written whole or not at all, and over nothing but another of its kind."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import secrets
 import stat
 from pathlib import Path
 
-from engine.report.page import MARK
 from journal.errors import RefusedError, UsageError, VfiostateError
 
 
-def put(target: str, text: str, *, force: bool = False) -> None:
-    """Write the page: a temporary file beside it, fsync, rename, fsync of the directory. A crash leaves the old file.
+def put(target: str, text: str, *, kind: str, mark: str, force: bool = False) -> None:
+    """Write it: a temporary file beside it, fsync, rename, fsync of the directory. A crash leaves the old file.
 
-    Raises RefusedError for a file that is no report unless `force`, UsageError for what is no file, VfiostateError
-    where it cannot be written. A symlink is never followed: with `force` it is replaced.
+    Raises RefusedError for a file that does not begin with `mark`, as one of its `kind` does, unless `force`;
+    UsageError for what is no file, VfiostateError where it cannot be written. A symlink is never followed: with `force`
+    it is replaced.
     """
     path = Path(target)
     try:
-        _look(path, force)
+        _look(path, kind, mark, force)
         _write(path, text.encode())
     except OSError as error:
         raise VfiostateError(
@@ -28,25 +28,25 @@ def put(target: str, text: str, *, force: bool = False) -> None:
         ) from None
 
 
-def _look(path: Path, force: bool) -> None:
+def _look(path: Path, kind: str, mark: str, force: bool) -> None:
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        raise UsageError(f"{path} is no file.", hint="Name a file, new or a report made before.")
+        raise UsageError(f"{path} is no file.", hint=f"Name a file, new or a {kind} made before.")
     if force:
         return
-    if not stat.S_ISREG(mode) or not _is_report(path):
+    if not stat.S_ISREG(mode) or not _begins(path, mark.encode()):
         raise RefusedError(
-            f"{path} is there already and is no report of vfiostate.",
+            f"{path} is there already and is no {kind} of vfiostate.",
             hint="Name another file, or replace it with `--force`.",
         )
 
 
-def _is_report(path: Path) -> bool:
+def _begins(path: Path, mark: bytes) -> bool:
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        return file.read(len(MARK)) == MARK.encode()
+        return file.read(len(mark)) == mark
 
 
 def _write(path: Path, content: bytes) -> None:

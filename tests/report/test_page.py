@@ -97,14 +97,14 @@ def test_a_report_that_cannot_be_written_whole_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "page.html"
-    place.put(str(target), MARK + "old")
+    place.put(str(target), MARK + "old", kind="report", mark=MARK)
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Exception, match="No space left"):
-        place.put(str(target), MARK + "new")
+        place.put(str(target), MARK + "new", kind="report", mark=MARK)
     assert target.read_text() == MARK + "old"
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 

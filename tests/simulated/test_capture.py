@@ -170,6 +170,24 @@ def test_the_command_writes_the_format_that_create_reads(
     assert re.search(r'"format": "vfiostate-machine"', capsys.readouterr().out)
 
 
+def test_a_capture_takes_the_place_of_an_older_one_and_of_nothing_else(
+    fresh: Fresh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim, file = tmp_path / "victim", tmp_path / "machine.json"
+    victim.write_text("mine")
+    file.symlink_to(victim)
+    command = ["--simulate", str(fresh("article").root), "capture", "-o", str(file)]
+    assert main(command) == 5
+    assert "--force" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+    assert victim.read_text() == "mine"
+    assert not file.is_symlink()
+    assert main(command) == 0
+    file.write_text("mine")
+    assert main(command) == 5
+    assert file.read_text() == "mine"
+
+
 def test_the_address_of_a_usb_controller_is_no_serial_though_its_root_hub_says_so(fresh: Fresh) -> None:
     host = fresh("debian12-lab")
     hub = host.local("/sys/bus/usb/devices/usb1")

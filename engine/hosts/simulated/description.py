@@ -33,6 +33,8 @@ from journal.events import Json
 E = TypeVar("E", bound=StrEnum)
 FORMAT = "vfiostate-machine"
 VERSION = 1
+MARK = f'{{\n "format": "{FORMAT}"'
+"""How the file of a description begins."""
 RELEASE = r"\d+\.\d+[\w.+~-]*"
 """What the release of a kernel looks like; it is part of names of files."""
 MACHINES = Path(__file__).parent / "machines"
@@ -48,10 +50,10 @@ def find(name: str) -> Description:
     if name in shipped():
         return load(MACHINES / f"{name}.json")
     path = Path(name)
-    if not path.is_file():
+    if not path.exists():
         raise ConfigurationError(
-            f"there is no machine called {name!r}, and no file of that name",
-            hint=f"machines that come with vfiostate: {', '.join(shipped())}; or give a file that `capture` wrote",
+            f"There is no machine called {name!r}, and no file of that name.",
+            hint=f"Give a file that `vfiostate capture` wrote, or name one of {', '.join(shipped())}.",
         )
     return load(path)
 
@@ -59,12 +61,25 @@ def find(name: str) -> Description:
 def load(path: Path) -> Description:
     """Read a description. Raises ConfigurationError, naming the place that is wrong."""
     try:
-        return parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(
-            f"the machine description {path} cannot be read: {error}",
-            hint="it is the JSON that `vfiostate capture` writes",
+            f"The machine description {path} cannot be read: {_why(error)}.",
+            hint="Give the JSON that `vfiostate capture` writes.",
         ) from None
+    return parse(found)
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case OSError():
+            return error.strerror or str(error)
+        case json.JSONDecodeError():
+            return f"it is no JSON at line {error.lineno}, column {error.colno}" if error.doc.strip() else "it is empty"
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case _:
+            return "it is no JSON that can be read here"
 
 
 def parse(value: Json) -> Description:
@@ -74,8 +89,8 @@ def parse(value: Json) -> Description:
         raise wrong("format", f"{FORMAT!r}", top.value.get("format"))
     if top.number("version") != VERSION:
         raise ConfigurationError(
-            f"the machine description is of version {top.number('version')}, this vfiostate reads version {VERSION}",
-            hint="use the vfiostate that wrote it, or capture the machine again",
+            f"The machine description is of version {top.number('version')}, this vfiostate reads version {VERSION}.",
+            hint="Use the vfiostate that wrote it, or capture the machine again.",
         )
     found = Description(
         name=_matching(top, "name", r"[\w.-]+"),
