@@ -46,16 +46,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def session_options(args: argparse.Namespace) -> SessionOptions:
     """Which host the options of every command speak of. Raises UsageError for what is no directory or no path."""
-    from pathlib import Path
-
     from engine.target import SessionOptions
 
-    root = _directory(args.root, "--root") if args.root is not None else None
-    simulate = Path(args.simulate) if args.simulate is not None else None
-    if args.simulate is not None and (not args.simulate or (simulate is not None and simulate.is_file())):
-        raise UsageError(
-            f"--simulate {args.simulate!r}: not a directory.", hint="Name a directory, new or made before."
-        )
+    root = _mounted(args.root) if args.root is not None else None
+    simulate = _simulated(args.simulate) if args.simulate is not None else None
     config = args.config
     if not config.startswith("/"):
         if root is not None or simulate is not None:
@@ -67,11 +61,35 @@ def session_options(args: argparse.Namespace) -> SessionOptions:
     return SessionOptions(simulate=simulate, root=root, config=config)
 
 
-def _directory(text: str, option: str) -> Path:
+def _mounted(text: str) -> Path:
+    path = _path("--root", text)
+    if not path.is_dir():
+        raise UsageError(f"--root {text}: not a directory.", hint="Name the directory where the system is mounted.")
+    if not (path / "etc").is_dir():
+        raise UsageError(
+            f"--root {text}: expected a system, found no etc/ in it.",
+            hint="See whether the system's root is mounted there.",
+        )
+    return path
+
+
+def _simulated(text: str) -> Path:
+    path = _path("--simulate", text)
+    if not text or path.is_file():
+        raise UsageError(f"--simulate {text!r}: not a directory.", hint="Name a directory, new or made before.")
+    return path
+
+
+def _path(option: str, text: str) -> Path:
+    """The path that an option gives. Raises UsageError where it is not UTF-8, which a journal's URL has to be."""
     from pathlib import Path
 
-    if not Path(text).is_dir():
-        raise UsageError(f"{option} {text}: not a directory.", hint="Name the directory where the system is mounted.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{option} {os.fsencode(text)!r}: expected a path in UTF-8.", hint="Give the directory another name."
+        ) from None
     return Path(text)
 
 

@@ -131,7 +131,10 @@ def add_common(parser: argparse.ArgumentParser, default: object) -> None:
     group = parser.add_argument_group("options of every command")
     place = group.add_mutually_exclusive_group()
     place.add_argument(
-        "--simulate", metavar="DIR", default=default, help="work on the simulated machine that lives in DIR"
+        "--simulate",
+        metavar="DIR",
+        default=default,
+        help="work on the simulated machine that lives in DIR; where there is none yet, any command makes it",
     )
     place.add_argument("--root", metavar="DIR", default=default, help="work on the system mounted at DIR")
     group.add_argument(

@@ -87,6 +87,17 @@ def test_wrong_usage_ends_with_64_and_says_what_is_wrong(
     assert shown.out == ""
 
 
+@pytest.mark.parametrize("command", [["rollback"], ["status"], ["journal", "verify"], ["devices"]])
+def test_an_empty_directory_is_no_system(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--root", str(tmp_path), *command]) == Exit.USAGE
+    shown = capsys.readouterr()
+    assert "expected a system, found no etc/ in it" in shown.err
+    assert shown.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_init_writes_a_configuration_that_says_what_was_asked_for(run: Run, machine: Path) -> None:
     answer = run(*INIT, "--x-vga", "03:00.0", "--memory", "4096", "--tap", "tap0,bridge=br0")
     assert answer.code == 0

@@ -127,8 +127,8 @@ def choose(machine: Machine, entry: Entry) -> Chosen:
         wanted = next((one for one in others if one.release != default.release), None)
     if wanted is None:
         raise DoesNotBootError(
-            f"the boot menu has no {entry} entry beside {default.title!r}",
-            hint="`machine reboot` without --entry takes the default; `machine install-kernel` adds a kernel",
+            f"The boot menu has no {entry} entry beside {default.title!r}.",
+            hint="`machine reboot` without --entry takes the default; `machine install-kernel` adds a kernel.",
             evidence=tuple(f"{loader.name}: {one.title}" for one in found),
         )
     # Before anybody sees the menu: it does not matter what is taken from it then.
@@ -154,8 +154,8 @@ def _loaded(machine: Machine, entry: Item) -> Chosen:
 
 def _stuck(what: str) -> DoesNotBootError:
     return DoesNotBootError(
-        f"the simulated machine does not boot: {what}",
-        hint="repair its files, or take the way back with `restore.sh` as from a rescue system; then reboot again",
+        f"The simulated machine does not boot: {what}.",
+        hint="Repair its files, or take the way back with `restore.sh` as from a rescue system; then reboot again.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,10 +48,23 @@ def create(directory: Path, found: Description) -> None:
     """Make a machine and boot it. Raises ConfigurationError for a directory that holds something else."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigurationError(
-            f"{directory} is not an empty directory: a machine is made in an empty one only",
-            hint="give another directory, or remove this one",
+            f"{directory} is not an empty directory: a machine is made in an empty one only.",
+            hint="Give another directory, or remove this one.",
         )
+    made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
+    try:
+        _make(directory, found)
+    except BaseException:
+        # Half a machine is none, and would bar the next attempt.
+        for one in directory.iterdir():
+            shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
+        if made:
+            directory.rmdir()
+        raise
+
+
+def _make(directory: Path, found: Description) -> None:
     machine = Machine(directory)
     (directory / DESCRIPTION).touch(0o644)
     machine.describe(found)
@@ -179,9 +193,9 @@ def install_kernel(machine: Machine, release: str) -> None:
     what is no release: the description would not be read any more."""
     found = machine.description
     if not re.fullmatch(RELEASE, release):
-        raise ConfigurationError(f"{release!r} is no release of a kernel", hint="give one such as 6.1.0-19-amd64")
+        raise ConfigurationError(f"{release!r} is no release of a kernel.", hint="Give one such as 6.1.0-19-amd64.")
     if found.kernel(release) is not None:
-        raise ConfigurationError(f"kernel {release} is installed already", hint="give another release")
+        raise ConfigurationError(f"Kernel {release} is installed already.", hint="Give another release.")
     kernel = dataclasses.replace(machine.kernel, release=release)
     lay_down(machine, kernel)
     # A crash up to here leaves files of a kernel that the machine does not have; the next attempt writes them again.

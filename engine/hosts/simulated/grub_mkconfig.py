@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from engine.hosts.simulated import generators
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
@@ -56,10 +57,12 @@ def settings(machine: Machine, drop_ins: bool = True) -> Mapping[str, str]:
     return dict(zip(VARIABLES, values, strict=False))
 
 
-def _sh(argv: list[str], stdin: bytes, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+def _sh(
+    argv: list[str], stdin: bytes, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
     # No PATH: settings compute with the shell alone, and a described machine's files call nothing of this host's.
     clean = {"PATH": "/nonexistent", "LC_ALL": "C", **(env or {})}
-    return subprocess.run(argv, input=stdin, capture_output=True, timeout=30, env=clean, check=False)
+    return subprocess.run(argv, input=stdin, capture_output=True, timeout=30, env=clean, cwd=cwd, check=False)
 
 
 def _quoted(text: str) -> str:
@@ -77,8 +80,8 @@ def configuration(machine: Machine, command: str = "grub-mkconfig", boot: str = 
         place = machine.path(f"/etc/grub.d/{name}")
         if MODELLED.fullmatch(name) or name.startswith(".") or not place.is_file() or not os.access(place, os.X_OK):
             continue
-        # 40_custom is `exec tail -n +3 $0`: that much of PATH it needs.
-        ran = _sh(["/bin/sh", str(place)], b"", {"PATH": "/usr/bin:/bin", **found})
+        # 40_custom is `exec tail -n +3 $0`: that much of PATH it needs, and a name that bears no quotes.
+        ran = _sh(["/bin/sh", f"./{name}"], b"", {"PATH": "/usr/bin:/bin", **found}, place.parent)
         if ran.returncode != 0:
             raise SettingsError(ran.stderr.decode(errors="replace"))
         parts.append(_section(name, ran.stdout.decode(errors="replace")))

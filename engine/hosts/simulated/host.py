@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -44,8 +45,8 @@ class SimulatedHost(ProcessTree):
         super().__init__(directory)
         if not self.is_in(self.root):
             raise ConfigurationError(
-                f"{directory} holds no simulated machine: it has no {DESCRIPTION}",
-                hint=f"make one: vfiostate --simulate {directory} machine create",
+                f"{directory} holds no simulated machine: it has no {DESCRIPTION}.",
+                hint=f"Make one: `vfiostate --simulate {shlex.quote(str(directory))} machine create`.",
             )
         self.machine = Machine(self.root)
         boot.finish(self.machine)

@@ -118,8 +118,8 @@ class Machine:
         found = self.description.kernel(self.release)
         if found is None:
             raise VfiostateError(
-                f"the simulated machine runs kernel {self.release!r}, which its machine.json does not describe",
-                hint="reboot it into a kernel it has: vfiostate --simulate DIR machine reboot",
+                f"The simulated machine runs kernel {self.release!r}, which its machine.json does not describe.",
+                hint="Reboot it into a kernel it has: `vfiostate --simulate DIR machine reboot`.",
             )
         return found
 

@@ -121,8 +121,8 @@ class Reader:
         left = sorted(set(self.value) - self._taken)
         if left:
             raise ConfigurationError(
-                f"the machine description has an unknown key {self.named(left[0])}",
-                hint=f"keys understood here: {', '.join(sorted(self._taken))}",
+                f"The machine description has an unknown key {self.named(left[0])}.",
+                hint=f"Use the keys that are understood here: {', '.join(sorted(self._taken))}.",
             )
 
 
@@ -143,6 +143,6 @@ def wrong(where: str, expected: str, found: Json) -> ConfigurationError:
     """The error for a value that is not what the format wants."""
     shown = repr(found) if len(repr(found)) < 60 else repr(found)[:57] + "…"
     return ConfigurationError(
-        f"the machine description is not as expected at {where or 'its top'}: expected {expected}, found {shown}",
-        hint="see engine/hosts/simulated/FORMAT.md for the format",
+        f"The machine description is not as expected at {where or 'its top'}: expected {expected}, found {shown}.",
+        hint="See engine/hosts/simulated/FORMAT.md for the format.",
     )

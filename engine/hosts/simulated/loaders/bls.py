@@ -13,7 +13,7 @@ from engine.hosts.simulated.loaders.grub import SETTINGS, SIGNATURE, grub_editen
 from engine.hosts.simulated.machine import Machine
 from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
-from journal.errors import ConfigurationError
+from journal.errors import ConfigurationError, sentence
 from steps.base import Completed
 from steps.boot import grub_cfg
 from steps.boot.bls_entry import EntryFile
@@ -104,7 +104,8 @@ class Bls:
             words = grub_mkconfig.settings(machine)["GRUB_CMDLINE_LINUX"]
         except grub_mkconfig.SettingsError as error:
             raise ConfigurationError(
-                f"sh cannot read the /etc/default/grub of the description: {error}", hint="repair it in the description"
+                f"sh cannot carry out the settings of GRUB in the description: {sentence(str(error))}",
+                hint="Repair its /etc/default/grub.",
             ) from None
         line = f"root={machine.description.root} ro {words}".strip()
         kernels = machine.description.kernels

@@ -13,7 +13,7 @@ from engine.hosts.simulated.loaders import Item, Loader
 from engine.hosts.simulated.machine import Machine, kernels_in_boot
 from engine.hosts.simulated.modelled import Place
 from engine.hosts.simulated.parts import TextFile
-from journal.errors import ConfigurationError
+from journal.errors import ConfigurationError, sentence
 from steps.base import Completed
 from steps.boot import grub_cfg
 from steps.boot.grub_names import GRUB, GrubNames
@@ -159,12 +159,13 @@ class Grub:
         }
 
     def install(self, machine: Machine) -> None:
-        """The first grub.cfg. Raises ConfigurationError where sh cannot read its settings."""
+        """The first grub.cfg. Raises ConfigurationError where sh cannot carry out its settings."""
         try:
             text = configuration(machine, self.names.mkconfig)
         except SettingsError as error:
             raise ConfigurationError(
-                f"sh cannot read the /etc/default/grub of the description: {error}", hint="repair it in the description"
+                f"sh cannot carry out the settings of GRUB in the description: {sentence(str(error))}",
+                hint="Repair its /etc/default/grub, or what it adds to /etc/grub.d.",
             ) from None
         # GRUB 2.00 gave it 0444; since 2.06 it is written in place, as the installer's umask made it.
         machine.put(self.names.cfg, text, 0o600 if machine.description.usrmerge else 0o444)
