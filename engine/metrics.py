@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from engine.hosts.base import Attributes, ChangeableHost
 from engine.promises.audit import Audit
 from engine.version import VERSION
-from steps.base import State
+from steps.base import FileKind, State
 
 if TYPE_CHECKING:
     from engine.target import SessionOptions
@@ -26,7 +26,8 @@ _KEY = re.compile(rb"""^[ \t]*["']?metrics["']?[ \t]*=""", re.MULTILINE)
 def place(host: ChangeableHost, options: SessionOptions) -> str | None:
     """Where the configuration wants the file, None where it wants none. Raises ConfigurationError."""
     try:
-        if not _KEY.search(host.read(options.config)):
+        found = host.lstat(host.resolve(options.config))
+        if found is None or found.kind is not FileKind.FILE or not _KEY.search(host.read(options.config)):
             return None
     except OSError:
         return None

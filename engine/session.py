@@ -25,7 +25,7 @@ from journal.errors import JournalLostError, JournalMissingError, LockedError, N
 from journal.events import Draft, Kind, Origin
 from journal.images import Images
 from journal.store import Journal
-from steps.base import Brief, State
+from steps.base import Brief, FileKind, State
 from steps.reading import NOT_THERE
 
 if TYPE_CHECKING:
@@ -248,9 +248,11 @@ def journal_url(host: ChangeableHost, options: SessionOptions) -> str | None:
     One that is there and cannot be read is refused: the journal may lie elsewhere.
     """
     try:
-        if not URL_KEY.search(host.read(options.config)):
+        found = host.lstat(host.resolve(options.config))
+        # What is no file (reading a pipe would wait for ever) is refused by whoever needs the configuration.
+        if found is None or found.kind is not FileKind.FILE or not URL_KEY.search(host.read(options.config)):
             return None
-    except (*NOT_THERE, IsADirectoryError):
+    except NOT_THERE:
         return None
     except OSError:
         pass  # loading it says so in its own words

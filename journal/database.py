@@ -15,6 +15,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -36,7 +37,9 @@ from journal.errors import (
     JournalMissingError,
     JournalUnreadableError,
     NotAJournalError,
+    NotRootError,
     UsageError,
+    VfiostateError,
 )
 from journal.faults import NOT_OURS_HINT, mapped, original
 from journal.schema import APPLICATION_ID
@@ -192,12 +195,7 @@ def _server_engine(place: Place, write: bool) -> Engine:
     try:
         engine = create_engine(place.url, poolclass=NullPool)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise UsageError(
-            "The driver for this database is not installed.",
-            hint="A journal lies in SQLite, or in PostgreSQL: by a URL that begins with postgresql+psycopg://, after"
-            " `pip install 'vfiostate[postgresql]'`.",
-            evidence=(place.shown, str(error)),
-        ) from error
+        raise _no_driver(place, error) from error
     if engine.dialect.name == "postgresql":
         settings = {
             "synchronous_commit": "on",
@@ -213,6 +211,23 @@ def _server_engine(place: Place, write: bool) -> Engine:
             connection.commit()
 
     return engine
+
+
+def _no_driver(place: Place, error: Exception) -> UsageError:
+    evidence = (place.shown, str(error))
+    if place.url.get_backend_name() != "postgresql":
+        return UsageError(
+            f"No journal can lie in {place.url.get_backend_name()}: expected SQLite or PostgreSQL.",
+            hint="Give the path of a SQLite file, or a URL that begins with postgresql+psycopg://.",
+            evidence=evidence,
+        )
+    # root's pip, which the user would find, is another environment's.
+    return UsageError(
+        "The driver for PostgreSQL is not installed.",
+        hint="Begin the URL with postgresql+psycopg://, and install psycopg for this Python:"
+        f" `{sys.executable} -m pip install 'psycopg[binary]'`.",
+        evidence=evidence,
+    )
 
 
 def inspect_file(path: Path, *, write: bool) -> bytes:
@@ -236,21 +251,24 @@ def inspect_file(path: Path, *, write: bool) -> bytes:
             "There is no journal yet.", hint="`vfiostate advance` makes one.", evidence=(str(path),)
         ) from error
     except OSError as error:
-        raise _not_allowed("read", path, error.strerror or str(error)) from error
+        denied = isinstance(error, PermissionError)
+        raise _not_allowed("read", path, error.strerror or str(error), denied=denied) from error
     if not header and not hot_journal_of(path).exists():
         raise NotAJournalError(
             "The file is not a journal of vfiostate: it is empty.", hint=NOT_OURS_HINT, evidence=(str(path),)
         )
     # Without this, SQLite would open it for reading only and fail at the first append.
     if write and not all(os.access(place, os.W_OK, effective_ids=True) for place in (path, path.parent)):
-        raise _not_allowed("written", path, "no permission, or a read-only file system")
+        raise _not_allowed("written", path, "no permission, or a read-only file system", denied=True)
     return header
 
 
-def _not_allowed(what: str, path: Path, why: str) -> JournalUnreadableError:
+def _not_allowed(what: str, path: Path, why: str, *, denied: bool = False) -> VfiostateError:
+    if denied and os.geteuid() != 0:
+        return NotRootError(f"The journal cannot be {what}.", hint="Run it with sudo.", evidence=(f"{path}: {why}",))
     return JournalUnreadableError(
         f"The journal cannot be {what}.",
-        hint="Run as root, and see whether its file system is in order.",
+        hint="See whether its file system is in order.",
         evidence=(f"{path}: {why}",),
     )
 

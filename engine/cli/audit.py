@@ -87,8 +87,10 @@ def _tell_monitoring(options: SessionOptions, found: Audit, chain: Chain | None)
         metrics.write(host, path, found, whole=chain is None or chain.ok, now=time.time())
     except (VfiostateError, OSError) as error:
         from engine.console import clean, err
+        from engine.effects import explain
 
-        err(f"warning: the file of `metrics` in {options.config} was not written: {clean(str(error))}")
+        why = explain(error) if isinstance(error, OSError) else str(error)
+        err(f"warning: the file of `metrics` in {options.config} was not written: {clean(why)}")
 
 
 def _wait(options: SessionOptions, seconds: float) -> None:

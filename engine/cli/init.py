@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
 
 from engine.cli.common import TYPE_CHECKING, add_command, session_options
-from journal.errors import RefusedError, UsageError
+from journal.errors import RefusedError, UsageError, VfiostateError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from engine.hosts.base import ChangeableHost
     from journal.events import Json
     from steps.config import Config
@@ -101,8 +105,11 @@ def run(args: argparse.Namespace) -> int:
     from engine.target import open_host
 
     options = session_options(args)
+    _refuse_guestless(args)
     host = open_host(options)
-    if host.lstat(options.config) is not None and not args.force:
+    with _writing(options.config):
+        there = host.lstat(options.config) is not None
+    if there and not args.force:
         raise RefusedError(
             f"{options.config} is there already.", hint="Edit it, or replace it with `vfiostate init --force`."
         )
@@ -111,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
         args.device = _ask(host, args, options.config)
     config = _config(host, args)
     _refuse_not_vga(host, config)
-    host.write_file(options.config, write_commented(config).encode(), Attributes(0o644, 0, 0))
+    with _writing(options.config):
+        host.write_file(options.config, write_commented(config).encode(), Attributes(0o644, 0, 0))
     count = len(config.devices)
     out(f"{options.config} written: {count} device{'s' * (count != 1)} to pass through")
     _tell_neighbours(host, config)
@@ -119,8 +127,31 @@ def run(args: argparse.Namespace) -> int:
         from engine.cli.choose import end_with_plan
 
         return end_with_plan(options, config)
+    _tell_refused(host, config)
     out("next: vfiostate plan")
     return 0
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """What the system says of the configuration's place, as a VfiostateError."""
+    try:
+        yield
+    except PermissionError:
+        raise
+    except OSError as error:
+        from engine.effects import explain  # only when something went wrong
+
+        hint = "Name a file in a directory that is there with `--config`."
+        raise VfiostateError(f"{path} cannot be written: {explain(error)}.", hint=hint) from error
+
+
+def _refuse_guestless(args: argparse.Namespace) -> None:
+    """Raise UsageError where --no-guest stands beside an option of the guest, which would go unheard."""
+    options = (*_GUEST_KEYS, "--accel", "--localtime", "--disk", "--cdrom", "--tap", "--vnc")
+    given = [option for option in options if getattr(args, option[2:]) not in (None, False, [])]
+    if args.no_guest and given:
+        raise UsageError(f"--no-guest and {given[0]} exclude each other.", hint="Leave out one of them.")
 
 
 def _ask(host: ChangeableHost, args: argparse.Namespace, path: str) -> list[str]:
@@ -220,7 +251,13 @@ def _split(first: str, text: str) -> dict[str, Json]:
             raise UsageError(
                 f"{part!r} in {text!r}: expected KEY=VALUE.", hint="Give the key and its value, such as bootindex=0."
             )
-        table[key] = int(value) if value.isdecimal() else value == "true" if value in ("true", "false") else value
+        table[key] = (
+            int(value)
+            if re.fullmatch("-?[0-9]{1,9}", value)
+            else value == "true"
+            if value in ("true", "false")
+            else value
+        )
     return table
 
 
@@ -276,3 +313,19 @@ def _tell_neighbours(host: ChangeableHost, config: Config) -> None:
         if other.group in groups and other.address not in named and not other.bridge_class:
             place = f"is in IOMMU group {other.group} too, which goes as a whole or not at all"
             err(f"note: {other.address} [{other.id}] {place}")
+
+
+def _tell_refused(host: ChangeableHost, config: Config) -> None:
+    """Warn of what `checked` is going to refuse of the devices themselves."""
+    from dataclasses import replace
+
+    from engine.cli.common import show_findings
+    from steps import groups, guards
+    from steps.base import Severity
+    from steps.devices import read_devices
+    from steps.iommu import read_iommu
+
+    facts = read_devices(host, config)
+    found = (*guards.findings(config, facts), *groups.without_group(config, facts, read_iommu(host)))
+    refused = [one for one in found if one.severity is Severity.REFUSAL] if facts.listed else []
+    show_findings([replace(one, severity=Severity.WARNING) for one in refused])

@@ -7,7 +7,7 @@ import argparse
 from engine.cli import journal_explain, journal_report, journal_show
 from engine.cli.common import TYPE_CHECKING, add_command, add_json
 from engine.cli.journal_place import images_of, lost_or_missing, place, setups_in
-from journal.errors import Exit, JournalDamagedError, JournalError, NotAJournalError, UsageError
+from journal.errors import Exit, JournalDamagedError, JournalError, NotAJournalError, UsageError, VfiostateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,6 +234,11 @@ def _save_beforeimages_of(to: str, host: ChangeableHost, url: str) -> Salvage:
         raise UsageError(
             f"--before-images {to}: it is there already.", hint="Name a directory that is not there yet."
         ) from None
+    except OSError as error:
+        raise VfiostateError(
+            f"--before-images {to} cannot be made: {error.strerror}.",
+            hint="Name a new directory in one that is there and can be written to.",
+        ) from error
     saved, images = salvage(url), images_of(host)
     for digest, content in saved.blobs.items():
         with open(os.open(directory / digest, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

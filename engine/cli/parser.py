@@ -59,7 +59,8 @@ example, on a machine that is only simulated:
   vfiostate --simulate /tmp/m advance --until stubbed
 
 exit codes: 0 done, 1 failed, 2 changes pending (plan --detailed-exitcode), 3 reboot first, 4 drift, 5 refused,
-6 journal damaged, 64 usage, 75 locked, 77 needs root"""
+6 journal damaged, 64 usage, 75 locked, 77 needs root;
+130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP"""
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):

@@ -41,7 +41,7 @@ APART = frozenset({"metrics"})
 MAX_SIZE = 1 << 20
 
 _INIT = "Write one with `vfiostate init`."
-_KEYS = "Correct it there; `man vfiostate.toml` explains every key."
+_KEYS = "Correct it there; `man vfiostate.toml` and what `vfiostate init` writes explain every key."
 _NEWER = "Use the vfiostate that wrote it, or a newer one."
 
 
@@ -55,7 +55,8 @@ def load(files: Files, path: str = DEFAULT_PATH) -> Config:
         if found is None:
             raise ConfigurationError(f"There is no configuration: {path} does not exist.", hint=_INIT)
         if found.kind is not FileKind.FILE or found.size > MAX_SIZE:
-            what = f"a {found.kind}" if found.kind is not FileKind.FILE else f"{found.size} bytes long"
+            special = "a directory" if found.kind is FileKind.DIRECTORY else "no regular file"
+            what = special if found.kind is not FileKind.FILE else f"{found.size} bytes long"
             raise ConfigurationError(f"{path} is not a configuration: it is {what}.", hint=_INIT)
         refuse_foreign(files, path)
         content = files.read(path)

@@ -197,7 +197,13 @@ class FileTree:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         # A crash from here to the rename leaves the target as it was and a temporary file beside it (see tidy).
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(temporary, flags, 0o600)
+        except OSError as error:
+            # The name that means something to the user: what is missing is the directory.
+            error.filename = str(place.parent if isinstance(error, FileNotFoundError) else place)
+            raise
         try:
             with open(descriptor, "wb") as stream:
                 yield stream

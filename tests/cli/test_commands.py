@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
+import signal
 import sqlite3
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from engine.cli.parser import build
 from engine.config import parse
 from engine.documents.grammar import read
 from journal.errors import Exit
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, spawn
 
 INIT = ("init", "--device", "03:00.0", "--device", "03:00.1=10de:0e0c", "--stub", "pci-stub")
 
@@ -114,6 +116,85 @@ def test_init_writes_a_configuration_that_says_what_was_asked_for(run: Run, mach
 def test_init_names_what_must_go_along(run: Run) -> None:
     answer = run("init", "--device", "03:00.0")
     assert "0000:03:00.1 [10de:0e0c] is in IOMMU group" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("00:11.0", "holds disks that the host uses"),
+        ("00:00.0", "is a bridge"),
+        ("00:00.2", "IOMMU group"),
+        ("01:00.0", "the graphics card the host boots on"),
+    ],
+)
+def test_init_warns_of_what_checked_refuses(run: Run, device: str, said: str) -> None:
+    answer = run("init", "--device", device)
+    assert answer.code == 0
+    assert re.search(rf"^warning: .*{said}", answer.err, re.MULTILINE)
+    assert run("plan").code == Exit.REFUSED
+
+
+def test_init_warns_of_nothing_that_can_go(run: Run) -> None:
+    assert run(*INIT).err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--disk", "/x,bootindex=-1"), "expected 0 to 1000, found a whole number (-1)"),
+        (("--no-guest", "--memory", "5"), "--no-guest and --memory exclude each other."),
+        (("--no-guest", "--localtime"), "--no-guest and --localtime exclude each other."),
+        (("--no-guest", "--disk", "/x"), "--no-guest and --disk exclude each other."),
+    ],
+)
+def test_init_refuses_what_cannot_be_meant(run: Run, machine: Path, options: tuple[str, ...], said: str) -> None:
+    answer = run(*INIT, *options)
+    assert answer.code == Exit.USAGE
+    assert said in answer.err
+    assert not (machine / "etc/vfiostate.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("/etc/none/x.toml", "No such file or directory (ENOENT): {machine}/etc/none."),
+        ("/etc", "Is a directory (EISDIR): {machine}/etc."),
+        (f"/etc/{'x' * 300}", "File name too long (ENAMETOOLONG): {machine}/etc/xxx"),
+    ],
+)
+def test_init_says_where_it_cannot_write(run: Run, machine: Path, place: str, said: str) -> None:
+    answer = run(*INIT, "--force", "--config", place)
+    assert answer.code == Exit.FAILED
+    assert f"cannot be written: {said.format(machine=machine)}" in answer.err
+    assert ".tmp" not in answer.err
+    assert "-> Name a file in a directory that is there" in answer.err
+
+
+def test_before_images_that_have_no_place_are_refused_in_words(run: Run, tmp_path: Path) -> None:
+    assert run(*INIT).code == 0
+    assert run("advance").code == 0
+    answer = run("journal", "export", "--before-images", f"{tmp_path}/no/where")
+    assert answer.code == Exit.FAILED
+    assert answer.err.startswith(f"vfiostate: --before-images {tmp_path}/no/where cannot be made: No such file")
+    assert "-> Name a new directory" in answer.err
+
+
+@pytest.mark.parametrize("command", [["plan"], ["advance"], ["status"], ["audit"], ["journal", "show"]])
+def test_a_pipe_as_configuration_keeps_nobody_waiting(machine: Path, command: list[str]) -> None:
+    os.mkfifo(machine / "etc/vfiostate.toml", 0o600)
+    done = spawn("-m", "engine", "--simulate", str(machine), *command)
+    if command[0] in ("plan", "advance"):
+        assert done.returncode == Exit.USAGE
+        assert b"is not a configuration: it is no regular file." in done.stderr
+    else:
+        assert done.returncode in (Exit.DONE, Exit.FAILED)
+
+
+def test_the_exit_codes_of_the_help_are_all_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--help"])
+    said = capsys.readouterr().out.partition("exit codes:")[2]
+    numbers = {int(number) for number in re.findall(r"\b\d+\b", said)}
+    assert numbers == {*Exit, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 
 
 def test_init_replaces_nothing_without_force(run: Run, machine: Path) -> None:

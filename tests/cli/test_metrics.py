@@ -95,3 +95,11 @@ def test_nothing_but_the_file_lies_in_the_collectors_directory(asked: Path, run:
         assert run("audit").code == 0
     assert [path.name for path in asked.parent.iterdir()] == ["vfiostate.prom"]
     assert asked.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_cannot_be_written_is_named_by_its_directory(asked: Path, run: Run) -> None:
+    asked.parent.rmdir()
+    answer = run("audit")
+    assert answer.code == 0
+    assert f"No such file or directory (ENOENT): {asked.parent}" in answer.err
+    assert ".tmp" not in answer.err

@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import struct
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +28,8 @@ from journal.errors import (
     JournalFullError,
     JournalMissingError,
     JournalNewerError,
-    JournalUnreadableError,
     NotAJournalError,
+    NotRootError,
     UsageError,
 )
 from journal.events import Draft, Event, Kind
@@ -121,11 +122,19 @@ def test_an_address_that_cannot_hold_a_journal_is_refused(where: str) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("where", ["mysql+nosuchdriver://x/y", "nosuchdatabase://x/y"])
+@pytest.mark.parametrize("where", ["mysql+nosuchdriver://x/y", "mysql://x/y", "nosuchdatabase://x/y", "http://[bad"])
 def test_another_database_is_answered_with_those_that_hold_a_journal(where: str) -> None:
     with pytest.raises(UsageError) as caught:
         Journal.open(where, write=True)
-    assert "SQLite" in caught.value.hint and "PostgreSQL" in caught.value.hint
+    assert "No journal can lie in" in caught.value.message
+    assert "SQLite" in caught.value.message and "PostgreSQL" in caught.value.message
+
+
+def test_a_driver_that_is_missing_is_installed_where_this_python_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UsageError, match="PostgreSQL is not installed") as caught:
+        Journal.open("postgresql+psycopg://x/y", write=True)
+    assert f"`{sys.executable} -m pip install 'psycopg[binary]'`" in caught.value.hint
 
 
 def test_a_password_is_never_shown() -> None:
@@ -270,14 +279,13 @@ def test_each_damage_has_its_own_answer_and_the_file_is_byte_for_byte_unchanged(
 
 
 @pytest.mark.parametrize("write", [False, True])
-def test_a_journal_that_may_not_be_read_is_called_unreadable(public: Path, write: bool) -> None:
+def test_a_journal_that_may_not_be_read_needs_root(public: Path, write: bool) -> None:
     path = fill(public / "journal.db")
     path.chmod(0)
     before = path.stat()
-    with as_nobody(), pytest.raises(JournalUnreadableError) as caught:
+    with as_nobody(), pytest.raises(NotRootError) as caught:
         Journal.open(path, write=write)
-    assert caught.value.exit == Exit.DAMAGED
-    assert "root" in caught.value.hint
+    assert "sudo" in caught.value.hint
     assert str(path) in caught.value.evidence[0]
     assert path.stat() == before
 
@@ -289,7 +297,7 @@ def test_a_journal_that_may_only_be_read_is_read_and_not_opened_for_writing(publ
     with as_nobody():
         with Journal.open(path, write=False) as journal:
             assert journal.head().seq == EVENTS
-        with pytest.raises(JournalUnreadableError):
+        with pytest.raises(NotRootError):
             Journal.open(path, write=True)
 
 
