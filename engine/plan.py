@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine import config as configuration
@@ -28,13 +29,13 @@ UNBORN = "000000000000"
 @dataclass(frozen=True, slots=True)
 class Preview:
     """One step to come: the state it leads to and its plan, made from what is true on the host now. `reboots` is
-    whether the host has to reboot right before it, `later` whether that or an earlier reboot is still to come: what its
-    plan says then speaks of a boot that will be over."""
+    whether the host has to reboot right before it; `awaits` is the state that must be reached first, where its plan
+    cannot hold before: `rebooted` where a reboot is still to come, `bound` where the guest's devices are not bound."""
 
     target: State
     plan: Plan
     reboots: bool = False
-    later: bool = False
+    awaits: State | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,15 @@ def preview(options: SessionOptions, reporter: Reporter, *, all_steps: bool, tri
         # The plan of `rebooted` is itself what says whether there was a reboot.
         waits = any(finding.exit is Exit.REBOOT for finding in plan.findings)
         reboots = move.target is State.REBOOTED and (waits or bool(previews))
-        later = reboots or any(one.reboots for one in previews)
-        previews.append(Preview(move.target, plan, reboots, later))
+        previews.append(Preview(move.target, plan, reboots, _awaits(move, previews, reboots=reboots)))
     return Previews(host, tuple(previews), durations)
+
+
+def _awaits(move: Move, before: Sequence[Preview], *, reboots: bool) -> State | None:
+    if reboots or any(one.reboots for one in before):
+        return State.REBOOTED
+    binds = move.source is State.BOUND and any(one.target is State.BOUND and one.plan.actions for one in before)
+    return State.BOUND if binds else None
 
 
 def _now(options: SessionOptions, reporter: Reporter) -> tuple[ChangeableHost, State, State | None, Brief, Durations]:

@@ -28,7 +28,7 @@ from steps.actions import (
     Write,
     WriteAttribute,
 )
-from steps.base import Finding, Host, Plan, Severity
+from steps.base import Finding, Host, Plan, Severity, State
 
 # Lines of a diff that are shown; a whole generated file helps nobody.
 LONGEST = 200
@@ -49,7 +49,7 @@ def plan_lines(previews: Previews, one: Preview, *, brief: bool = False) -> Iter
         yield f"  {paint(f'- {clean(note)}', DIM)}"
     if one.reboots:
         yield f"  {_IN_THAT_BOOT}"
-    elif one.later and one.plan.actions:
+    elif one.awaits is State.REBOOTED and one.plan.actions:
         yield f"  {paint(_FROM_NOW, DIM)}"
     elif not one.plan.actions and not _refusals(one):
         yield "  nothing to change"
@@ -73,10 +73,11 @@ def _details(previews: Previews, action: Action) -> Iterator[str]:
 
 def _for_now(one: Preview) -> Iterator[str]:
     """What stands against a step of another boot now is what that boot, or a step before it, is there to change."""
-    if one.later and not one.reboots and (refusals := _refusals(one)):
+    if one.awaits is not None and not one.reboots and (refusals := _refusals(one)):
+        first = "that boot" if one.awaits is State.REBOOTED else f"`{one.awaits.value}`"
         others = len(refusals) - 1
         more = f" (and {others} more reason{'s' * (others != 1)})" if others else ""
-        yield paint(f"  cannot be planned before that boot: {clean(refusals[0].message).removesuffix('.')}{more}", DIM)
+        yield paint(f"  cannot be planned before {first}: {clean(refusals[0].message).removesuffix('.')}{more}", DIM)
 
 
 def _refusals(one: Preview) -> list[Finding]:
@@ -85,7 +86,7 @@ def _refusals(one: Preview) -> list[Finding]:
 
 def findings_now(one: Preview) -> tuple[Finding, ...]:
     """What is to be said of a step already now."""
-    if not one.later:
+    if one.awaits is None:
         return one.plan.findings
     return tuple(finding for finding in one.plan.findings if finding.severity is not Severity.REFUSAL)
 

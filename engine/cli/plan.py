@@ -86,6 +86,7 @@ def _as_json(one: Preview, actions: Json) -> Json:
     return {
         "step": one.target.value,
         "after_reboot": one.reboots,
+        "awaits": one.awaits,
         "actions": actions,
         "notes": list(one.plan.notes),
         "findings": [finding_json(finding) for finding in one.plan.findings],

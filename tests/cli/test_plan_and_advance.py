@@ -33,6 +33,22 @@ def test_the_whole_plan_says_where_the_reboot_comes_and_refuses_nothing_for_it(c
     assert "reboot: once, before `rebooted`" in said.out
 
 
+def test_after_the_reboot_the_whole_plan_refuses_nothing_for_devices_that_bound_will_have(configured: Run) -> None:
+    assert configured("advance", "--until", "stubbed").code == 0
+    assert configured("machine", "reboot").code == 0
+    said = configured("plan", "--all")
+    assert said.code == 0
+    assert "refusal" not in said.err, said.err
+    assert "cannot be planned before `bound`: 0000:03:00.0 is not under vfio-pci" in said.out
+    steps = json.loads(configured("plan", "--all", "--json").out)["steps"]
+    assert [(step["step"], step["awaits"]) for step in steps] == [
+        ("rebooted", None),
+        ("bound", None),
+        ("running", "bound"),
+    ]
+    assert configured("advance", "--until", "running").code == 0
+
+
 def test_the_plan_ends_with_what_there_is_of_it_and_what_stays_after_a_rollback(configured: Run) -> None:
     end = configured("plan", "--all").out.splitlines()[-6:]
     assert end[0].startswith("in all: 2 files made, 2 files edited, 8 commands, 6 kernel attributes written")
