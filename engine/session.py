@@ -125,6 +125,7 @@ class Session:
             self.choice.trial,
             self.choice.again,
             setup.produced,
+            setup.refused,
         )
 
     def begin_setup(self, config: Config) -> Setup:

@@ -88,6 +88,7 @@ class Setup:
     last_failure: Event | None = None
     resume: Resume | None = None
     begun: dict[str, str] = field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
 
     @property
     def boot(self) -> str:
@@ -180,12 +181,16 @@ def _step_started(setup: Setup, event: Event) -> None:
     setup.attempts = event.attempt
     setup.attempt = Attempt(State(event.step or ""), event.attempt, data["actions"], data.get("remember", {}))
     setup.begun[setup.attempt.target.value] = event.boot
+    setup.refused = frozenset()
 
 
 def _failed(setup: Setup, event: Event) -> None:
     if event.data.get("beside"):
         return
     setup.last_failure = None if waits(event) else event
+    if event.kind is Kind.STEP_REFUSED and event.step is not None:
+        found: Any = event.data["findings"]
+        setup.refused = frozenset(one["code"] for one in found if one["severity"] == "refusal")
     if event.kind is Kind.STEP_FAILED and setup.attempt is not None:
         setup.attempt.failed = True
 
@@ -236,7 +241,7 @@ def _transition(setup: Setup, event: Event) -> None:
     if setup.resume is not None:
         resumption.moved(setup.resume, target)
     setup.state, setup.since, setup.attempt = target, event.at, None
-    setup.last_failure = None
+    setup.last_failure, setup.refused = None, frozenset()
     if not setup.rolled_back:
         setup.begun = {step: boot for step, boot in setup.begun.items() if State(step).rank <= target.rank}
     if data.get("remember"):

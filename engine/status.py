@@ -26,6 +26,8 @@ NEXT: Mapping[State, str] = {
     State.RUNNING: "nothing; vfiostate rollback takes everything back",
 }
 
+# Findings after which only another trial boot leads on.
+ONCE_MORE = frozenset({"trial-failed", "trial-not-made"})
 AGAIN = "vfiostate advance --again (one more trial boot), or vfiostate rollback"
 MEND = "do what stands at the ->, then vfiostate {command}"
 
@@ -147,8 +149,9 @@ def _failure(data: Mapping[str, Json]) -> Failure:
 def _trial_failed(setup: Setup, boot_id: str) -> bool:
     """Whether `advance` has already said so in this boot."""
     event = setup.last_failure
-    found = event.data.get("findings") if event is not None and event.boot == boot_id else None
-    return isinstance(found, list) and any(isinstance(one, dict) and one.get("code") == "trial-failed" for one in found)
+    if event is None or event.boot != boot_id or event.step is None:
+        return False
+    return not setup.refused.isdisjoint(ONCE_MORE)
 
 
 def _staged_again(setup: Setup, boot_id: str) -> bool:

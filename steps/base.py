@@ -183,7 +183,8 @@ class Brief:
     `begun` are the steps that were begun in the present state, so that they had been found possible (step -> the last
     boot in which one was); `acted` is the boot of the last action. `trial` is whether a new command line must prove
     itself in a boot of its own before it is the default, `again` whether a trial that failed is to be made once more.
-    `produced` are the files that commands of ours made (path -> sha256 as the last of them left it).
+    `produced` are the files that commands of ours made (path -> sha256 as the last of them left it). `refused` is why
+    a step was refused last in the present state, by the codes of its findings.
     """
 
     config: Config
@@ -196,6 +197,7 @@ class Brief:
     trial: bool = True
     again: bool = False
     produced: Mapping[str, str] = field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
 
 
 F = TypeVar("F")

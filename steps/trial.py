@@ -15,6 +15,8 @@ from steps.boot.base import BootFacts, BootLoader
 
 # What `stubbed` remembers, where it staged a trial.
 STAGED, LINE = "trial", "line_before"
+# What an earlier boot was refused for where it was another entry's, and what is said of the boots after it.
+TAKEN_INSTEAD = frozenset({"recovery-entry-booted", "other-kernel-booted", "trial-not-made"})
 RETRY = "Try it once more: `vfiostate advance --again`, reboot, and run `vfiostate advance` in that very boot."
 BACK = "Or take it back: `vfiostate rollback --to modules_loaded`; `vfiostate advance` then tries anew."
 
@@ -97,6 +99,14 @@ def judge(brief: Brief, boot_id: str, facts: BootFacts | None, log: Sequence[str
     if brief.again:
         # Also of a trial that came up, and was not good enough.
         return _reboot("trial-again", "The trial boot is made once more.", ("it is chosen for the next boot",))
+    if brief.refused & TAKEN_INSTEAD:
+        return _refusal(
+            "trial-not-made",
+            "The trial boot was not made: another entry of the boot menu was taken in its place, and it was chosen for"
+            " one boot only. The host is back on the old command line, which is still the default.",
+            ("it was seen in an earlier boot", *log),
+            f"{RETRY} {BACK}",
+        )
     return _refusal(
         "trial-failed",
         "The trial boot failed: it never came as far as vfiostate. The host is back on the old command line, which is"

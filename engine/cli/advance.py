@@ -40,10 +40,10 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _comes_next(outcome: Outcome) -> str | None:
     """What comes next where a step was not taken."""
-    from engine.status import AGAIN, MEND, NEXT
+    from engine.status import AGAIN, MEND, NEXT, ONCE_MORE
     from steps.base import State
 
-    if any(one.code == "trial-failed" for one in outcome.findings):
+    if any(one.code in ONCE_MORE for one in outcome.findings):
         return AGAIN
     if outcome.exit is Exit.REBOOT:
         return NEXT[State.STUBBED]

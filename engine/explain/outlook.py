@@ -32,7 +32,7 @@ DOES = {
     State.BOUND: "binds the devices to vfio-pci",
     State.RUNNING: "starts the guest",
 }
-FAILED_TRIAL = "trial-failed"
+NO_TRIAL = {"trial-failed": "the trial boot failed", "trial-not-made": "the trial boot was not made"}
 GUEST_LOOKED_AT = "It looks whether the guest still runs, and starts it anew where it has ended."
 NO_GUEST = "It has nothing left to do: the configuration has no [guest]."
 
@@ -147,8 +147,8 @@ def forward(setup: Setup) -> tuple[Line, ...]:
 
 def _forward(setup: Setup) -> Iterator[Line]:
     yield from _settles(setup)
-    if (refusals := _codes(setup)) and FAILED_TRIAL in refusals:
-        yield Line("It is refused again: the trial boot failed. `vfiostate advance --again` stages it once more.")
+    if why := next((NO_TRIAL[code] for code in _codes(setup) if code in NO_TRIAL), None):
+        yield Line(f"It is refused again: {why}. `vfiostate advance --again` stages it once more.")
         return
     move = forward_from(setup.state, guest=setup.has_guest)
     if move is None:

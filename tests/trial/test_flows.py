@@ -334,7 +334,12 @@ def test_the_recovery_entry_taken_in_the_place_of_the_trial_is_named(at: At) -> 
     machine = at("stubbed")
     reboot(machine, "recovery")
     refused(machine, "recovery-entry-booted", "advance --again")
-    reboot(machine)
+    # The choice held for that boot alone: what comes after is no failed trial either, however often it is asked.
+    for _ in range(2):
+        reboot(machine)
+        refused(machine, "trial-not-made", "next: vfiostate advance --again", "rollback --to modules_loaded")
+        run(machine, "status").is_(0, "vfiostate advance --again (one more trial boot)")
+    run(machine, "journal", "explain").is_(0, "the trial boot was not made. `vfiostate advance --again`")
     run(machine, "advance", "--again").is_(3)
     reboot(machine)
     advanced(machine)
@@ -346,6 +351,11 @@ def test_an_older_kernel_taken_in_the_place_of_the_trial_is_named(at: At) -> Non
     advanced(machine)
     reboot(machine, "previous")
     refused(machine, "other-kernel-booted", "5.10.0-1-amd64", f"planned for {KERNEL}", "and not the trial", "--again")
+    reboot(machine)
+    refused(machine, "trial-not-made")
+    run(machine, "advance", "--again").is_(3)
+    fails(machine)
+    refused(machine, "trial-failed")
 
 
 def test_the_kernel_of_the_trial_may_be_gone_before_the_reboot(at: At) -> None:
