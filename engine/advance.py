@@ -17,8 +17,9 @@ from engine.recovery import recover
 from engine.session import Session
 from engine.states import Move, forward_from
 from engine.ways import step_to
-from journal.errors import Exit
+from journal.errors import Exit, UsageError
 from journal.events import Kind
+from steps import trial
 from steps.base import Brief, Finding, Severity, State
 
 
@@ -37,6 +38,7 @@ def advance(session: Session, until: State | None = None, *, reboot: bool = Fals
 
 
 def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:
+    _refuse_misplaced(session)
     prepare(session)
     said = settle(session)
     notice_config(session)
@@ -58,6 +60,23 @@ def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:
         done = goal is None or outcome.state.rank >= goal.rank
         if outcome.exit is not Exit.DONE or done:
             return Outcome(outcome.exit, outcome.state, tuple(findings), (*said, *outcome.said))
+
+
+def _refuse_misplaced(session: Session) -> None:
+    """See that what was chosen for this run has a meaning where the setup is. Raises UsageError."""
+    setup, choice = session.scribe.setup, session.choice
+    staged = setup is not None and setup.state is State.STUBBED and trial.staged(session.brief())
+    if choice.again and not staged:
+        state = setup.state if setup is not None and not setup.finished else State.NEW
+        raise UsageError(
+            f"`--again` is for a trial boot that failed, and in `{state.value}` none is staged.",
+            hint="`vfiostate advance` takes the next step.",
+        )
+    if not choice.trial and staged and session.setup.boot == session.host.boot_id:
+        raise UsageError(
+            "`--no-trial` comes too late: a trial boot is staged already, and the next boot makes it.",
+            hint="To do without: `vfiostate rollback --to modules_loaded`, then `vfiostate advance --no-trial`.",
+        )
 
 
 def _at_the_end(session: Session, said: Sequence[str], findings: Sequence[Finding]) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from engine.cli.common import TYPE_CHECKING, add_command, session_options, show_findings, state
-from journal.errors import Exit, VfiostateError
+from journal.errors import Exit, UsageError, VfiostateError
 
 if TYPE_CHECKING:
     from engine.attempt import Outcome
@@ -86,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     from engine.progress import reporter
     from engine.session import Choice, open_session
 
+    if args.no_trial and args.again:
+        raise UsageError("`--no-trial` and `--again` exclude each other.", hint="Leave one of them out.")
     options = session_options(args)
     signals.listen()
     with open_session(options, reporter(), write=True, create=True) as session:

@@ -271,6 +271,33 @@ def test_without_a_trial_the_command_line_is_the_default_at_once(at: At, places:
     assert manifest(machine) == manifest(places["new"])
 
 
+def test_what_is_asked_of_a_trial_where_it_means_nothing_is_refused_as_a_mistype(at: At) -> None:
+    for place, options, said in (
+        ("new", ("--again",), "in `new` none is staged"),
+        ("modules_loaded", ("--again",), "in `modules_loaded` none is staged"),
+        ("rebooted", ("--again",), "in `rebooted` none is staged"),
+        ("stubbed", ("--no-trial",), "a trial boot is staged already"),
+        ("failed", ("--no-trial", "--again"), "exclude each other"),
+    ):
+        machine = at(place)
+        with unchanged(machine):
+            run(machine, "advance", *options).is_(64, said).with_hint()
+        assert state(machine) == ("stubbed" if place == "failed" else place)
+
+
+def test_without_a_trial_the_whole_way_may_be_asked_for_so(at: At) -> None:
+    machine = at("new")
+    for name in ("checked", "modules_loaded", "stubbed"):
+        run(machine, "advance", "--no-trial").is_(0, f"state: {name}")
+    run(machine, "advance", "--again").is_(64, "in `stubbed` none is staged")
+    run(machine, "advance", "--no-trial").is_(3)
+    reboot(machine)
+    run(machine, "advance", "--no-trial").is_(0, "state: rebooted")
+    run(machine, "advance", "--no-trial").is_(0, "state: bound")
+    booted = at("booted")
+    run(booted, "advance", "--no-trial").is_(0, "state: rebooted")
+
+
 def _on_btrfs(description: Description) -> None:
     description["mounts"] = [{"source": "/dev/sda1", "target": "/", "type": "btrfs"}]
 
