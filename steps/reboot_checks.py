@@ -278,10 +278,10 @@ def _native_won(kept: Mapping[str, str], facts: RebootFacts, config: Config, dev
             for name, held in (
                 (module, image.has_module(module)),
                 (stub, image.has_module(stub)),
-                (CONF, image.has_file(CONF)),
+                (CONF, image.has_conf()),
             )
         ]
-        if not image.has_file(CONF) or not image.has_module(stub):
+        if not image.has_conf() or not image.has_module(stub):
             hint = f"The initramfs was rebuilt without {stub} or {CONF}: something else has changed it. {BACK}"
         evidence += by_address.evidence(kept, device.address, image)
     elif image is not None:

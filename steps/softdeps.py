@@ -1,21 +1,26 @@
 """The race for a device in early boot: which native modules would take it, and the softdeps that let the stub go first.
 
 udev loads a native module as soon as it sees the device, before the modules listed for the initramfs are loaded; a
-softdep makes modprobe load the stub driver first. It names modules, not drivers: xhci_hcd comes from xhci_pci.
+softdep makes modprobe load the stub driver first. It names modules, not drivers: xhci_hcd comes from xhci_pci. Ours
+hides the one that was in force for a module (r8169 brings `pre: realtek` itself), so it says what that one said, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from steps import kmod
-from steps.base import Host
+from steps import kmod, modprobe_d
+from steps.base import Finding, Host, Severity
 from steps.config import Stub
 from steps.kmod import ModuleState
+from steps.modprobe_d import Softdep
 from steps.pci import Function
 
-CONF = "/etc/modprobe.d/vfiostate.conf"
+# Of several softdeps of a module modprobe heeds the first, in the order of the files' names.
+CONF = "/etc/modprobe.d/00-vfiostate.conf"
+# Its name in setups that were made by 0.1.0.
+FORMER = "/etc/modprobe.d/vfiostate.conf"
 _IN_KERNEL = frozenset({ModuleState.LOADABLE, ModuleState.LOADED})
 STUB_MODULES = {
     Stub.VFIO_PCI: ("vfio", "vfio_iommu_type1", "vfio_pci"),
@@ -65,10 +70,36 @@ def needed(found: Sequence[Native]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(native.module for native in found if loadable(native.state)))
 
 
-def conf(setup: str, stub: Stub, modules: Sequence[str]) -> bytes:
-    """The content of our file in modprobe.d."""
+def in_force(host: Host, modules: Sequence[str], release: str) -> Mapping[str, Softdep]:
+    """The softdeps that these modules have without ours."""
+    found = {module: modprobe_d.softdep(host, module, release, besides=(CONF, FORMER)) for module in modules}
+    return {module: softdep for module, softdep in found.items() if softdep is not None}
+
+
+def conf(setup: str, stub: Stub, modules: Sequence[str], others: Mapping[str, Softdep]) -> bytes:
+    """The content of our file in modprobe.d; `others` are the softdeps that it hides."""
     lines = [
         f"# vfiostate {setup}: {stub.value} takes its devices before their native drivers are loaded.",
-        *(f"softdep {module} pre: {stub_module(stub)}" for module in modules),
+        *(_line(module, stub_module(stub), others.get(module, Softdep(""))) for module in modules),
     ]
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _line(module: str, stub: str, other: Softdep) -> str:
+    pre = [stub, *(each for each in other.pre if kmod.normal(each) != stub)]
+    post = [each for each in other.post if kmod.normal(each) != stub]
+    return " ".join((f"softdep {module} pre:", *pre, *(("post:", *post) if post else ())))
+
+
+def about_order(stub: Stub, others: Mapping[str, Softdep]) -> Iterator[Finding]:
+    """Softdeps that hide ours: their file comes before it, and they do not name the stub driver."""
+    name = CONF.rpartition("/")[2]
+    for module, other in others.items():
+        if other.path.rpartition("/")[2] < name and stub_module(stub) not in map(kmod.normal, other.pre):
+            yield Finding(
+                "softdep-hidden",
+                Severity.REFUSAL,
+                f"modprobe heeds one softdep of {module}, that of {other.path}: it comes before {CONF}.",
+                (f"{other.path}: softdep {module} without pre: {stub_module(stub)}",),
+                f"Give it a name that comes after {name}, then try again.",
+            )

@@ -6,6 +6,7 @@ what was generated is looked into before anybody reboots.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +21,8 @@ from steps.cmdline import Merged, Wanted
 from steps.initramfs.base import Generator, InitramfsFacts
 from steps.insertion import new_file
 from steps.kmod import ModuleState
-from steps.softdeps import CONF, STUB_MODULES
+from steps.modprobe_d import Softdep
+from steps.softdeps import CONF, FORMER, STUB_MODULES
 from steps.stub_checks import DeviceFacts, KernelFacts
 from steps.tuning import words
 from steps.tuning.words import Tuning
@@ -29,8 +31,9 @@ from steps.tuning.words import Tuning
 @dataclass(frozen=True, slots=True)
 class StubFacts:
     """What the step read. `loader` and `boot` are None where no boot loader can be driven, `generator` and `initramfs`
-    likewise; `release` is the kernel that will boot; `conf` our file in modprobe.d, None where there is none; `own` are
-    the devices that the host must still have afterwards; `disk` is what to heed where the boot configuration lies."""
+    likewise; `release` is the kernel that will boot; `conf` our file in modprobe.d, None where there is none, and
+    `conf_path` where it lies; `softdeps` are those of the native modules without ours; `own` are the devices that the
+    host must still have afterwards; `disk` is what to heed where the boot configuration lies."""
 
     release: str
     kernel: KernelFacts
@@ -42,6 +45,8 @@ class StubFacts:
     modules: Mapping[str, ModuleState] | None = None
     module_ids: tuple[str, ...] = ()
     conf: bytes | None = None
+    conf_path: str = CONF
+    softdeps: Mapping[str, Softdep] = field(default_factory=dict)
     boot_findings: tuple[Finding, ...] = ()
     image_findings: tuple[Finding, ...] = ()
     own: Mapping[str, str] = field(default_factory=dict)
@@ -67,7 +72,7 @@ class StubStep:
         usable = loader.loader if not loader.findings else None
         boot_facts = usable.read(host, brief.setup) if usable else None
         release = (boot_facts.release if boot_facts else None) or host.release
-        conf = _conf(host)
+        conf_path, conf = _conf(host)
         maker = initramfs.detect(host, config.initramfs)
         generator = maker.generator if not maker.findings else None
         # With no file of ours the image is rebuilt anyway: looking into it would be time wasted.
@@ -75,7 +80,7 @@ class StubStep:
         if generator is not None and image is not None and conf is None and image.early_files:
             image = generator.read(host, release, look=True)
         module = softdeps.stub_module(config.stub)
-        module_ids = modprobe_d.option(host, module, "ids", besides=(CONF,))
+        module_ids = modprobe_d.option(host, module, "ids", besides=(CONF, FORMER))
         devices = stub_checks.read_devices(host, config, release)
         twins = {twin for device in by_address.chosen(config, devices) for twin in device.twins}
         return StubFacts(
@@ -89,6 +94,8 @@ class StubStep:
             {name: kmod.ask(host, name, release) for name in STUB_MODULES[config.stub]},
             cmdline.split_ids(module_ids[0]) if module_ids else (),
             conf,
+            conf_path,
+            softdeps.in_force(host, _natives(devices), release),
             loader.findings,
             maker.findings,
             own_devices.remembered(host, {device.address for device in config.devices}, twins),
@@ -118,7 +125,7 @@ class StubStep:
         if _wants_image(brief, facts) and not _is_declared(facts):
             found += _check_image(brief, facts)
             if facts.conf != _conf_wanted(brief, facts):
-                found.append(stub_checks.conf_differs())
+                found.append(stub_checks.conf_differs(facts.conf_path))
         return tuple(found)
 
 
@@ -128,11 +135,15 @@ STEP = StubStep()
 Placed = tuple[Action, bool]
 
 
-def _conf(host: Host) -> bytes | None:
-    try:
-        return host.read(CONF)
-    except FileNotFoundError:
-        return None
+def _conf(host: Host) -> tuple[str, bytes | None]:
+    for path in (CONF, FORMER):
+        with contextlib.suppress(FileNotFoundError):
+            return path, host.read(path)
+    return CONF, None
+
+
+def _natives(devices: Sequence[DeviceFacts]) -> tuple[str, ...]:
+    return softdeps.needed([native for device in devices for native in device.natives])
 
 
 def _wanted(brief: Brief, facts: StubFacts) -> Wanted:
@@ -178,7 +189,8 @@ def _findings(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
     if _wants_image(brief, facts) and not _is_declared(facts):
         found += (*facts.image_findings, *(facts.initramfs.findings if facts.initramfs else ()))
         if facts.conf is not None and facts.conf != _conf_wanted(brief, facts):
-            found.append(stub_checks.conf_in_the_way(facts.conf))
+            found.append(stub_checks.conf_in_the_way(facts.conf_path, facts.conf))
+        found += softdeps.about_order(brief.config.stub, facts.softdeps) if _loadable(brief, facts) else ()
     return tuple(found)
 
 
@@ -230,8 +242,7 @@ def _conf_wanted(brief: Brief, facts: StubFacts) -> bytes | None:
     """Our file in modprobe.d; None where there is no module that could come before another."""
     if not _loadable(brief, facts):
         return None
-    modules = softdeps.needed([native for device in facts.devices for native in device.natives])
-    return softdeps.conf(brief.setup, brief.config.stub, modules)
+    return softdeps.conf(brief.setup, brief.config.stub, _natives(facts.devices), facts.softdeps)
 
 
 def _image_actions(brief: Brief, facts: StubFacts) -> tuple[list[Placed], tuple[str, ...]]:

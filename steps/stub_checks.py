@@ -213,7 +213,7 @@ def check_image(
             ),
         )
     missing = [module for module in modules if not facts.has_module(module)]
-    missing += [] if not conf or facts.has_file(conf) or not facts.takes_conf else [conf]
+    missing += [] if not conf or facts.has_conf() or not facts.takes_conf else [conf]
     missing += [facts.early] if early and not facts.has_early() else []
     if not missing:
         return ()
@@ -226,18 +226,18 @@ def _by(facts: InitramfsFacts | None) -> str:
     return f" (`{' '.join(facts.rebuild)}`)" if facts is not None and facts.rebuild else ""
 
 
-def conf_in_the_way(content: bytes) -> Finding:
+def conf_in_the_way(path: str, content: bytes) -> Finding:
     """Our file in modprobe.d is there with something else in it."""
     first = content.decode(errors="replace").splitlines()[:3]
-    hint = f"Move {CONF} away (it may be left from an earlier setup), then try again."
-    return _refusal("modprobe-conf-exists", f"{CONF} is there and not from this setup.", tuple(first), hint)
+    hint = f"Move {path} away (it may be left from an earlier setup), then try again."
+    return _refusal("modprobe-conf-exists", f"{path} is there and not from this setup.", tuple(first), hint)
 
 
-def conf_differs() -> Finding:
-    """Our file in modprobe.d does not say what was planned."""
-    return _refusal(
-        "modprobe-conf-differs", f"{CONF} does not say what was planned.", (), "Run `vfiostate advance` again."
-    )
+def conf_differs(path: str) -> Finding:
+    """Our file in modprobe.d does not say what was planned; one by 0.1.0 may lack what it has to say."""
+    again = "Run `vfiostate advance` again."
+    hint = again if path == CONF else "Run `vfiostate rollback --to modules_loaded`, then `vfiostate advance`."
+    return _refusal("modprobe-conf-differs", f"{path} does not say what was planned.", (), hint)
 
 
 def too_long(facts: BootFacts) -> Finding:

@@ -18,7 +18,7 @@ from pathlib import Path
 MARKS = ("/begin-of-commit", "/end-of-commit", "/begin-of-edits", "/end-of-edits")
 EDITS = {
     "load_modules": ("/etc/modules",),
-    "stub": ("/etc/default/grub", "/etc/modprobe.d/vfiostate.conf", "/etc/initramfs-tools/modules"),
+    "stub": ("/etc/default/grub", "/etc/modprobe.d/00-vfiostate.conf", "/etc/initramfs-tools/modules"),
     "bind": ("/usr/local/sbin/vfiostate-bind", "/etc/systemd/system/vfiostate.service"),
 }
 

@@ -24,7 +24,7 @@ from .scenario import REBOOT_FIRST, told, told_state
 
 DRIFTED = 4
 GRUB = "/etc/default/grub"
-CONF = "/etc/modprobe.d/vfiostate.conf"
+CONF = "/etc/modprobe.d/00-vfiostate.conf"
 UNIT = "vfiostate-bind.service"
 OVERRIDE = "/sys/bus/pci/devices/0000:01:00.0/driver_override"
 NEWER = "6.1.0-999-amd64"
@@ -127,7 +127,7 @@ RUNNING = [
     ),
     Drift("another owner", "chown", f"chown daemon:adm {GRUB}", f"chown root:root {GRUB}", "file-attributes"),
     Drift("another mode", "chmod", f"chmod 600 {GRUB}", f"chmod 644 {GRUB}", "file-attributes"),
-    Drift("removed", "rm", f"mv {CONF} /root/", f"mv /root/vfiostate.conf {CONF}", "file-gone"),
+    Drift("removed", "rm", f"mv {CONF} /root/", f"mv /root/00-vfiostate.conf {CONF}", "file-gone"),
     Drift(
         "a drop-in that overrides us",
         "grub.d/99-theirs.cfg, update-grub",

@@ -15,6 +15,7 @@ from steps.actions import Action, EditFile, Inverse, Regenerate, RunCommand
 from steps.base import Finding, Host
 from steps.insertion import new_file, sha256
 from steps.reading import NOT_THERE, matching
+from steps.softdeps import CONF, FORMER
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ class InitramfsFacts:
     def has_file(self, path: str) -> bool:
         """Whether the image holds a file of the host."""
         return path.lstrip("/") in (self.names or ())
+
+    def has_conf(self) -> bool:
+        """Whether the image holds our file in modprobe.d, under either of its names."""
+        return self.has_file(CONF) or self.has_file(FORMER)
 
     def has_early(self) -> bool:
         """Whether the image holds our script that is run before udev meets the devices."""

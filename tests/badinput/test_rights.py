@@ -47,7 +47,7 @@ def test_state_journal_and_script_are_private_whatever_the_umask(new: Path, umas
         assert stat.S_IMODE(one.stat().st_mode) == (0o700 if one.is_dir() else 0o600), one
     assert stat.S_IMODE((new / "run/lock/vfiostate.lock").stat().st_mode) & 0o077 == 0
     assert stat.S_IMODE((new / "etc/default/grub").stat().st_mode) == 0o644
-    assert stat.S_IMODE((new / "etc/modprobe.d/vfiostate.conf").stat().st_mode) == 0o644
+    assert stat.S_IMODE((new / "etc/modprobe.d/00-vfiostate.conf").stat().st_mode) == 0o644
 
 
 def test_large_images_are_kept_privately_and_come_back(at: At) -> None:

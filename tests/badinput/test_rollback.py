@@ -35,7 +35,7 @@ from tests.badinput.support import (
 CFG = "boot/grub/grub.cfg"
 GRUBENV = "boot/grub/grubenv"
 CHOSEN = b"next_entry=vfiostate-trial"
-CONF = "etc/modprobe.d/vfiostate.conf"
+CONF = "etc/modprobe.d/00-vfiostate.conf"
 UNIT = "etc/systemd/system/vfiostate-bind.service"
 SCRIPT = "usr/local/sbin/vfiostate-bind"
 NEWER = "6.1.0-99-amd64"
@@ -189,7 +189,7 @@ def test_a_kernel_installed_meanwhile_keeps_nothing_of_ours(at: At) -> None:
     for one in (machine, untouched):
         run(one, "machine", "install-kernel", NEWER).is_(0)
     image = f"boot/initrd.img-{NEWER}"
-    assert b"vfiostate.conf" in (machine / image).read_bytes()
+    assert b"00-vfiostate.conf" in (machine / image).read_bytes()
     assert b"vfiostate" in (machine / CFG).read_bytes()
     _rebooted_and_back(machine)
     assert b"vfiostate" not in (machine / image).read_bytes()

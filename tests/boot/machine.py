@@ -20,7 +20,7 @@ BOOT = "00000000-0000-0000-0000-000000000001"
 NEXT_BOOT = "00000000-0000-0000-0000-000000000002"
 GPU, AUDIO, USB, DISK = "0000:03:00.0", "0000:03:00.1", "0000:00:12.0", "0000:00:11.0"
 MODULES = "/etc/initramfs-tools/modules"
-CONF = "/etc/modprobe.d/vfiostate.conf"
+CONF = "/etc/modprobe.d/00-vfiostate.conf"
 
 
 @dataclass

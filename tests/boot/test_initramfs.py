@@ -71,13 +71,13 @@ def test_a_backup_of_the_image_is_a_product_where_it_is_switched_on() -> None:
 
 
 def test_the_image_of_the_kernel_that_boots_is_looked_into_when_asked() -> None:
-    listing = ".\n./etc/modprobe.d/vfiostate.conf\nusr/lib/modules/6.1/kernel/drivers/vfio/pci/vfio-pci.ko.xz\n"
+    listing = ".\n./etc/modprobe.d/00-vfiostate.conf\nusr/lib/modules/6.1/kernel/drivers/vfio/pci/vfio-pci.ko.xz\n"
     host = MemoryHost({}, answers={("lsinitramfs", "/boot/initrd.img-6.1"): listing})
     facts = TOOLS.read(host, "6.1", look=True)
     assert facts.has_module("vfio_pci")
     assert facts.has_module("vfio-pci")
     assert not facts.has_module("vfio")
-    assert facts.has_file("/etc/modprobe.d/vfiostate.conf")
+    assert facts.has_file("/etc/modprobe.d/00-vfiostate.conf")
     assert TOOLS.read(host, "6.1", look=False).names is None
 
 

@@ -1,10 +1,10 @@
-"""modprobe.d: which ids a module is given, in modprobe's own order of files."""
+"""modprobe.d: which ids and which softdep a module is given, in modprobe's own order of files."""
 
 from __future__ import annotations
 
 import pytest
 
-from steps.modprobe_d import files, option
+from steps.modprobe_d import Softdep, files, option, softdep
 from tests.support.memory_host import Denied, MemoryHost, Node
 
 
@@ -43,3 +43,26 @@ def test_our_own_file_can_be_left_out() -> None:
     tree: dict[str, Node] = {"/etc/modprobe.d/a.conf": b"options vfio-pci ids=1:2\n"}
     assert files(MemoryHost(tree)) == ("/etc/modprobe.d/a.conf",)
     assert option(MemoryHost(tree), "vfio-pci", "ids", besides=("/etc/modprobe.d/a.conf",)) is None
+
+
+BY_DEPMOD = "/lib/modules/6.1/modules.softdep"
+A, Z = "/etc/modprobe.d/a.conf", "/etc/modprobe.d/z.conf"
+
+
+@pytest.mark.parametrize(
+    ("tree", "found"),
+    [
+        ({}, None),
+        ({BY_DEPMOD: b"softdep r8169 pre: realtek\n"}, Softdep(BY_DEPMOD, ("realtek",))),
+        ({BY_DEPMOD: b"softdep r8169 pre: realtek\n", Z: b"softdep r8169 pre: x\n"}, Softdep(BY_DEPMOD, ("realtek",))),
+        ({BY_DEPMOD: b"softdep r8169 pre: realtek\n", A: b"softdep r8169 pre: x\n"}, Softdep(A, ("x",))),
+        ({A: b"softdep r8169 pre: x\nsoftdep r8169 pre: y\n"}, Softdep(A, ("x",))),
+        ({A: b"softdep r81* post: x pre: y-z post: w\n"}, Softdep(A, ("y-z",), ("x", "w"))),
+        ({A: b"softdep r8168 pre: x\n#softdep r8169 pre: y\n"}, None),
+        ({BY_DEPMOD.replace("6.1", "6.2"): b"softdep r8169 pre: realtek\n"}, None),
+    ],
+)
+def test_the_first_softdep_wins_and_depmod_s_file_has_its_place_by_its_name(
+    tree: dict[str, Node], found: Softdep | None
+) -> None:
+    assert softdep(MemoryHost(tree), "r8169", "6.1") == found

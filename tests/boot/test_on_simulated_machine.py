@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from steps.base import Brief, Finding, Severity
 from steps.boot.grub_default import DEFAULT
 from steps.config import Config, Device, Stub
 from steps.reboot import STEP as REBOOT
-from steps.softdeps import CONF
+from steps.softdeps import CONF, FORMER
 from steps.stub import STEP as STUB
 
 SETUP = "0123456789ab"
@@ -34,11 +35,13 @@ DEVICES = {
 
 
 def stubbed(
-    folder: Path, machine: str, stub: Stub, *, softdeps: bool = True, trial: bool = True
+    folder: Path, machine: str, stub: Stub, *, softdeps: bool = True, trial: bool = True, files: Mapping[str, str] = {}
 ) -> tuple[SimulatedHost, Brief]:
     """A machine on which the step `stubbed` was done (`softdeps`: with its file in modprobe.d; `trial`: with a trial
-    boot), and the next brief."""
+    boot; `files`: with these besides), and the next brief."""
     host = SimulatedHost.create_if_missing(folder / machine, machine)
+    for path, text in files.items():
+        host.write_file(path, text.encode(), Attributes(0o644, 0, 0))
     told = Brief(Config(DEVICES[machine], stub), SETUP, host.boot_id, trial=trial)
     plan = STUB.plan(told, STUB.probe(host, told))
     for action in plan.actions:
@@ -64,6 +67,25 @@ def said(host: SimulatedHost, told: Brief) -> tuple[Finding, ...]:
 def test_the_next_boot_gives_the_devices_to_the_stub(machine: str, stub: Stub, tmp_path: Path) -> None:
     host, told = stubbed(tmp_path, machine, stub)
     assert judged(host, told) == ["not-rebooted"]
+    host.reboot()
+    assert judged(host, told) == []
+
+
+@pytest.mark.parametrize("path", ["/etc/modprobe.d/nic.conf", "/lib/modules/6.1.0-56-amd64/modules.softdep"])
+def test_a_softdep_that_a_native_module_has_already_does_not_hide_ours(path: str, tmp_path: Path) -> None:
+    host, told = stubbed(
+        tmp_path, "debian12-lab", Stub.VFIO_PCI, files={path: "softdep bochs pre: i2c_algo_bit post: usbhid\n"}
+    )
+    host.reboot()
+    assert judged(host, told) == []
+
+
+def test_a_setup_whose_file_has_its_former_name_goes_on(tmp_path: Path) -> None:
+    host, told = stubbed(tmp_path, "debian12-lab", Stub.VFIO_PCI)
+    host.write_file(FORMER, host.read(CONF), Attributes(0o644, 0, 0))
+    host.remove_file(CONF)
+    assert host.run(("update-initramfs", "-u", "-k", "all"), timeout=60.0).ok
+    assert STUB.verify(told, STUB.probe(host, told)) == ()
     host.reboot()
     assert judged(host, told) == []
 

@@ -137,7 +137,7 @@ def test_a_native_driver_that_won_is_named_with_what_lies_in_the_initramfs() -> 
     assert GPU in finding.message
     image = f"/boot/initrd.img-{RELEASE}"
     assert finding.evidence[1:] == tuple(f"{image}: {name} is in it" for name in ("nouveau", "vfio_pci", CONF))
-    machine.images[image].remove("etc/modprobe.d/vfiostate.conf")
+    machine.images[image].remove("etc/modprobe.d/00-vfiostate.conf")
     assert "rebuilt without" in only(machine, kept).hint
 
 

@@ -196,6 +196,28 @@ def test_what_cannot_work_is_refused_before_anything_is_changed(path: str, conte
     assert all(finding.hint for finding in plan.findings)
 
 
+def test_a_softdep_of_a_native_module_is_taken_over_since_ours_hides_it() -> None:
+    machine, told = Machine(), brief()
+    machine.host.tree[f"/lib/modules/{RELEASE}/modules.softdep"] = b"softdep ohci_pci pre: ehci_pci\n"
+    machine.host.tree["/etc/modprobe.d/n.conf"] = b"softdep nouveau pre: vfio-pci post: nvidia-uvm\n"
+    machine.apply(planned(machine, told).actions)
+    assert machine.host.read(CONF).decode().splitlines()[1:] == [
+        "softdep nouveau pre: vfio_pci post: nvidia-uvm",
+        "softdep snd_hda_intel pre: vfio_pci",
+        "softdep ohci_pci pre: vfio_pci ehci_pci",
+    ]
+    assert verified(machine, told) == ()
+
+
+def test_a_softdep_that_would_hide_ours_is_refused_unless_it_names_the_stub() -> None:
+    machine, path = Machine(), "/etc/modprobe.d/00-a.conf"
+    machine.host.tree[path] = b"softdep nouveau pre: vfio-pci\n"
+    assert refusals(planned(machine, brief()).findings) == []
+    machine.host.tree[path] = b"softdep nouveau post: nvidia-uvm\n"
+    (finding,) = planned(machine, brief()).findings
+    assert finding.code == "softdep-hidden" and path in finding.message and CONF in finding.message
+
+
 def test_a_kernel_without_the_stub_is_refused_and_the_other_stub_is_named() -> None:
     (finding,) = planned(Machine(absent={"vfio_pci"}), brief()).findings
     assert finding.code == "stub-absent"
@@ -258,7 +280,7 @@ def test_a_generated_configuration_without_our_words_is_found_out() -> None:
 def test_an_initramfs_without_the_stub_is_found_out() -> None:
     machine, told = Machine(), brief()
     machine.apply(planned(machine, told).actions)
-    machine.images[f"/boot/initrd.img-{RELEASE}"] = ["etc/modprobe.d/vfiostate.conf"]
+    machine.images[f"/boot/initrd.img-{RELEASE}"] = ["etc/modprobe.d/00-vfiostate.conf"]
     assert after(machine, told) == ["initramfs-incomplete"]
     machine.images.clear()
     assert after(machine, told) == ["initramfs-not-readable"]

@@ -169,7 +169,7 @@ TABLE = [
         0,
         (MODULES,),
     ),
-    Drift("removed", "stubbed", removed, "file-gone", "/etc/modprobe.d/vfiostate.conf", 4, 0),
+    Drift("removed", "stubbed", removed, "file-gone", "/etc/modprobe.d/00-vfiostate.conf", 4, 0),
     Drift("turned into a symlink", "rebooted", linked, "file-symlink", "/etc/modules", 0, 4, ("etc/modules.theirs",)),
     Drift("another mode", "rebooted", mode, "file-attributes", "/etc/default/grub", 0, 3),
     Drift("another owner", "rebooted", owner, "file-attributes", "/etc/default/grub", 0, 3),

@@ -75,13 +75,13 @@ def test_any_bytes_come_back(content: bytes, tmp_path_factory: pytest.TempPathFa
 
 
 def test_a_file_that_was_not_there_goes_and_is_kept_aside(tmp_path: Path) -> None:
-    target = tmp_path / "etc/modprobe.d/vfiostate.conf"
+    target = tmp_path / "etc/modprobe.d/00-vfiostate.conf"
     target.parent.mkdir(parents=True)
     target.write_bytes(b"softdep\n")
-    place = _prepare(tmp_path, {"/etc/modprobe.d/vfiostate.conf": {"sha256": None}}, {})
+    place = _prepare(tmp_path, {"/etc/modprobe.d/00-vfiostate.conf": {"sha256": None}}, {})
     assert _run(SHELLS[0], place).returncode == 0
     assert not target.exists()
-    assert (place.parent / "replaced/_etc_modprobe.d_vfiostate.conf").read_bytes() == b"softdep\n"
+    assert (place.parent / "replaced/_etc_modprobe.d_00-vfiostate.conf").read_bytes() == b"softdep\n"
 
 
 def test_a_large_image_is_copied_from_beside_the_script(tmp_path: Path) -> None:

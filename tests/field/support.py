@@ -15,7 +15,7 @@ from steps.base import State
 from tests.badinput.support import Answer, At, copy, last, run, unchanged
 
 CFG = "boot/grub/grub.cfg"
-CONF = "etc/modprobe.d/vfiostate.conf"
+CONF = "etc/modprobe.d/00-vfiostate.conf"
 GRUBENV = "boot/grub/grubenv"
 KERNEL = "6.1.0-56-amd64"
 IDS = "vfio-pci.ids=1234:1111,8086:2668,1b36:000d"

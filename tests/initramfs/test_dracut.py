@@ -13,7 +13,7 @@ from tests.support.memory_host import MemoryHost, Node, completed
 
 DRACUT = Dracut()
 SETUP = "0123456789ab"
-CONF = "/etc/modprobe.d/vfiostate.conf"
+CONF = "/etc/modprobe.d/00-vfiostate.conf"
 BASE: dict[str, Node] = {"/etc/dracut.conf": b"# see dracut.conf(5)\n", "/etc/dracut.conf.d": None}
 DIST = {"/usr/lib/dracut/dracut.conf.d/01-dist.conf": b'hostonly="yes"\n'}
 LISTING = """\
@@ -29,7 +29,7 @@ base
 crw-r--r--   1 root     root       5,   1 Jan  1  1970 dev/console
 lrwxrwxrwx   1 root     root            7 Jan  1  1970 bin -> usr/bin
 drwxr-xr-x   3 root     root            0 Jan  1  1970 etc/modprobe.d
--rw-r--r--   1 root     root          110 Jan  1  1970 etc/modprobe.d/vfiostate.conf
+-rw-r--r--   1 root     root          110 Jan  1  1970 etc/modprobe.d/00-vfiostate.conf
 -rw-r--r--   2 root     root        31232 Jan  1  1970 usr/lib/modules/6.1/kernel/drivers/vfio/pci/vfio-pci.ko.xz
 -rwxr-xr-x   1 root     root         1932 Jan  1  1970 usr/lib/dracut/hooks/pre-udev/00-vfiostate-early.sh
 ========================================================================

@@ -75,6 +75,28 @@ def test_a_softdep_that_is_not_in_the_initramfs_does_not_help(fresh: Fresh) -> N
     assert holders(host) == ("bochs-drm", "pci-stub")
 
 
+@pytest.mark.parametrize(
+    ("ours", "other", "expected"),
+    [
+        ("a", "etc/modprobe.d/b.conf", "pci-stub"),
+        ("b", "etc/modprobe.d/a.conf", "bochs-drm"),
+        ("m", "lib/modules/6.1.0-56-amd64/modules.softdep", "pci-stub"),
+        ("n", "lib/modules/6.1.0-56-amd64/modules.softdep", "bochs-drm"),
+    ],
+)
+def test_of_two_softdeps_the_one_in_the_first_file_counts_alone(
+    fresh: Fresh, ours: str, other: str, expected: str
+) -> None:
+    host = fresh("debian12-lab")
+    append(host, "/etc/initramfs-tools/modules", "pci_stub\n")
+    append(host, f"/etc/modprobe.d/{ours}.conf", "softdep bochs pre: pci_stub\n")
+    append(host, f"/{other}", "softdep bochs post: usbhid\n")
+    rebuilt(host)
+    words(host, f"pci-stub.ids={IDS}")
+    host.reboot()
+    assert drivers.driver_of(host.machine, GPU) == expected
+
+
 def test_vfio_pci_as_the_stub_wins_with_softdeps_too(fresh: Fresh) -> None:
     host = fresh("debian12-lab")
     append(host, "/etc/modprobe.d/stub.conf", "softdep bochs pre: vfio-pci\nsoftdep xhci_pci pre: vfio-pci\n")

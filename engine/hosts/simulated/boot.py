@@ -222,7 +222,7 @@ def _say_hello(machine: Machine, chosen: Chosen, iommu: bool) -> None:
 
 def _builtin(machine: Machine, chosen: Chosen) -> None:
     machine.log("pci 0000:00:00.0: bus ready", 3.1)
-    options = kmod.read_options((), machine.cmdline)
+    options = kmod.read_options({}, machine.cmdline)
     for name, module in chosen.kernel.modules.items():
         if module.builtin:
             loading.initialise(machine, name, options.options.get(name, ()))
@@ -259,7 +259,7 @@ def _restricted(index: Index, archive: Archive) -> Index:
         index.builtin,
         tuple(pair for pair in index.aliases if pair[1] in present),
         index.builtin_aliases,
-        index.pre,
+        index.softdeps,
     )
 
 

@@ -33,9 +33,14 @@ class Archive:
         return module_lines(self.files.get("conf/modules", ""))
 
     @property
-    def modprobe_d(self) -> tuple[str, ...]:
-        """The texts of the modprobe.d files in it, in order."""
-        return tuple(text for path, text in sorted(self.files.items()) if "/modprobe.d/" in f"/{path}")
+    def modprobe_d(self) -> Mapping[str, str]:
+        """The modprobe.d files in it, by their names."""
+        found: dict[str, str] = {}
+        for folder in kmod.CONFIG_DIRECTORIES:
+            paths = (path for path in self.files if path.startswith(f"{folder.lstrip('/')}/"))
+            for path in paths:
+                found.setdefault(path.rpartition("/")[2], self.files[path])
+        return found
 
 
 def module_lines(text: str) -> tuple[str, ...]:

@@ -34,6 +34,16 @@ def name_of(file: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Softdep:
+    """One line `softdep`: the name of the file it is in, the module it is for, the modules before and after it."""
+
+    file: str
+    module: str
+    pre: tuple[str, ...]
+    post: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Index:
     """The modules of one kernel release: files by name, dependencies in loading order, aliases in their order."""
 
@@ -43,7 +53,7 @@ class Index:
     builtin: tuple[str, ...]
     aliases: tuple[tuple[str, str], ...]
     builtin_aliases: tuple[tuple[str, str], ...]
-    pre: Mapping[str, tuple[str, ...]]
+    softdeps: tuple[Softdep, ...]
 
     def matches(self, alias: str, *, builtin: bool = False) -> tuple[str, ...]:
         """The modules whose patterns match an alias, each once."""
@@ -55,8 +65,7 @@ class Index:
 class Options:
     """What modprobe.d (and the kernel's command line) say."""
 
-    pre: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    post: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    softdeps: tuple[Softdep, ...] = ()
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     aliases: tuple[tuple[str, str], ...] = ()
     blacklist: frozenset[str] = frozenset()
@@ -78,9 +87,7 @@ def read_index(machine: Machine, release: str) -> Index | None:
         depends[name_of(file)] = tuple(name_of(one) for one in reversed(rest.split()))
     builtin = tuple(name_of(line) for line in machine.text(f"{base}/modules.builtin").splitlines())
     info = [one.partition("=") for one in machine.text(f"{base}/modules.builtin.modinfo").split("\0") if "=" in one]
-    pre: dict[str, tuple[str, ...]] = {}
-    for line in machine.text(f"{base}/modules.softdep").splitlines():
-        _softdep(line.split()[1:], pre, {})
+    softdeps = read_options({"modules.softdep": machine.text(f"{base}/modules.softdep")}).softdeps
     return Index(
         release,
         files,
@@ -88,7 +95,7 @@ def read_index(machine: Machine, release: str) -> Index | None:
         builtin,
         tuple(_alias_lines(machine.text(f"{base}/modules.alias"))),
         tuple((value, key.removesuffix(".alias")) for key, _, value in info if key.endswith(".alias")),
-        pre,
+        softdeps,
     )
 
 
@@ -106,19 +113,18 @@ def root_options(machine: Machine) -> Options:
         for name in machine.names(directory):
             if name.endswith(".conf"):
                 files.setdefault(name, machine.text(f"{directory}/{name}"))
-    return read_options([files[name] for name in sorted(files)], machine.cmdline)
+    return read_options(files, machine.cmdline)
 
 
-def read_options(texts: Iterable[str], cmdline: Iterable[str] = ()) -> Options:
-    """Read the texts of modprobe.d files, and what the command line says of modules (`MODULE.option=…`)."""
-    pre: dict[str, tuple[str, ...]] = {}
-    post: dict[str, tuple[str, ...]] = {}
+def read_options(texts: Mapping[str, str], cmdline: Iterable[str] = ()) -> Options:
+    """Read modprobe.d's files, by their names, and what the command line says of modules (`MODULE.option=…`)."""
+    softdeps: list[Softdep] = []
     options: dict[str, tuple[str, ...]] = {}
     aliases: list[tuple[str, str]] = []
     blacklist: set[str] = set()
     install: dict[str, str] = {}
     lines: list[str] = []
-    for text in texts:
+    for file, text in sorted(texts.items()):
         for line in text.replace("\\\n", " ").splitlines():
             words = line.split()
             if len(words) < 2 or words[0].startswith("#"):
@@ -126,7 +132,7 @@ def read_options(texts: Iterable[str], cmdline: Iterable[str] = ()) -> Options:
             lines.append(" ".join(words))
             name = normal(words[1])
             if words[0] == "softdep":
-                _softdep(words[1:], pre, post)
+                softdeps.append(Softdep(file, name, _after("pre:", words), _after("post:", words)))
             elif words[0] == "options":
                 options[name] = options.get(name, ()) + tuple(words[2:])
             elif words[0] == "alias" and len(words) == 3:
@@ -142,17 +148,23 @@ def read_options(texts: Iterable[str], cmdline: Iterable[str] = ()) -> Options:
         elif match := re.fullmatch(r"([\w-]+)\.(\w+)", key):
             name = normal(match[1])
             options[name] = (*options.get(name, ()), f"{match[2]}={value}")
-    return Options(pre, post, options, tuple(aliases), frozenset(blacklist), install, tuple(lines))
+    return Options(tuple(softdeps), options, tuple(aliases), frozenset(blacklist), install, tuple(lines))
 
 
-def _softdep(words: list[str], pre: dict[str, tuple[str, ...]], post: dict[str, tuple[str, ...]]) -> None:
-    where: dict[str, tuple[str, ...]] | None = None
-    name = normal(words[0])
-    for word in words[1:]:
+def _after(wanted: str, words: Iterable[str]) -> tuple[str, ...]:
+    where, found = "", []
+    for word in words:
         if word in ("pre:", "post:"):
-            where = pre if word == "pre:" else post
-        elif where is not None:
-            where[name] = (*where.get(name, ()), normal(word))
+            where = word
+        elif where == wanted:
+            found.append(normal(word))
+    return tuple(found)
+
+
+def _softdep(index: Index, options: Options, name: str) -> Softdep:
+    """The one that libkmod heeds: the first in the order of the files' names, modules.softdep being one of them."""
+    found = [one for one in (*options.softdeps, *index.softdeps) if fnmatchcase(name, one.module)]
+    return min(found, key=lambda one: one.file, default=Softdep("", name, (), ()))
 
 
 def loading_order(index: Index, options: Options, name: str, _above: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -165,10 +177,11 @@ def loading_order(index: Index, options: Options, name: str, _above: frozenset[s
         return ()
     above = _above | {name}
     found: list[str] = []
-    for one in (*index.pre.get(name, ()), *options.pre.get(name, ()), *index.depends.get(name, ())):
+    softdep = _softdep(index, options, name)
+    for one in (*softdep.pre, *index.depends.get(name, ())):
         found.extend(loading_order(index, options, one, above))
     found.append(name)
-    for one in options.post.get(name, ()):
+    for one in softdep.post:
         found.extend(loading_order(index, options, one, above))
     return tuple(dict.fromkeys(found))
 

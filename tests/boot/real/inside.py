@@ -101,7 +101,7 @@ def mounted(root: Path) -> None:
 
 def files(host: Host) -> dict[str, str | None]:
     """The sha256 of every file that the step may touch; of the images their list of names."""
-    named = ("/etc/initramfs-tools/modules", "/etc/modprobe.d/vfiostate.conf", DEFAULT, CFG)
+    named = ("/etc/initramfs-tools/modules", "/etc/modprobe.d/00-vfiostate.conf", DEFAULT, CFG)
     found: dict[str, str | None] = {
         path: sha256(host.read(path)) if host.lstat(path) is not None else None for path in named
     }
@@ -158,7 +158,7 @@ def whole_way(root: Path, stub: Stub) -> dict[str, object]:
         "recovery": [f"vfiostate.setup={SETUP}" in entry.words for entry in _entries(boot.entries, True)],
         "stub in image": bool(facts.initramfs and facts.initramfs.has_module(stub.value)),
         "again": len(STEP.plan(told, facts).actions),
-        "softdeps": host.read("/etc/modprobe.d/vfiostate.conf").decode().splitlines()[1:],
+        "softdeps": host.read("/etc/modprobe.d/00-vfiostate.conf").decode().splitlines()[1:],
         "modprobe": host.query(("modprobe", "-c")).text.count(f"softdep bochs pre: {stub.value.replace('-', '_')}"),
     }
     undo(host, plan.actions)

@@ -59,7 +59,7 @@ def _build(machine: Machine, *, installing: bool = False) -> None:
     assert index is not None
     archive = generators.of(machine).generate(machine, index, installing=installing)
     wanted = _listed(text, "boot.initrd.kernelModules")
-    order = [one for name in wanted for one in kmod.loading_order(index, kmod.read_options((), ()), kmod.normal(name))]
+    order = [one for name in wanted for one in kmod.loading_order(index, kmod.Options(), kmod.normal(name))]
     files = {f"usr/lib/modules/{release}/{index.files[one]}": "" for one in order if one in index.files}
     files["etc/modprobe.d/nixos.conf"] = "\n".join(_TEXT.findall(text))
     files["conf/modules"] = "".join(f"{name}\n" for name in wanted)
