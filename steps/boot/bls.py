@@ -20,7 +20,7 @@ from steps import cmdline
 from steps.actions import Action, Regenerate, RunCommand
 from steps.base import Finding, Host
 from steps.boot import bls_files, bls_trial, grub_cfg
-from steps.boot.base import BootFacts, BootLoader, Entry
+from steps.boot.base import PANIC, BootFacts, BootLoader, Entry
 from steps.boot.bls_entry import EntryFile, menu_key
 from steps.boot.bls_files import ENTRIES, Place, Unreadable, refusal
 from steps.boot.recognised import GRUB_CFGS, LIMINE_SPOKE, SYSTEMD_BOOT_SPOKE, Trace, evidence
@@ -64,9 +64,10 @@ class Bls:
             return BlsFacts(self.name, ENTRIES, generated=ENTRIES, findings=(unreadable.finding,))
 
     def stage(self, facts: BootFacts, tokens: Sequence[str], setup: str) -> tuple[Action, ...]:
-        """One more entry, a copy of the default one's file. Raises ValueError for a token that needs quoting."""
+        """One more entry, a copy of the default one's file; then grubby reads them, and is to clean those that come in
+        the trial boot. Raises ValueError for a token that needs quoting."""
         assert isinstance(facts, BlsFacts) and facts.model is not None
-        return (bls_trial.added(setup, facts.model, tokens),)
+        return bls_trial.added(setup, facts.model, tokens), _looked_at(tokens, (*facts.there, bls_trial.PATH))
 
     def choose(self, facts: BootFacts) -> tuple[Action, ...]:
         """`next_entry` in the environment block."""
@@ -98,8 +99,11 @@ LOADERS: tuple[BootLoader, ...] = (Bls(),)
 
 def _looked_at(tokens: Sequence[str], there: tuple[str, ...]) -> RunCommand:
     """grubby's reading of all entries: it stops at what it cannot take. Its undo is for entries that came since."""
-    # This option eats the one behind it (grubby-bls): it comes last.
-    argv = ("grubby", "--update-kernel=ALL", f"--remove-args={' '.join(tokens)}", "--no-etc-grub-update")
+    # What was made of the trial's own command line has PANIC right behind ours; a user's own stays. grubby takes each
+    # word for an expression, in which `.` stands for the blanks in between.
+    tried = ".".join((*tokens, PANIC))
+    # The last option eats the one behind it (grubby-bls).
+    argv = ("grubby", "--update-kernel=ALL", f"--remove-args={' '.join((tried, *tokens))}", "--no-etc-grub-update")
     undo = Regenerate(argv, timeout=600.0, kin=f"{ENTRIES}/*.conf", there=there)
     return RunCommand(("grubby", "--info=ALL"), "have grubby read the entries as they are now", undo)
 
@@ -118,6 +122,8 @@ def _read(host: Host, name: str, setup: str) -> BlsFacts:
     ours = [each for each in normal if listed[each.path].ours]
     shared = any(_KERNELOPTS in each.options for each in ours)
     places = () if inserted else bls_files.places(host, ours, setup, beside=not shared)
+    # On RHEL 8 kernels to come get the block's words, by its variable's name.
+    template = () if inserted or shared else bls_files.template_missing(host, _literal(model, words))
     return BlsFacts(
         name,
         model.path if model is not None else ENTRIES,
@@ -125,7 +131,7 @@ def _read(host: Host, name: str, setup: str) -> BlsFacts:
         entries=tuple(listed.values()),
         default=default,
         generated=ENTRIES,
-        findings=_complaints(host, ours, default),
+        findings=(*_complaints(host, ours, default), *template),
         trial=trial,
         besides="saved_entry in the environment block",
         defaulting="`grubby --set-default=/boot/vmlinuz-RELEASE`",
@@ -133,6 +139,11 @@ def _read(host: Host, name: str, setup: str) -> BlsFacts:
         there=tuple(each.path for each in files),
         model=model,
     )
+
+
+def _literal(model: EntryFile | None, words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of an entry without GRUB's variables, which those who use them add to each entry themselves."""
+    return words if model is None else tuple(word for word in model.options if not word.startswith("$"))
 
 
 def _entry(file: EntryFile, env: Mapping[str, str]) -> Entry:

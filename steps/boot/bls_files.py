@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ from steps.boot.shell_value import Broken, Script, Values, evaluate
 from steps.reading import NOT_THERE
 
 ENTRIES = "/boot/loader/entries"
-CMDLINE = "/etc/kernel/cmdline"
+CMDLINE, VENDOR = "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline"
 DEFAULT = "/etc/default/grub"
 VARIABLE = "GRUB_CMDLINE_LINUX"
 
@@ -87,6 +88,22 @@ def places(host: Host, ours: Sequence[EntryFile], setup: str, *, beside: bool) -
     found = [*_settings(host, setup), *_template(host)] if beside else []
     sites_of = ((each, replace(bls_entry.site(each), path=host.resolve(each.path))) for each in ours)
     return (*found, *(Place(site, each.content, f"the entry {each.id}") for each, site in sites_of))
+
+
+def template_missing(host: Host, words: Sequence[str]) -> tuple[Finding, ...]:
+    """What it takes for kernels to come to get ours, and to get them no more after the way back (20-grub.install):
+    a file of its own, with `words` where there is nothing to take it from but the running kernel."""
+    if host.lstat(host.resolve(CMDLINE)) is not None:
+        return ()
+    copied = host.lstat(host.resolve(VENDOR)) is not None
+    what = f"that of {VENDOR}, without ours" if copied else "the running kernel's, and so ours on the way back too"
+    folder = CMDLINE.rpartition("/")[0]
+    first = "" if host.lstat(folder) is not None else f"mkdir -p {folder} && "
+    command = f"cp {VENDOR} {CMDLINE}" if copied else f"echo {shlex.quote(cmdline.shown(words))} > {CMDLINE}"
+    message = f"{CMDLINE} is not there: a kernel that comes gets another command line, {what}."
+    evidence = (f"looked for {CMDLINE}", f"{VENDOR} is {'' if copied else 'not '}there")
+    hint = f"Make it, as root: `{first}{command}`; then try again."
+    return (refusal("kernel-cmdline-missing", message, evidence, hint),)
 
 
 def _template(host: Host) -> tuple[Place, ...]:

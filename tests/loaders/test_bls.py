@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from tests.field.support import IDS, LAB, Description, advanced, command, has_to
 from tests.loaders.systems.bls import SETTINGS, fedora
 
 ENTRIES, BLOCK = "boot/loader/entries", "boot/grub2/grubenv"
+TEMPLATE, VENDOR, NEWER = "etc/kernel/cmdline", "usr/lib/kernel", "6.1.0-99-amd64"
 OWN = "vfio-pci.ids=10de:1200"
 Make = Callable[[str, Callable[[Description], None]], Path]
 
@@ -96,7 +100,7 @@ def test_new_kernels_and_grub2_mkconfig_find_our_words_and_grubby_only_reads(at:
     assert (machine / "etc/kernel/cmdline").read_text().endswith(f" vfiostate.setup={ours}\n")
     assert f' {OWN} vfiostate.setup={ours}"\n' in (machine / "etc/default/grub").read_text()
     assert options(machine)["rescue"] == options(places["with_ids-new"])["rescue"]
-    assert calls(machine) == ["grubby --info=ALL"]
+    assert calls(machine) == ["grubby --info=ALL"] * 2
 
 
 def test_what_grubby_has_added_since_stays_on_every_entry(at: At, places: dict[str, Path]) -> None:
@@ -112,11 +116,69 @@ def test_entries_that_came_since_are_cleaned_by_grubby_and_only_then(at: At) -> 
     run(machine, "machine", "install-kernel", "6.1.0-99-amd64").is_(0)
     assert has_token(options(machine)["6.1.0-99-amd64.conf"].split())
     run(machine, "rollback").is_(3)
-    (looked, cleaned) = calls(machine)
-    assert looked == "grubby --info=ALL"
+    *looked, cleaned = calls(machine)
+    assert looked == ["grubby --info=ALL"] * 2
     assert cleaned.startswith("grubby --update-kernel=ALL '--remove-args=vfiostate.setup=")
     assert cleaned.endswith("' --no-etc-grub-update")
     assert not any(has_token(line.split()) for line in options(machine).values())
+
+
+@pytest.mark.parametrize("vendor", [False, True])
+def test_without_a_command_line_for_kernels_to_come_it_is_refused_with_the_command_that_makes_it(
+    at: At, vendor: bool
+) -> None:
+    machine = at("with_ids-modules_loaded")
+    where = machine / TEMPLATE
+    line = where.read_text()
+    where.unlink()
+    if vendor:
+        line = "root=/dev/vda1 ro\n"
+        (machine / VENDOR).mkdir(parents=True)
+        (machine / VENDOR / "cmdline").write_text(line)
+    said = refused(machine, "kernel-cmdline-missing", "a kernel that comes gets another command line").text
+    made_by = next(part for part in said.split("`") if part.endswith(f" /{TEMPLATE}"))
+    here = made_by.replace(f"/{VENDOR}", shlex.quote(f"{machine}/{VENDOR}"))
+    here = here.replace(f" /{TEMPLATE}", f" {shlex.quote(str(where))}")
+    subprocess.run(["/bin/sh", "-c", here], check=True)
+    assert where.read_text() == line
+    advanced(machine)
+
+
+def test_the_command_makes_the_directory_too_where_it_is_not_there(at: At) -> None:
+    machine = at("with_ids-modules_loaded")
+    shutil.rmtree((machine / TEMPLATE).parent)
+    refused(machine, "kernel-cmdline-missing", "`mkdir -p /etc/kernel && echo 'root=")
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_kernel_that_comes_in_the_trial_boot_has_nothing_of_ours_after_the_way_back(
+    at: At, places: dict[str, Path], committed: bool
+) -> None:
+    machine, other = at("with_ids-modules_loaded"), at("with_ids-new")
+    advanced(machine)
+    for each in (machine, other):
+        (each / TEMPLATE).unlink()
+    reboot(machine)
+    if committed:
+        (machine / TEMPLATE).write_bytes((places["with_ids-new"] / TEMPLATE).read_bytes())
+        advanced(machine)
+        (machine / TEMPLATE).unlink()
+    for each in (machine, other):
+        run(each, "machine", "install-kernel", NEWER).is_(0)
+    assert options(machine)[f"{NEWER}.conf"].endswith(" panic=30")
+    roll_back(machine)
+    assert options(machine) == options(other)
+
+
+def test_the_users_own_panic_stays_on_a_kernel_that_came_since(at: At) -> None:
+    machine = at("with_ids-modules_loaded")
+    advanced(machine)
+    for each in (machine / ENTRIES).glob("[!~]*.conf"):
+        each.write_text(each.read_text().replace(" rhgb", " panic=30 rhgb"))
+    run(machine, "machine", "install-kernel", NEWER).is_(0)
+    roll_back(machine)
+    kept = [line for name, line in options(machine).items() if name != f"{NEWER}.conf"]
+    assert kept and all(line.split().count("panic=30") == 1 for line in kept)
 
 
 def test_on_rhel_8_our_words_stand_behind_those_of_the_block_and_it_is_left_alone(

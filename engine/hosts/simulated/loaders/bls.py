@@ -19,6 +19,7 @@ from steps.boot import grub_cfg
 from steps.boot.bls_entry import EntryFile
 
 CONFIG = "/boot/grub2/grub.cfg"
+VENDOR = "/usr/lib/kernel/cmdline"
 _CONFIG = """\
 ### BEGIN /etc/grub.d/00_header ###
 if [ -f ${config_directory}/grubenv ]; then
@@ -43,12 +44,10 @@ blscfg
 
 
 def kernel_install(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
-    """`add RELEASE IMAGE`: an entry with the words of /etc/kernel/cmdline, else those of the running kernel; it becomes
-    the default where one is saved (20-grub.install with UPDATEDEFAULT=yes)."""
+    """`add RELEASE IMAGE`: an entry with the words of /etc/kernel/cmdline, else those of /usr/lib/kernel/cmdline, else
+    those of the running kernel; it becomes the default where one is saved (20-grub.install with UPDATEDEFAULT=yes)."""
     release = argv[2]
-    words = machine.text(CMDLINE).split() or [
-        word for word in machine.cmdline if not word.startswith(("BOOT_IMAGE=", "initrd="))
-    ]
+    words = _template(machine)
     # As RHEL 8's bls.conf has it: the words of the block are in all of them.
     if "kernelopts" in _environment(machine):
         words = ["$kernelopts", "$tuned_params"]
@@ -57,6 +56,13 @@ def kernel_install(machine: Machine, argv: Sequence[str], stdin: bytes) -> Compl
         ident = path.rpartition("/")[2].removesuffix(".conf")
         grub_editenv(machine, ("grub2-editenv", ENVIRONMENT, "set", f"saved_entry={ident}"), b"")
     return answer(argv)
+
+
+def _template(machine: Machine) -> Sequence[str]:
+    path = next((path for path in (CMDLINE, VENDOR) if machine.exists(path)), None)
+    if path is not None:
+        return machine.text(path).split()
+    return [word for word in machine.cmdline if not word.startswith(("BOOT_IMAGE=", "initrd="))]
 
 
 def _write(machine: Machine, release: str, words: str, *, rescue: bool = False) -> str:
