@@ -64,7 +64,8 @@ def held_by(function: Listed) -> str:
 def in_use(facts: DeviceFacts, function: Listed) -> str:
     """What of the host hangs on a function, empty when nothing does."""
     whats = [f"{use.name} {use.what}" for use in facts.disks.get(function.address, ())]
-    whats += [f"{use.name} carries the default route" for use in facts.networks.get(function.address, ()) if use.via]
+    routed = [use for use in facts.networks.get(function.address, ()) if use.via]
+    whats += [f"{use.name} {'carries' if use.sure else 'may carry'} the default route" for use in routed]
     full = facts.functions.get(function.address)
     whats += ["the host boots on it"] if full is not None and full.boot_vga else []
     keyboards = [one for one in facts.keyboards if function.address in one.above]

@@ -178,7 +178,7 @@ def _disks(facts: DeviceFacts, function: Function) -> Iterator[Finding]:
 
 def _networks(facts: DeviceFacts, function: Function) -> Iterator[Finding]:
     for use in facts.networks.get(function.address, ()):
-        if use.via:
+        if use.via and use.sure:
             over = f" (through {use.via})" if use.via != use.name else ""
             yield Finding(
                 "default-route",
@@ -186,6 +186,20 @@ def _networks(facts: DeviceFacts, function: Function) -> Iterator[Finding]:
                 f"{function.address} is the network card of the default route: {use.name}{over}.",
                 (f"/proc/net/route, /proc/net/ipv6_route: default by {use.via}",),
                 "Move the default route to another card, or leave this one with the host.",
+            )
+        elif use.via:
+            yield Finding(
+                "default-route",
+                Severity.REFUSAL,
+                f"{function.address} may be the network card of the default route: {use.name} is up, and nothing shows"
+                f" which card carries {use.via}.",
+                (
+                    f"/proc/net/route, /proc/net/ipv6_route: default by {use.via}",
+                    f"/sys/class/net/{use.via}: no link to a card",
+                    f"/sys/class/net/{use.name}/operstate: up",
+                ),
+                f"If the host does not need it, take it down first: `ip link set {use.name} down`; otherwise leave this"
+                " card with the host.",
             )
         elif use.up:
             yield Finding(

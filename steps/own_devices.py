@@ -14,6 +14,7 @@ from steps.nics import default_interfaces, network_uses
 from steps.pci import list_functions, read_function
 
 NETWORK, DISPLAY, TWIN = "network.", "display.", "twin."
+ROUTED = "default_route"
 _NAMES = {NETWORK: "network card", DISPLAY: "graphics card", TWIN: "device of the same id as a guest's"}
 
 
@@ -28,9 +29,9 @@ class OwnDevices:
 
 def remembered(host: Host, configured: Collection[str], twins: Collection[str] = ()) -> dict[str, str]:
     """What is to be found again after the reboot: `network.ADDRESS`, `display.ADDRESS` and, of `twins` that stay while
-    their likes go, `twin.ADDRESS` -> driver."""
+    their likes go, `twin.ADDRESS` -> driver; `default_route` -> the interfaces that had one, whatever carries them."""
     routed = {address for address, uses in network_uses(host).items() if any(use.via for use in uses)}
-    found = {}
+    found = {ROUTED: " ".join(tops)} if (tops := default_interfaces(host)) else {}
     for function in list_functions(host):
         if function.address in configured or function.driver is None:
             continue
@@ -66,7 +67,8 @@ def judge(kept: Mapping[str, str], now: OwnDevices) -> Iterator[Finding]:
             "Does it have the same id as a device of the guest? Take it back: `vfiostate rollback`, reboot, and name "
             "the devices otherwise.",
         )
-    if any(key.startswith(NETWORK) for key in kept) and not now.routed:
+    # A journal of before ROUTED has only the card.
+    if any(key == ROUTED or key.startswith(NETWORK) for key in kept) and not now.routed:
         yield _refusal(
             "host-lost-network",
             "The host had a default route before the reboot and has none now.",

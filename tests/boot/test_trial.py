@@ -633,6 +633,17 @@ def test_where_there_was_no_default_route_none_is_missed() -> None:
     assert list(own_devices.judge({"display.0000:06:00.0": "radeon"}, OwnDevices({HOST_CARD: "radeon"}, False))) == []
 
 
+def test_a_default_route_that_no_known_card_carried_is_missed_too() -> None:
+    machine = Machine()
+    machine.host.tree["/proc/net/route"] = ROUTE.replace(b"eth0", b"wg0")
+    kept = own_devices.remembered(machine.host, ())
+    assert kept[own_devices.ROUTED] == "wg0" and not [key for key in kept if key.startswith(own_devices.NETWORK)]
+    assert list(own_devices.judge(kept, own_devices.read(machine.host, kept))) == []
+    machine.host.tree["/proc/net/route"] = b""
+    lost = own_devices.judge(kept, own_devices.read(machine.host, kept))
+    assert [one.code for one in lost] == ["host-lost-network"]
+
+
 # --- what a boot left in the log
 
 FIRST, LOST, NOW = "a" * 32, "b" * 32, "c" * 32

@@ -174,6 +174,24 @@ def test_the_card_of_the_default_route_is_refused_and_one_that_is_only_up_is_not
     assert refusals(judged(nic, devices=mine, tree=tree)) == {"default-route"}
 
 
+def test_below_a_tunnel_a_card_that_is_up_is_refused_and_its_group_is_not_offered_whole() -> None:
+    nic = Card("0000:05:00.0", "8086:10d3", "020000", "e1000e", 11)
+    real = "/sys/devices/pci0000:00/0000:05:00.0/net/eth0"
+    tree: dict[str, Node] = {
+        "/sys/class/net/eth0": Link(real),
+        f"{real}/operstate": b"up\n",
+        "/sys/class/net/ppp0/type": b"512\n",
+        "/proc/net/route": b"Iface\nppp0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n",
+    }
+    found = judged(GPU, AUDIO, HOST_GPU, nic, devices=(*BOTH, Device(nic.address, nic.id)), tree=tree)
+    assert refusals(found) == {"default-route"}
+    assert "nothing shows which card carries ppp0" in found["default-route"].message
+    assert "`ip link set eth0 down`" in found["default-route"].hint
+    shared = judged(GPU, AUDIO, HOST_GPU, nic, tree=tree)["group-not-viable"]
+    assert "eth0 may carry the default route" in "\n".join(shared.evidence)
+    assert "The host needs 0000:05:00.0" in shared.hint
+
+
 def test_a_framebuffer_on_the_card_is_a_warning() -> None:
     iomem = b"e0000000-efffffff : 0000:03:00.0\n  e0000000-e02fffff : simple-framebuffer\n"
     found = judged(GPU, AUDIO, HOST_GPU, tree={"/proc/iomem": iomem})

@@ -163,6 +163,57 @@ def test_the_card_of_the_default_route_is_found_below_bridges_bonds_and_vlans(to
     assert [use.via for use in found["0000:05:00.0"]] == [None]
 
 
+PPPOE = b"Id       Address              Device\n00002A01 00:11:22:33:44:55   vlan7\n"
+VLAN7 = virtual("vlan7", lower_eth0=None)
+
+
+@pytest.mark.parametrize(
+    ("top", "tree"),
+    [
+        # ovs_netdev_link links a port to the datapath; the bridge with the route is a port of its own kind.
+        ("vmbr0", virtual("vmbr0", type=b"1\n") | virtual("ovs-system", type=b"1\n", lower_eth0=None)),
+        ("vmbr0", virtual("vmbr0", type=b"1\n") | virtual("ovs-system", lower_vlan7=None) | VLAN7),
+        ("ppp0", virtual("ppp0", type=b"512\n") | VLAN7 | {"/proc/net/pppoe": PPPOE}),
+    ],
+)
+def test_the_card_of_the_default_route_is_found_where_no_link_leads_to_it(top: str, tree: dict[str, Node]) -> None:
+    host = MemoryHost(nic("eth0", NIC) | nic("eth9", "0000:05:00.0") | tree | {"/proc/net/route": route(top)})
+    found = network_uses(host)
+    assert [(use.via, use.sure) for use in found[NIC]] == [(top, True)]
+    assert [use.via for use in found["0000:05:00.0"]] == [None]
+
+
+@pytest.mark.parametrize(
+    ("top", "tree"),
+    [
+        ("wg0", virtual("wg0", type=b"65534\n")),
+        ("ppp0", virtual("ppp0", type=b"512\n")),
+        ("ppp0", virtual("ppp0", type=b"512\n") | {"/proc/net/pppoe": PPPOE.splitlines(keepends=True)[0]}),
+        ("br0", virtual("br0", type=b"1\n", brif__tap0=None, lower_tap0=None) | virtual("tap0", type=b"1\n")),
+    ],
+)
+def test_below_a_tunnel_every_card_that_is_up_may_carry_the_default_route(top: str, tree: dict[str, Node]) -> None:
+    cards = nic("eth0", NIC) | nic("eth8", "0000:05:00.0") | nic("eth9", "0000:06:00.0", "down")
+    found = network_uses(MemoryHost(cards | tree | {"/proc/net/route": route(top)}))
+    uses = {address: [(use.via, use.sure) for use in each] for address, each in found.items()}
+    assert uses == {NIC: [(top, False)], "0000:05:00.0": [(top, False)], "0000:06:00.0": [(None, True)]}
+
+
+def test_a_tunnel_beside_a_card_with_a_default_route_makes_no_other_card_doubtful() -> None:
+    table = route("wg0") + route("eth0").removeprefix(ROUTE)
+    tree = nic("eth0", NIC) | nic("eth9", "0000:05:00.0") | virtual("wg0", type=b"65534\n")
+    found = network_uses(MemoryHost(tree | {"/proc/net/route": table}))
+    assert [(use.via, use.sure) for use in found[NIC]] == [("eth0", True)]
+    assert [use.via for use in found["0000:05:00.0"]] == [None]
+
+
+def test_a_default_route_over_hardware_that_is_not_on_pci_makes_no_card_doubtful() -> None:
+    real = "/sys/devices/platform/soc/usb1/net/usb0"
+    usb: dict[str, Node] = {"/sys/class/net/usb0": Link(real), f"{real}/device": Link("../../../usb1")}
+    found = network_uses(MemoryHost(nic("eth0", NIC) | usb | {"/proc/net/route": route("usb0")}))
+    assert [use.via for use in found[NIC]] == [None]
+
+
 def test_a_default_route_of_ipv6_alone_counts() -> None:
     zero = "0" * 32
     lines = (
