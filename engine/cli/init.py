@@ -251,14 +251,14 @@ def _split(first: str, text: str) -> dict[str, Json]:
             raise UsageError(
                 f"{part!r} in {text!r}: expected KEY=VALUE.", hint="Give the key and its value, such as bootindex=0."
             )
-        table[key] = (
-            int(value)
-            if re.fullmatch("-?[0-9]{1,9}", value)
-            else value == "true"
-            if value in ("true", "false")
-            else value
-        )
+        table[key] = _value(value)
     return table
+
+
+def _value(text: str) -> Json:
+    if re.fullmatch("-?[0-9]{1,30}", text):
+        return int(text)
+    return text == "true" if text in ("true", "false") else text
 
 
 def _device(host: ChangeableHost, text: str) -> tuple[str, str]:

@@ -234,7 +234,7 @@ def _script(session: Session, setup: Setup) -> Iterator[Difference]:
         found = f"it also puts back {', '.join(needless)}, which is as before"
         yield Difference("restore-script", path, promised, found, hint, needed[-1].seq)
     elif stat.mode & 0o077:
-        hint = f"`{shlex.join(('chmod', '600', str(session.host.local(path))))}`"
+        hint = f"`chmod 600 {shlex.quote(str(session.host.local(path)))}`"
         yield Difference("restore-script", path, "mode 0600", f"mode {stat.mode:04o}", hint, needed[-1].seq)
 
 
