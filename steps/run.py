@@ -10,7 +10,7 @@ from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.config import Accel, Disk, Guest
 from steps.guest import access, last_words, monitor, network, tuned, vfio, way_of
 from steps.guest.access import Account, FileFact
-from steps.guest.base import Given, Order
+from steps.guest.base import Given, Order, called
 from steps.guest.network import NetworkFact
 from steps.guest.seen import Seen, Silence
 from steps.guest.tuned import Placed, Tuned
@@ -94,11 +94,11 @@ class RunStep:
             return tuple(_wrong(order, facts.seen, facts.placed))
         hint = last_words.hint(facts.log)
         if facts.seen is None or facts.seen.ended:
-            message = f"The guest {order.guest.name} does not run: it has ended."
+            message = f"The {called(order.guest.name)} does not run: it has ended."
             # Without last words, how that is known is all there is to go by.
             unsaid = ("it printed nothing", *((facts.seen.why,) if facts.seen is not None else ()))
             return (_refusal("guest-died", message, hint, *(facts.log or unsaid)),)
-        message = f"The guest {order.guest.name} was started and does not answer over {way_of(order.guest).voice}."
+        message = f"The {called(order.guest.name)} was started and does not answer over {way_of(order.guest).voice}."
         return (_refusal("guest-silent", message, hint, facts.seen.why, *facts.log),)
 
 
@@ -193,17 +193,17 @@ def _refusal(code: str, message: str, hint: str, *evidence: str) -> Finding:
 
 def _plan_running(order: Order, seen: Seen, placed: Placed | None) -> Plan:
     wrong = tuple(_wrong(order, seen, placed))
-    return Plan(findings=wrong) if wrong else Plan(notes=(f"the guest {order.guest.name} runs already",))
+    return Plan(findings=wrong) if wrong else Plan(notes=(f"the {called(order.guest.name)} runs already",))
 
 
 def _wrong(order: Order, seen: Seen, placed: Placed | None) -> Iterator[Finding]:
     name = order.guest.name
     if seen.status != "running":
         hint = "`vfiostate guest stop` ends it."
-        yield _refusal("guest-not-running", f"The guest {name} is {seen.status}, not running.", hint, "query-status")
+        yield _refusal("guest-not-running", f"The {called(name)} is {seen.status}, not running.", hint, "query-status")
     elif missing := monitor.absent(order, seen):
         shown = ", ".join(sorted(seen.ids)) or "none with an id"
-        message = f"The guest {name} runs, and does not show {', '.join(missing)}."
+        message = f"The {called(name)} runs, and does not show {', '.join(missing)}."
         hint = "`vfiostate guest stop` ends it (was it started with --install?), then run `vfiostate advance` again."
         yield _refusal("device-not-in-guest", message, hint, f"query-pci shows: {shown}")
     elif placed is not None:

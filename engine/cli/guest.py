@@ -85,13 +85,14 @@ def run_start(args: argparse.Namespace) -> int:
     from engine.guests import guest
     from engine.progress import reporter
     from engine.session import open_session
+    from steps.guest.base import called
 
     signals.listen()
     with open_session(session_options(args), reporter(), write=True, create=True) as session:
         if args.install:
             show_findings(guest.start_install(session))
             wanted = guest.guest_of(session.config)
-            out(f"the guest {clean(wanted.name)} runs without the devices; its screen: VNC {clean(wanted.vnc)}")
+            out(f"the {clean(called(wanted.name))} runs without the devices; its screen: VNC {clean(wanted.vnc)}")
             return Exit.DONE
         outcome = guest.start(session)
     for line in outcome.said:

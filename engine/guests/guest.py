@@ -17,7 +17,7 @@ from journal.events import Kind
 from steps.base import Finding, Severity, State
 from steps.config import Config, Guest
 from steps.guest import monitor, way_of
-from steps.guest.base import Order
+from steps.guest.base import Order, called
 from steps.guest.seen import PciFunction, Seen, Silence
 from steps.run import RunStep
 
@@ -85,7 +85,7 @@ def start_install(session: Session) -> tuple[Finding, ...]:
         plan = step.plan(brief, step.probe(session.host, brief))
         _refuse(plan.findings)
         if not plan.actions:
-            raise RefusedError(f"The guest {guest.name} runs already.", hint="`vfiostate guest stop` ends it.")
+            raise RefusedError(f"The {called(guest.name)} runs already.", hint="`vfiostate guest stop` ends it.")
         refuse_full(session, plan.actions)
         paths = dict.fromkeys(path for action in plan.actions for path in files_of(action))
         planned = [(path, *images.take(session.host, session.images, path)) for path in paths]
@@ -142,14 +142,14 @@ def stop(session: Session) -> str:
         action = way_of(guest).stop(order_of(session, guest), "asked for by the user")
         if way_of(guest).process(session.host, guest.name) is None and session.setup.state is not State.RUNNING:
             stopping.tidy(session.host, action)
-            return "; ".join((*noticed, f"the guest {guest.name} did not run"))
+            return "; ".join((*noticed, f"the {called(guest.name)} did not run"))
         before = session.journal.head().seq
         try:
             perform(session, State.RUNNING, NO_ATTEMPT, (action,))
         finally:
             session.scribe.flush()
         how = [event.data.get("detail") for event in session.journal.events(before) if event.kind is Kind.OUTCOME]
-        said = f"the guest {guest.name} was stopped: {how[-1]}"
+        said = f"the {called(guest.name)} was stopped: {how[-1]}"
         _record(session, "stop", said)
         if session.setup.state is State.RUNNING and lost(session) is None:
             fire(session, Move("guest_stopped", State.RUNNING, State.BOUND), {"guest": guest.name})

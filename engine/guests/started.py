@@ -10,6 +10,7 @@ from journal.errors import RefusedError
 from steps.base import State
 from steps.config import Guest
 from steps.guest import way_of
+from steps.guest.base import called
 
 if TYPE_CHECKING:
     from engine.setup import Setup
@@ -30,7 +31,7 @@ def refuse_another(host: ChangeableHost, setup: Setup, was: Guest | None, now: G
         key = "name" if was.name != now.name else "backend"
         what = f'`{key}` in [guest] is "{getattr(now, key)}" now'
     raise RefusedError(
-        f"The guest {was.name} was started and not stopped, and {what}.",
+        f"The {called(was.name)} was started and not stopped, and {what}.",
         hint="Run `vfiostate guest stop` first, or change it back.",
     )
 

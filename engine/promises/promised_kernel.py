@@ -15,6 +15,7 @@ from engine.setup import Setup
 from steps import sriov
 from steps.base import Host, State
 from steps.by_address import KEPT
+from steps.guest.base import called
 from steps.pci import DEVICES, Function, list_functions, read_function
 
 VFIO = "vfio-pci"
@@ -116,7 +117,7 @@ def guest(host: ChangeableHost, setup: Setup, reached: Mapping[State, int]) -> I
     if setup.state is State.RUNNING and setup.boot == host.boot_id and guest_process(host, setup) is None:
         found = f"it does not run (any more); its last words: {way_to_run(setup).log(name)}"
         hint = "`vfiostate advance` starts it; `vfiostate guest stop` agrees with it"
-        yield Difference("guest-stopped", f"guest {name}", "it runs", found, hint, since)
+        yield Difference("guest-stopped", called(name), "it runs", found, hint, since)
     for holder in strangers(host, setup, groups(host, setup)):
         promised = "only a guest that the journal knows of has the devices"
         found = f"{holder} was started by hand or by another tool"

@@ -101,6 +101,11 @@ class Way(Protocol[C]):
         ...
 
 
+def called(name: str) -> str:
+    """A guest in a sentence; the name that one has by default says nothing more."""
+    return "guest" if name == Guest().name else f"guest {name}"
+
+
 def hugetlbfs_of(size: HugePages) -> str:
     """Where huge pages of a size are mounted for a guest of ours."""
     return f"{HUGETLBFS}-{size.value}"

@@ -13,7 +13,7 @@ from steps.actions import Action, EditFile, Inverse, Keep, RunCommand, Shutdown
 from steps.base import Finding, Host, Severity
 from steps.config import Guest
 from steps.guest import access, libvirt_cpu, needs, virsh
-from steps.guest.base import Given, Order
+from steps.guest.base import Given, Order, called
 from steps.guest.libvirt_xml import domain, uuid_of
 from steps.guest.seen import Seen, Silence
 from steps.guest.virsh import FILES, PROFILES, VIRSH, Installed, definition_of, file_of
@@ -73,7 +73,7 @@ class Libvirt:
         # virt-aa-helper makes these at the start, and leaves at least the first behind.
         profiles = (f"{PROFILES}/libvirt-{uuid}", f"{PROFILES}/libvirt-{uuid}.files") if found.profiles else ()
         start = (*VIRSH, "start", uuid)
-        why = f"the guest {order.guest.name}" + (", without the devices, to be installed" if order.install else "")
+        why = f"the {called(order.guest.name)}" + (", without the devices, to be installed" if order.install else "")
         yield RunCommand(start, why, self.stop(order, f"undo: {why}"), profiles, timeout=order.guest.start_timeout)
 
     def stop(self, order: Order, why: str) -> Shutdown:

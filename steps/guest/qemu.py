@@ -10,7 +10,7 @@ from steps.actions import Action, StartProcess, StopProcess
 from steps.base import Finding, Host
 from steps.config import Guest
 from steps.guest import access, capabilities, monitor, needs, tuned
-from steps.guest.base import RUN_DIR, Given, Order
+from steps.guest.base import RUN_DIR, Given, Order, called
 from steps.guest.capabilities import Capabilities
 from steps.guest.qemu_command import command, drops_root
 from steps.guest.seen import Seen, Silence
@@ -82,7 +82,7 @@ class Qemu:
         yield StartProcess(
             guest.name,
             start.argv,
-            f"the guest {guest.name}" + (", without the devices, to be installed" if order.install else ""),
+            f"the {called(guest.name)}" + (", without the devices, to be installed" if order.install else ""),
             user=guest.user if rootless else None,
             memlock=guest.memory * MIB + MEMLOCK_SLACK if order.devices else None,
             devices=given.devices if rootless else (),

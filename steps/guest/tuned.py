@@ -17,7 +17,7 @@ from steps.actions import Action, Inverse, PinThreads, RunCommand, Write, WriteA
 from steps.base import Finding, Host, Severity
 from steps.config import Guest, HugePages
 from steps.guest.access import Account
-from steps.guest.base import Order, Way, hugetlbfs_of
+from steps.guest.base import Order, Way, called, hugetlbfs_of
 from steps.reading import text_of
 from steps.tuning import check, cpulist, hugepages
 from steps.tuning.check import TuningFacts
@@ -170,7 +170,7 @@ def misplaced(order: Order, found: Placed) -> Iterator[Finding]:
         if now != cpulist.parse(text)
     ]
     if wrong:
-        message = f"The guest {guest.name} runs, and its threads are not on the CPUs they are to be on."
+        message = f"The {called(guest.name)} runs, and its threads are not on the CPUs they are to be on."
         hint = "Did a cpuset or `taskset` pin them? Run `vfiostate guest stop`, then `vfiostate advance`."
         yield _refusal("threads-not-pinned", message, hint, *wrong)
     if found.pool is not None:
@@ -181,7 +181,7 @@ def _elsewhere(guest: Guest, found: Placed, pool: Pool) -> Iterator[Finding]:
     """Before 5.0 QEMU took ordinary memory where it got no huge pages (docs/about/removed-features.rst)."""
     used = (pool.total - pool.free) * MIBS[pool.size] * MIB if found.bytes is None else found.bytes
     if used < guest.memory * MIB:
-        message = f"The guest {guest.name} runs, and not all of its memory is in huge pages."
+        message = f"The {called(guest.name)} runs, and not all of its memory is in huge pages."
         hint = "Run `vfiostate guest stop`, then `vfiostate advance`; right after a boot memory is in larger pieces."
         yield _refusal("memory-not-huge", message, hint, f"{used // MIB} of {guest.memory} MiB are", pool.path)
 

@@ -209,7 +209,7 @@ TABLE = [
     Drift("its firmware changed its id", "bound", firmware, "device-id", "0000:02:00.0", 5, 3),
     Drift("another tool's driver_override", "rebooted", other_tool, "driver-override", "0000:01:00.0", 0, 3),
     Drift("another tool's driver_override, bound", "bound", other_tool, "driver-override", "0000:01:00.0", 0, 3),
-    Drift("a guest stopped by hand", "running", stopped, "guest-stopped", "guest guest", 0, 3),
+    Drift("a guest stopped by hand", "running", stopped, "guest-stopped", "guest", 0, 3),
     Drift("a guest started by hand", "bound", started, "guest-by-hand", "guest", 0, 3),
     Drift("the unit disabled", "bound", disabled, "not-permanent", "bound", 0, 3, status=LINK),
     Drift(

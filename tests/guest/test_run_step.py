@@ -261,6 +261,12 @@ def test_a_guest_that_dies_at_once_shows_qemus_last_lines(tmp_path: Path) -> Non
     assert any(said in line for line in died.evidence)
 
 
+def test_the_usual_name_is_not_said_twice(tmp_path: Path) -> None:
+    usual = change(name="guest")
+    (died,) = STEP.verify(usual, STEP.probe(bound_machine(tmp_path / "machine"), usual))
+    assert died.message == "The guest does not run: it has ended."
+
+
 def test_a_guest_that_is_paused_is_not_running(tmp_path: Path) -> None:
     host = bound_machine(tmp_path / "machine", faults={"status": "paused"})
     carry_out(host, planned(host))
