@@ -76,6 +76,7 @@ class Setup:
     state: State = State.NEW
     boots: dict[State, str] = field(default_factory=dict)
     since: str = ""
+    since_boot: str = ""
     attempt: Attempt | None = None
     attempts: int = 0
     deeds: dict[int, Deed] = field(default_factory=dict)
@@ -240,7 +241,7 @@ def _transition(setup: Setup, event: Event) -> None:
         setup.boots[target] = event.boot
     if setup.resume is not None:
         resumption.moved(setup.resume, target)
-    setup.state, setup.since, setup.attempt = target, event.at, None
+    setup.state, setup.since, setup.since_boot, setup.attempt = target, event.at, event.boot, None
     setup.last_failure, setup.refused = None, frozenset()
     if not setup.rolled_back:
         setup.begun = {step: boot for step, boot in setup.begun.items() if State(step).rank <= target.rank}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,8 @@ NEXT: Mapping[State, str] = {
 # Findings after which only another trial boot leads on.
 ONCE_MORE = frozenset({"trial-failed", "trial-not-made"})
 AGAIN = "vfiostate advance --again (one more trial boot), or vfiostate rollback"
-MEND = "do what stands at the ->, then vfiostate {command}"
+MEND = "follow the hint above, then vfiostate {command}"
+DIFFERS = "mend what differs (vfiostate audit says how), then vfiostate advance"
 
 BACK: Mapping[State, str] = {
     State.NEW: "nothing was changed on the host",
@@ -52,7 +53,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What `status` tells. `rebooted` says whether the host was booted anew since the state was reached; `unfinished`
+    """What `status` tells. `rebooted` says whether the host was booted anew since the state was reached, on
+    the way there or back; `unfinished`
     names what was cut short; `failures` is what failed last in this state; `resume` says whether it goes on by itself
     after the boot (None: it was not asked to)."""
 
@@ -89,12 +91,14 @@ def survey(session: Session) -> Survey:
     setup = session.scribe.setup
     if setup is None or setup.finished:
         return Survey(setup, State.NEW, False, (), None, (), first_words(session.options))
-    rebooted = session.host.booted and bool(setup.boot) and setup.boot != session.host.boot_id
+    booted = session.host.boot_id if session.host.booted else ""
+    # A way back ends in a boot of its own; what comes next goes by the one in which the state was reached on the way.
+    rebooted, away = (bool(booted) and bool(boot) and boot != booted for boot in (setup.since_boot, setup.boot))
     differences = drift(session, setup)
     if setup.rolled_back and setup.state is State.NEW:
         from engine.back.ending import token_running  # only where a rollback waits for the reboot that finishes it
 
-        rebooted = session.host.booted and not token_running(session, setup)
+        rebooted = away = session.host.booted and not token_running(session, setup)
     return Survey(
         setup,
         setup.state,
@@ -102,7 +106,7 @@ def survey(session: Session) -> Survey:
         differences,
         setup.cut_short,
         failures(setup),
-        _next(setup, rebooted, session.host.boot_id, ended=any(one.code == "guest-stopped" for one in differences)),
+        _next(setup, away, session.host.boot_id, differences),
         resumes(session.host, setup),
     )
 
@@ -160,23 +164,25 @@ def _staged_again(setup: Setup, boot_id: str) -> bool:
     return chosen and setup.last_failure is None and setup.cut_short is None
 
 
-def _next(setup: Setup, rebooted: bool, boot_id: str, *, ended: bool) -> str:
-    """What comes next; `ended` is whether the guest in `running` has ended by itself."""
+def _next(setup: Setup, rebooted: bool, boot_id: str, differences: Sequence[Difference]) -> str:
+    """What comes next."""
     if setup.rolling_back_to is not None:
         return "vfiostate rollback (finishes the rollback)"
     if setup.rolled_back and setup.state is State.NEW:
-        return "reboot, then vfiostate rollback (finishes the rollback)" if not rebooted else "vfiostate rollback"
+        return f"{'' if rebooted else 'reboot, then '}vfiostate rollback (finishes the rollback)"
     if rebooted and setup.state is State.STUBBED and _trial_failed(setup, boot_id):
         return AGAIN
     if any(one.hint for one in failures(setup)):
         stopped = setup.last_failure is not None and setup.last_failure.kind is Kind.ROLLBACK_STOPPED
         return MEND.format(command="rollback" if stopped else "advance")
+    if any(one.stops(setup.state) for one in differences):
+        return DIFFERS
     if rebooted and setup.state is State.STUBBED and _staged_again(setup, boot_id):
         return NEXT[State.STUBBED]
     if rebooted and setup.state is State.STUBBED:
         return "vfiostate advance (looks whether the reboot took)"
     if rebooted and setup.state in (State.BOUND, State.RUNNING):
         return f"vfiostate advance (comes back to {setup.state.value} after the reboot)"
-    if ended:
+    if any(one.code == "guest-stopped" for one in differences):
         return NEXT[State.BOUND]
     return next_words(setup.state, guest=setup.has_guest)

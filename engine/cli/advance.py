@@ -75,7 +75,7 @@ def _has_token(session: Session, setup: Setup) -> bool:
 def _tell_failed(session: Session) -> None:
     setup = session.scribe.setup
     if setup is not None:
-        _tell(setup.state, "what stands at the -> below, then vfiostate advance", session)
+        _tell(setup.state, "follow the hint below, then vfiostate advance", session)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -112,9 +112,7 @@ def end_with_plan(options: SessionOptions, config: Config) -> int:
     show_findings(found)
     refused = any(finding.severity is Severity.REFUSAL for finding in found)
     out(
-        "next: do what stands at the ->, then vfiostate doctor"
-        if refused
-        else "next: vfiostate plan --all, then advance"
+        "next: follow the hints above, then vfiostate doctor" if refused else "next: vfiostate plan --all, then advance"
     )
     return 0
 

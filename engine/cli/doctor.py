@@ -83,7 +83,7 @@ def _verdict(found: Examination) -> list[str]:
     if found.blocking:
         count = len(found.blocking)
         said = f"{count} thing{'s stand' if count > 1 else ' stands'} in the way"
-        return [paint(said, BOLD), "next: do what stands at the ->, then vfiostate doctor again"]
+        return [paint(said, BOLD), "next: follow the hints above, then vfiostate doctor again"]
     if found.unseen:
         said = "nothing stands in the way, as far as it can be seen without root"
         return [paint(said, BOLD), f"next: sudo vfiostate doctor, then {found.next}"]

@@ -62,7 +62,7 @@ def _comes_next(one: Preview, *, trial: bool) -> str:
     if code == Exit.REBOOT:
         return "reboot, then vfiostate advance"
     if code:
-        return "do what stands at the ->, then vfiostate plan"
+        return "follow the hint above, then vfiostate plan"
     return "vfiostate advance" if trial else "vfiostate advance --no-trial"
 
 

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from journal.events import Json
 
 
+# Of the document for --json, always all of them.
+KEYS = (
+    *("state", "setup", "since", "finished", "boot", "rebooted", "drift"),
+    *("resume", "unfinished", "last_failure", "failures", "next"),
+)
+
+
 def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = add_command(
@@ -57,7 +64,7 @@ def _lines(found: Survey | None, first: str) -> list[str]:
     since = "the last setup was taken back" if setup.finished else f"since {setup.since[:19].replace('T', ' ')} UTC"
     rows = [("state", f"{paint(found.state.value, BOLD)} ({since})"), ("setup", setup.id)]
     if not setup.finished:
-        if setup.boot or setup.rolled_back:
+        if setup.since_boot:
             rows.append(("boot", f"{'' if found.rebooted else 'not '}rebooted since this state was reached"))
         rows += [("note" if one.note else "drift", f"{one.where}: {one.found}") for one in found.drift]
         rows += [] if _drifted(found) else [("drift", "none")]
@@ -91,17 +98,20 @@ def _as_json(found: Survey | None, first: str) -> dict[str, Json]:
     from steps.base import State
 
     if found is None or found.setup is None:
-        return {"state": State.NEW.value, "setup": None, "next": found.next if found is not None else first}
+        nothing: dict[str, Json] = dict.fromkeys(KEYS)
+        begun = found.next if found is not None else first
+        return nothing | {"state": State.NEW.value, "drift": [], "failures": [], "next": begun}
     return {
         "state": found.state.value,
         "setup": found.setup.id,
         "since": found.setup.since,
         "finished": found.setup.finished,
-        "boot": found.setup.boot,
+        "boot": found.setup.since_boot or None,
         "rebooted": found.rebooted,
         "drift": [{"path": one.where, "found": one.found, "code": one.code} for one in found.drift if not one.note],
         "resume": _resume_json(found),
         "unfinished": found.unfinished,
         "last_failure": "; ".join(one.message for one in found.failures) or None,
+        "failures": [{"message": one.message, "hint": one.hint or None} for one in found.failures],
         "next": found.next,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -59,7 +59,17 @@ def audit(session: Session) -> Audit:
         return Audit(setup)
     reached = reached_at(session.journal.events(), setup)
     questions = [*_cheap(session, setup, reached), *_thorough(session, setup, reached)]
-    return Audit(setup, _ask(questions), len(questions) + len(drift.last_deeds(setup)))
+    return Audit(setup, _in_order(_ask(questions)), len(questions) + len(drift.last_deeds(setup)))
+
+
+def _in_order(found: Sequence[Difference]) -> tuple[Difference, ...]:
+    """Where a file cannot be told apart, a rollback stops at it: that comes before any that is advised."""
+    first = next((one.where for one in found if one.code == "file-muddled"), None)
+    if first is None:
+        return tuple(found)
+    late = ("`vfiostate rollback --to" in one.hint for one in found)
+    words = f"what is said of {first} comes first; after it: "
+    return tuple(replace(one, hint=words * wait + one.hint) for one, wait in zip(found, late, strict=True))
 
 
 def glance(session: Session, setup: Setup) -> tuple[Difference, ...]:

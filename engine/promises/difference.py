@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from journal.errors import Exit, sentence
 from journal.events import Json
-from steps.base import Finding, Severity
+from steps.base import Finding, Severity, State
+
+# The unit and its link (steps.resume_service).
+RESUMES = "/vfiostate-resume.service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,14 @@ class Difference:
         """All of it on one line."""
         event = f", event {self.since}" if self.since else ""
         return f"{self.where}: {self.found}; promised{event}: {self.promised} ({self.code}) -> {self.hint}"
+
+    def stops(self, state: State) -> bool:
+        """Whether `advance` would build on what is not there. After the boot that matters nothing but a guest that
+        already has the devices does: the steps look at devices and drivers themselves. On what goes on by itself after
+        the boot nothing is built: its unit may be disabled by who wants to go on by hand."""
+        if self.note or not self.grave or RESUMES in self.where:
+            return False
+        return state.rank < State.REBOOTED.rank or self.code == "guest-by-hand"
 
     def finding(self) -> Finding:
         """For the user of a command that goes on, or not."""

@@ -15,8 +15,7 @@ from engine.states import forward_from
 from engine.ways import step_to
 from journal.errors import DriftError, Exit, sentence
 from steps.actions import WriteAttribute
-from steps.base import Finding, Severity, State
-from steps.resume_service import LINK, UNIT
+from steps.base import Finding, Severity
 
 if TYPE_CHECKING:
     from engine.back.decision import Decision
@@ -36,19 +35,10 @@ def before_advance(session: Session) -> tuple[Finding, ...]:
     found += before_reboot(session, session.setup)
     _mend_script(session)
     record(session, found)
-    grave = [one for one in drifts(found) if one.grave and _in_the_way(one, session.setup.state)]
+    grave = [one for one in found if one.stops(session.setup.state)]
     if grave and not _refuses_by_itself(session):
         raise _stopped(grave)
     return tuple(replace(one, grave=False).finding() for one in drifts(found))
-
-
-def _in_the_way(found: Difference, state: State) -> bool:
-    """Whether going on would build on what is not there. After the boot that matters nothing but a guest that already
-    has the devices does: the steps look at devices and drivers themselves. On what goes on by itself after the boot
-    nothing is built: its unit may be disabled by who wants to go on by hand."""
-    if found.where in (UNIT, LINK):
-        return False
-    return state.rank < State.REBOOTED.rank or found.code == "guest-by-hand"
 
 
 def _mend_script(session: Session) -> None:

@@ -137,7 +137,7 @@ def test_an_iommu_that_is_off_is_told_before_the_choice_and_again_after_the_plan
     assert main(["--simulate", str(machine), "init", "--allow-boot-vga", "03:00.0"]) == 0
     said = capfd.readouterr()
     assert said.out.index("AMD-Vi is off there") < said.out.index("in no IOMMU group yet")
-    assert said.out.rstrip().endswith("next: do what stands at the ->, then vfiostate doctor")
+    assert said.out.rstrip().endswith("next: follow the hints above, then vfiostate doctor")
     assert "AMD-Vi is off there" in said.err
 
 

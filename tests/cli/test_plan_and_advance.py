@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,6 +149,36 @@ def test_without_a_guest_the_way_ends_when_the_devices_are_bound(run: Run) -> No
     assert said.code == 0
     assert "next: nothing: the configuration has no [guest]" in said.out
     assert "the configuration has no [guest]" in run("status").out
+
+
+def test_status_for_programs_has_the_same_keys_whatever_was_done_and_each_hint(configured: Run) -> None:
+    def told() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(configured("status", "--json").out)
+        return found
+
+    fresh = told()
+    assert (fresh["setup"], fresh["boot"], fresh["drift"], fresh["failures"]) == (None, None, [], [])
+    assert configured("advance", "--until", "stubbed").code == 0
+    assert told().keys() == fresh.keys()
+    assert configured("machine", "reboot", "--fails").code == 0
+    assert configured("advance").code == 5
+    failed = told()
+    assert failed.keys() == fresh.keys()
+    assert [one["message"] for one in failed["failures"]] == [failed["last_failure"]]
+    assert "`vfiostate advance --again`" in failed["failures"][0]["hint"]
+
+
+def test_status_names_no_step_that_would_stop_at_what_differs(configured: Run, machine: Path) -> None:
+    assert configured("advance", "--until", "modules_loaded").code == 0
+    modules = machine / "etc/modules"
+    modules.write_text(modules.read_text().replace("vfio_iommu_type1\n", "# taken out\n"))
+    said = configured("status")
+    assert (said.code, "cannot be told apart" in said.out) == (4, True)
+    assert "next   mend what differs (vfiostate audit says how), then vfiostate advance" in said.out
+    hints = [line.partition("->")[2] for line in configured("audit").out.splitlines() if "->" in line]
+    assert any("rollback --to checked" in hint for hint in hints)
+    assert all("what is said of /etc/modules comes first" in hint for hint in hints if "rollback --to" in hint)
+    assert configured("advance").code == 4
 
 
 def test_where_nothing_was_begun_the_first_command_is_named(run: Run) -> None:

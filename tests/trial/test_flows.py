@@ -4,6 +4,7 @@ back; and the user's own choices for the next boot."""
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -102,6 +103,19 @@ def test_a_boot_that_hangs_leaves_the_default_and_says_so(at: At, places: dict[s
     assert not has_token(words(machine))
 
 
+def test_a_way_back_in_the_trial_boot_is_no_reboot_since(at: At) -> None:
+    machine = at("booted")
+    run(machine, "status").is_(0, "boot   rebooted since this state was reached")
+    run(machine, "rollback", "--to", "modules_loaded").is_(0)
+    run(machine, "status").is_(0, "boot   not rebooted since this state was reached")
+    boot = (machine / "proc/sys/kernel/random/boot_id").read_text().strip()
+    told = json.loads(run(machine, "status", "--json").out)
+    assert (told["boot"], told["rebooted"]) == (boot, False)
+    reboot(machine)
+    run(machine, "status").is_(0, "boot   rebooted since this state was reached")
+    run(machine, "rollback").is_(0)
+
+
 def test_to_wait_for_the_reboot_is_no_failure(at: At) -> None:
     machine = at("stubbed")
     run(machine, "advance", "--until", "running").is_(3, "reboot: The host has not been rebooted", "next: reboot, then")
@@ -149,7 +163,7 @@ def test_a_rollback_that_waits_for_the_reboot_is_told_the_same_by_every_command(
     assert "last failure" not in run(machine, "status").text
     run(machine, "journal", "show").is_(0, "  put off  ", "The rollback is finished by the next boot")
     reboot(machine)
-    run(machine, "status").is_(0, "boot   rebooted since", "next   vfiostate rollback\n")
+    run(machine, "status").is_(0, "boot   rebooted since", "next   vfiostate rollback (finishes the rollback)\n")
     run(machine, "rollback").is_(0, "the rollback is finished")
 
 
