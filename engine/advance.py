@@ -47,7 +47,8 @@ def _advance(session: Session, until: State | None, reboot: bool) -> Outcome:
     if goal is not None and session.setup.state.rank >= goal.rank:
         if goal is State.RUNNING and (again := _started_anew(session, said)) is not None:
             return again
-        said.append(f"already `{session.setup.state.value}`")
+        state = session.setup.state
+        said.append(f"already `{state.value}`" + f": `{goal.value}` lies behind" * (state is not goal))
         return Outcome(Exit.DONE, session.setup.state, tuple(findings), tuple(said))
     # Who asks for a guest that is not configured is refused.
     guest = until is State.RUNNING or session.setup.has_guest

@@ -135,7 +135,7 @@ def _refused(session: Session, move: Move, plan: Plan, refusals: Sequence[Findin
         action = RequestReboot("the new kernel command line takes effect at the next boot")
         perform(session, move.target, NO_ATTEMPT, [action])
         scribe.flush()
-        return Outcome(Exit.REBOOT, state, said=("the host was asked to reboot; then `vfiostate advance`",))
+        return Outcome(Exit.REBOOT, state, said=("the host was asked to reboot",))
     exit_code = next((finding.exit for finding in refusals if finding.exit is not Exit.REBOOT), Exit.REBOOT)
     return Outcome(exit_code, state, plan.findings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -32,7 +33,10 @@ def prepare() -> None:
 def out(text: str = "") -> None:
     """A line of the result. Raises nothing: a reader that went away must not stop a run halfway."""
     global _failure
-    if _failure is not None or sys.stdout is None:
+    if sys.stdout is None:
+        # Closed by the caller (`>&-`).
+        _failure = OSError(errno.EBADF, os.strerror(errno.EBADF))
+    if _failure is not None:
         return
     try:
         sys.stdout.write(text + "\n")
@@ -84,7 +88,8 @@ def finish() -> OSError | None:
     _flush()
     if _failure is None:
         return None
-    _silence()
+    if sys.stdout is not None:
+        _silence()
     return None if isinstance(_failure, BrokenPipeError) else _failure
 
 

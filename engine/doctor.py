@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine import config as configuration
 from engine.hosts.base import ChangeableHost
@@ -46,7 +46,7 @@ def examine(options: SessionOptions, reporter: Reporter) -> Examination:
     setup, brief = _setup(options, reporter)
     if brief is None:
         brief = Brief(config, UNBORN, host.boot_id)
-    areas = (*own, *setup, *doctor.examine(host, brief))
+    areas = (*own, *setup, *(_for_doctor(area) for area in doctor.examine(host, brief)))
     if setup and setup[0].standing is Standing.OK:
         return Examination(areas, "vfiostate status")
     return Examination(areas, "vfiostate plan" if config.devices else "vfiostate init")
@@ -77,6 +77,12 @@ def _setup(options: SessionOptions, reporter: Reporter) -> tuple[tuple[Area, ...
         return (Area("setup", "", unseen=("the journal: whether a setup is under way",)),), None
     except VfiostateError as error:
         return (Area("setup", "cannot be read", (_as_finding(error),)),), None
+
+
+def _for_doctor(area: Area) -> Area:
+    """What a step advises to run again, as `advance` was not run."""
+    words = ("run `vfiostate advance` again", "run `vfiostate doctor` again")
+    return replace(area, findings=tuple(replace(one, hint=one.hint.replace(*words)) for one in area.findings))
 
 
 def _as_finding(error: VfiostateError) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine import restore, signals
 from engine.attempt import fire
@@ -21,13 +21,15 @@ from steps.base import State
 
 @dataclass(frozen=True, slots=True)
 class RollbackResult:
-    """What a rollback came to: the exit code, the state, the files compared and what else there is to say."""
+    """What a rollback came to: the exit code, the state, the files compared and what else there is to say. `gone` are
+    those of `as_before` that are not there, as before."""
 
     exit: Exit
     state: State
     as_before: tuple[str, ...] = ()
     differs: tuple[tuple[str, str], ...] = ()
     said: tuple[str, ...] = ()
+    gone: frozenset[str] = frozenset()
 
 
 NOTHING = RollbackResult(Exit.DONE, State.NEW, said=("nothing is set up: there is nothing to take back",))
@@ -95,11 +97,11 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
             "the running kernel still has vfiostate's command line: a reboot is left, and a last rollback after it"
         )
         result = _compared(session, to, said)
-        return RollbackResult(Exit.REBOOT, to, result.as_before, result.differs, result.said)
+        return replace(result, exit=Exit.REBOOT)
     if not session.host.booted and provisional(setup):
         said.append("what was made anew here is made once more by the host itself: its next boot finishes the rollback")
         result = _compared(session, to, said)
-        return RollbackResult(Exit.REBOOT, to, result.as_before, result.differs, result.said)
+        return replace(result, exit=Exit.REBOOT)
     finish_rollback(session)
     return _compared(session, to, said)
 
@@ -113,4 +115,5 @@ def _compared(session: Session, to: State, said: list[str]) -> RollbackResult:
     if pairs and to is State.NEW and session.host.lstat(script) is not None:
         place = session.host.local(script)
         said.append(f"what differs was changed by others, or could not be made the same; {place} has it as it was")
-    return RollbackResult(Exit.DONE, to, tuple(as_before), pairs, tuple(said))
+    gone = frozenset(path for path in as_before if session.host.lstat(path) is None)
+    return RollbackResult(Exit.DONE, to, tuple(as_before), pairs, tuple(said), gone)

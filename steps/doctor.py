@@ -173,7 +173,8 @@ def _virtualization(seen: _Seen) -> Area:
     wanted = guest is not None and guest.accel is Accel.KVM
     if cpu.forbidden and wanted and not findings and seen.host.lstat("/dev/kvm") is None:
         findings = (host_checks.forbidden(cpu.forbidden, cpu.vendor),)
-    return Area("virtualization", cpu.virtualization or "neither vmx nor svm", findings)
+    needless = "" if wanted else f"; not needed {'by accel = tcg' if guest else 'without [guest]'}"
+    return Area("virtualization", cpu.virtualization or f"neither vmx nor svm{needless}", findings)
 
 
 def _tools(seen: _Seen) -> Area:
@@ -204,6 +205,7 @@ def _offered(seen: _Seen, all_: Sequence[Card]) -> Area:
     usable = sum(card in free for card in graphics)
     said = f"{len(free)} of {len(all_)} can be taken"
     said += f", {usable} of {len(graphics)} graphics cards" if graphics else ""
+    said += "" if seen.iommu.groups else "; none before the IOMMU is on"
     found: list[Finding] = []
     if not free or (len(graphics) > 1 and not usable):
         found = [_none_free(seen, graphics or all_, Severity.REFUSAL)]

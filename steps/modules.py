@@ -150,7 +150,8 @@ def absent(states: ModuleStates) -> tuple[Finding, ...]:
                 Severity.REFUSAL,
                 f"The kernel {release} has no {', '.join(names)}.",
                 tuple(f"modprobe -S {release} -n --show-depends {name}: not found" for name in names),
-                "The modules of the running kernel are gone from /lib/modules (it was upgraded since): reboot first."
+                "/lib/modules has none for the running kernel. Was it upgraded since the boot? Then reboot first. Else"
+                " install a kernel together with its modules."
                 if gone
                 else "Install the distribution's standard kernel: a cloud kernel lacks some of them.",
             )

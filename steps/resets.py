@@ -17,7 +17,7 @@ def ways(function: Function) -> str:
     """How it is reset, in words."""
     if function.reset_methods:
         return ", then ".join(function.reset_methods)
-    return "a way that this kernel does not name" if function.resets else "no way of its own"
+    return "a method that this kernel does not report" if function.resets else "no way of its own"
 
 
 def notes(functions: Sequence[Function]) -> tuple[str, ...]:

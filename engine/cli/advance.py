@@ -38,15 +38,19 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
 
 
-def _comes_next(outcome: Outcome) -> str | None:
-    """What comes next where a step was not taken."""
+def _comes_next(outcome: Outcome, *, reboot: bool, resume: bool) -> str | None:
+    """What comes next where a step was not taken; `reboot` is whether the host was asked to, `resume` whether it goes
+    on by itself after that."""
     from engine.status import AGAIN, MEND, NEXT, ONCE_MORE
     from steps.base import State
 
     if any(one.code in ONCE_MORE for one in outcome.findings):
         return AGAIN
+    if outcome.exit is Exit.REBOOT and resume:
+        do = "nothing to do by hand" if reboot else "reboot; it goes on by itself"
+        return f"{do}; vfiostate status after the boot"
     if outcome.exit is Exit.REBOOT:
-        return NEXT[State.STUBBED]
+        return "vfiostate advance after the boot" if reboot else NEXT[State.STUBBED]
     return MEND.format(command="advance") if outcome.exit in (Exit.REFUSED, Exit.DRIFT) else None
 
 
@@ -106,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     for line in outcome.said:
         out(clean(line))
     show_findings(outcome.findings)
-    _tell(outcome.state, _comes_next(outcome), session)
+    _tell(outcome.state, _comes_next(outcome, reboot=args.reboot, resume=args.resume), session)
     if outcome.exit is Exit.REBOOT and args.resume and args.reboot and options.simulate is not None:
         from engine.cli.resume import on_simulated  # its systemd is a model
 

@@ -16,7 +16,8 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "take back what was done, to the beginning or to a state",
         run,
         text="Files that you changed since keep your changes and lose ours; where the two cannot be told apart,\n"
-        "nothing is changed at all. While the running kernel still has our command line, exit code 3 says to reboot.",
+        "nothing is changed at all. All the way back, exit code 3 says to reboot while the running kernel still has\n"
+        "our command line.",
         example="sudo vfiostate rollback\nsudo vfiostate rollback --to checked",
     )
     parser.add_argument(
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     for line in result.said:
         out(clean(line))
     for path in result.as_before:
-        out(f"as before: {clean(path)}")
+        out(f"{'gone again' if path in result.gone else 'as before'}: {clean(path)}")
     for path, why in result.differs:
         out(f"differs:   {clean(path)}: {clean(why)}")
     out(f"state: {paint(result.state.value, BOLD)}")

@@ -64,7 +64,7 @@ def resume(session: Session) -> Outcome:
     setup = session.scribe.setup
     if setup is None or setup.finished or setup.rolling_back_to is not None:
         state = setup.state if setup is not None else State.NEW
-        return Outcome(Exit.DONE, state, said=("nothing was asked for that could be gone on with",))
+        return Outcome(Exit.DONE, state, said=("there is nothing to go on with",))
     if unit.stopped_by_word(session):
         return Outcome(Exit.DONE, setup.state, said=(f"kept from going on by {OFF} on the kernel command line",))
     asked = setup.resume
@@ -117,18 +117,18 @@ def _routed_at_last(session: Session) -> bool:
 def _not_asked(session: Session) -> tuple[str, ...]:
     """A run that was cut short may have left the unit where nothing is asked for (any more)."""
     if not unit.standing(session):
-        return ("nothing was asked for",)
+        return ("it was not asked to go on by itself",)
     with session.scribe.witness():
         recover(session)
         unit.remove(session)
-    return (f"nothing was asked for: {UNIT_NAME} was removed",)
+    return (f"it was not asked to go on by itself: {UNIT_NAME} was removed",)
 
 
 def withdraw(session: Session) -> Outcome:
     """No longer go on by itself: take the unit out. Raises DriftError, having changed nothing, for an edited one."""
     setup = session.setup
     if setup.rolling_back_to is not None or (setup.resume is None and not unit.standing(session)):
-        return Outcome(Exit.DONE, setup.state, said=("nothing was asked for",))
+        return Outcome(Exit.DONE, setup.state, said=("it was not asked to go on by itself",))
     with session.scribe.witness():
         recover(session)
         unit.remove(session)

@@ -45,7 +45,7 @@ def detect(host: Host, choice: str = "auto") -> Detected:
 
 
 def _none(choice: str) -> Finding:
-    known = ", ".join(loader.name for loader in loaders())
+    known = ", ".join(dict.fromkeys(loader.name for loader in loaders()))
     if choice == "auto":
         return Finding(
             "boot-loader-not-found",

@@ -126,6 +126,12 @@ def test_settings_of_a_grub_that_did_not_boot_the_host_are_said_to_have_no_effec
     )
 
 
+def test_where_none_is_found_each_that_was_looked_for_is_named_once() -> None:
+    (finding,) = boot.detect(MemoryHost({})).findings
+    names = finding.evidence[0].removeprefix("looked for: ").split(", ")
+    assert "grub" in names and len(names) == len(set(names))
+
+
 def test_grub_s_package_alone_is_no_boot_loader() -> None:
     assert named({"/etc/default/grub": b"GRUB_DEFAULT=0\n"}) == (None, ["boot-loader-not-found"])
 

@@ -300,6 +300,7 @@ def test_the_whole_way_and_back_by_the_commands_alone(run: Run, machine: Path) -
     answer = run("rollback")
     assert answer.code == 0
     assert "as before: /etc/default/grub" in answer.out
+    assert "gone again: /usr/local/sbin/vfiostate-bind" in answer.out
     assert (machine / "etc/default/grub").read_bytes() == grub
     assert run("journal", "verify").code == 0
 

@@ -59,6 +59,15 @@ def test_what_blocks_is_told_last_with_its_cure_and_the_exit_code_of_a_refusal(
     assert "2 things stand in the way" in said
 
 
+def test_what_is_to_be_run_again_after_doctor_is_doctor(run: Run, machine: Path) -> None:
+    for name in ("etc/default/grub", "boot/grub/grub.cfg"):
+        (machine / name).unlink()
+    said = run("doctor")
+    assert said.code == 5
+    assert "No boot loader was found" in said.out
+    assert "then run `vfiostate doctor` again" in said.out and "run `vfiostate advance`" not in said.out
+
+
 def test_a_mistaken_configuration_is_one_of_the_things_that_block(run: Run, machine: Path) -> None:
     (machine / "etc/vfiostate.toml").write_text("stup = 1\n")
     said = run("doctor")

@@ -119,6 +119,22 @@ def test_output_that_cannot_be_written_is_a_failure() -> None:
     assert b"Traceback" not in done.stderr and b"Exception" not in done.stderr
 
 
+def test_output_that_the_caller_closed_is_a_failure_where_there_was_something_to_say() -> None:
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c"]
+    for body, code in (("console.out('x')", Exit.FAILED), ("pass", Exit.DONE)):
+        program = PROGRAM.format(body=body, verbose=0)
+        done = subprocess.run(
+            [*closed, program],
+            env={**os.environ, "PYTHONPATH": str(TOP)},
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code
+        assert (b"could not be written: Bad file descriptor" in done.stderr) is bool(code)
+        assert b"Traceback" not in done.stderr and b"Exception" not in done.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("argv", [["--help"], ["plan", "--help"], ["--version"]], ids=" ".join)
 @pytest.mark.parametrize("unbuffered", ["", "1"])

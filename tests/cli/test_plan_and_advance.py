@@ -181,6 +181,21 @@ def test_status_names_no_step_that_would_stop_at_what_differs(configured: Run, m
     assert configured("advance").code == 4
 
 
+def test_a_state_that_lies_behind_is_called_so(configured: Run) -> None:
+    assert configured("advance", "--until", "modules_loaded").code == 0
+    said = configured("advance", "--until", "checked")
+    assert (said.code, "already `modules_loaded`: `checked` lies behind\n" in said.out) == (0, True)
+    said = configured("advance", "--until", "modules_loaded")
+    assert (said.code, "already `modules_loaded`\n" in said.out) == (0, True)
+
+
+def test_a_host_that_was_asked_to_reboot_need_not_be_asked_again(configured: Run) -> None:
+    assert configured("advance", "--until", "stubbed").code == 0
+    said = configured("advance", "--reboot")
+    assert said.code == 3
+    assert "the host was asked to reboot\nstate: stubbed\nnext: vfiostate advance after the boot\n" in said.out
+
+
 def test_where_nothing_was_begun_the_first_command_is_named(run: Run) -> None:
     assert "vfiostate doctor (what stands in the way), then vfiostate init" in run("status").out
     assert run("init", *DEVICES).code == 0

@@ -55,7 +55,8 @@ def test_after_the_boot_it_goes_on_by_itself_and_removes_itself(asked: Path) -> 
 
 
 def test_one_command_goes_the_whole_way_over_the_reboot(untouched: Path) -> None:
-    ok(run(untouched, "advance", "--resume", "--reboot"))
+    said = ok(run(untouched, "advance", "--resume", "--reboot")).output
+    assert "next: nothing to do by hand; vfiostate status after the boot\n" in said
     assert status(untouched)["state"] == "running"
     assert installed(untouched) == (False, False)
 

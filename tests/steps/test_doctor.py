@@ -10,7 +10,7 @@ from engine.doctor import NOTHING
 from engine.hosts.simulated.host import SimulatedHost
 from steps import bars, cards, iommu
 from steps.base import Brief, Finding, Severity
-from steps.config import Config, Device, Guest
+from steps.config import Accel, Config, Device, Guest
 from steps.cpu import CpuVendor
 from steps.doctor import Area, Standing, examine
 from steps.firmware import Switch, named
@@ -225,3 +225,11 @@ def test_an_unplaced_rom_or_port_is_no_reason_to_complain() -> None:
     content = "\n".join([port, *[none] * 5, rom]).encode()
     host = MemoryHost(sysfs(GPU) | {"/sys/devices/pci0000:00/0000:03:00.0/resource": content})
     assert bars.homeless(host, GPU.address) == ()
+
+
+def test_a_lack_that_matters_to_nothing_is_told_with_why(tmp_path: Path) -> None:
+    emulated = Config((), guest=Guest(accel=Accel.TCG))
+    assert looked(machine(tmp_path / "lab", "debian12-lab"), emulated)["virtualization"].said.endswith(
+        "neither vmx nor svm; not needed by accel = tcg"
+    )
+    assert looked(machine(tmp_path / "off", "iommu-off"))["devices"].said.endswith("; none before the IOMMU is on")
