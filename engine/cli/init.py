@@ -81,7 +81,7 @@ def _add_guest(parser: argparse.ArgumentParser) -> None:
     guest.add_argument("--localtime", action="store_true", help="a clock in local time, as Windows wants it")
     guest.add_argument(
         "--disk",
-        metavar="PATH[,KEY=VALUE…]",
+        metavar="PATH[,KEY=VALUE...]",
         action="append",
         default=[],
         help="a disk; keys: format, interface, bootindex, readonly",
@@ -89,7 +89,7 @@ def _add_guest(parser: argparse.ArgumentParser) -> None:
     guest.add_argument("--cdrom", metavar="PATH", action="append", default=[], help="a CD image")
     guest.add_argument(
         "--tap",
-        metavar="TAP[,KEY=VALUE…]",
+        metavar="TAP[,KEY=VALUE...]",
         action="append",
         default=[],
         help="a network card on this tap; keys: bridge, mac, model",

@@ -85,8 +85,12 @@ def _lines(explanation: Explanation) -> Iterator[str]:
 
 def _filled(text: str, first: str, rest: str) -> str:
     """Wrapped; what would be split, such as a command or a path, is left long."""
+    import sys
     import textwrap
 
+    from engine.cli.parser import terminal_width
+
+    width = min(WIDTH, terminal_width()) if sys.stdout is not None and sys.stdout.isatty() else WIDTH
     return textwrap.fill(
-        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
     )

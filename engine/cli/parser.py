@@ -67,7 +67,21 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     """Help as wide as the terminal, at most 118 columns. argparse itself would import shutil to ask how wide it is."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=min(_terminal_width(), 120) - 2)
+        super().__init__(prog, width=min(terminal_width(), 120) - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Paragraphs as they are written where that fits, else filled anew; what is indented stays as it is."""
+        paragraphs = text.split("\n\n")
+        return super()._fill_text("\n\n".join(_fitted(each, width) for each in paragraphs), width, indent)
+
+
+def _fitted(paragraph: str, width: int) -> str:
+    lines = paragraph.splitlines()
+    if all(len(line) <= width for line in lines) or any(line.startswith(" ") for line in lines):
+        return paragraph
+    import textwrap  # where argparse does, too
+
+    return textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False)
 
 
 class Parser(argparse.ArgumentParser):
@@ -115,7 +129,7 @@ def _meant(message: str, options: Sequence[str]) -> str:
     return "".join(f"Did you mean `{name}`? " for name in get_close_matches(typed, options, 1))
 
 
-def _terminal_width() -> int:
+def terminal_width() -> int:
     """COLUMNS, or what the terminal says, or 80."""
     try:
         return int(os.environ.get("COLUMNS", "")) or 80
@@ -149,7 +163,7 @@ def add_common(parser: argparse.ArgumentParser, default: object) -> None:
         "--verbose",
         action="count",
         default=0 if default is None else default,
-        help="log to stderr what is done; -vv: everything",
+        help="log to stderr each change and each event of the journal; -vv: also what the host is asked",
     )
 
 

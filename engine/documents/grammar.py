@@ -60,7 +60,7 @@ class Option:
 
     @property
     def values(self) -> Values:
-        """What may follow it. `PATH[,KEY=VALUE…]` begins with a path: a shell offers the first part."""
+        """What may follow it. `PATH[,KEY=VALUE...]` begins with a path: a shell offers the first part."""
         if not self.value:
             return Values.NONE
         if self.choices:

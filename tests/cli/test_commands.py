@@ -57,6 +57,17 @@ def test_every_command_has_help_with_an_example(words: str, capsys: pytest.Captu
     assert words.split()[1] in shown.partition("example:")[2]
 
 
+@pytest.mark.parametrize("words", ["", *(command.words for command in read().leaves())])
+def test_help_fits_a_narrow_terminal(
+    words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main([*words.split()[1:], "--help"])
+    shown = capsys.readouterr().out
+    assert [line for line in shown.splitlines() if len(line) > 80 and not line.startswith("  ")] == []
+    assert shown.isascii()
+
+
 @pytest.mark.parametrize("words", [command.words for command in read().leaves()])
 def test_the_example_of_every_command_is_understood(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([*words.split()[1:], "--help"])

@@ -133,6 +133,15 @@ def test_at_a_terminal_the_step_and_its_actions_stay_on_the_screen(configured: R
     assert screen.rstrip().splitlines()[-1].startswith("back: ")
 
 
+def test_a_setup_is_explained_in_lines_that_fit_the_terminal(configured: Run, machine: Path) -> None:
+    assert configured("advance").code == 0
+    for width in (50, 80):
+        environment = {"NO_COLOR": "1", "COLUMNS": str(width)}
+        code, screen = at_terminal("--simulate", str(machine), "journal", "explain", environment=environment)
+        assert code == 0
+        assert width - 15 < max(len(line.rstrip()) for line in screen.splitlines()) <= width
+
+
 def test_after_a_trial_that_failed_status_offers_one_more(configured: Run) -> None:
     assert configured("advance", "--until", "stubbed").code == 0
     assert configured("machine", "reboot", "--fails").code == 0
