@@ -6,15 +6,15 @@ cleared, given to the driver that had it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from journal.errors import Exit
-from steps import bind_service, by_address, cmdline, devices, group_ways, groups, guards
+from steps import bind_service, by_address, cmdline, devices, group_ways, groups, guards, twins
 from steps.actions import Action, Keep, RunCommand, Write, WriteAttribute
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.bind_service import ServiceFacts
-from steps.config import Stub
+from steps.config import Device, Stub
 from steps.devices import DeviceFacts
 from steps.pci import DEVICES, DRIVERS, Function
 
@@ -43,13 +43,14 @@ _WARNINGS = frozenset({"framebuffer"})
 @dataclass(frozen=True, slots=True)
 class BindFacts:
     """What the step read: the devices, whether the driver vfio-pci is there, the nodes in /dev/vfio, what is installed
-    to bind at boot, and the running kernel's command line."""
+    to bind at boot, the running kernel's command line, and where devices are whose addresses are their twins' now."""
 
     devices: DeviceFacts
     driver: bool
     nodes: tuple[str, ...]
     service: ServiceFacts
     words: tuple[str, ...]
+    moved: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class BindStep:
             nodes = ()
         found = devices.read_devices(host, brief.config)
         driver = host.lstat(f"{DRIVERS}/{VFIO}") is not None
-        return BindFacts(found, driver, nodes, bind_service.read(host), _words(host))
+        return BindFacts(found, driver, nodes, bind_service.read(host), _words(host), twins.moved(host, brief))
 
     def plan(self, brief: Brief, facts: BindFacts) -> Plan:
         """Unbind all, bind all, then make it permanent."""
@@ -84,8 +85,7 @@ class BindStep:
         actions.extend(_unbind(function, brief.config.unbind_timeout) for function in todo if function.driver)
         actions.extend(_override(function) for function in todo if function.has_override and not _overridden(function))
         actions.extend(action for function in todo for action in _bind(function))
-        config = brief.config
-        actions.extend(bind_service.plan(brief.setup, config.devices, config.unbind_timeout, facts.service))
+        actions.extend(bind_service.plan(*_service(brief, facts)))
         return Plan(tuple(actions), _notes(functions, facts, ours), findings)
 
     def verify(self, brief: Brief, facts: BindFacts) -> tuple[Finding, ...]:
@@ -93,7 +93,7 @@ class BindStep:
         found = [*_guarded(brief, facts), *groups.findings(brief.config, facts.devices)]
         for function in facts.devices.configured(brief.config):
             found.extend(_verified(function, facts))
-        lines = bind_service.missing(brief.setup, brief.config.devices, brief.config.unbind_timeout, facts.service)
+        lines = bind_service.missing(*_service(brief, facts))
         if lines:
             found.append(
                 Finding(
@@ -117,6 +117,11 @@ def _words(host: Host) -> tuple[str, ...]:
         return ()
 
 
+def _service(brief: Brief, facts: BindFacts) -> tuple[str, Sequence[Device], float, ServiceFacts, Mapping[str, str]]:
+    config = brief.config
+    return brief.setup, config.devices, config.unbind_timeout, facts.service, by_address.subsystems(brief)
+
+
 def _guarded(brief: Brief, facts: BindFacts, codes: frozenset[str] = _GUARDS) -> tuple[Finding, ...]:
     return tuple(found for found in guards.findings(brief.config, facts.devices) if found.code in codes)
 
@@ -125,7 +130,7 @@ def _findings(brief: Brief, facts: BindFacts) -> tuple[Finding, ...]:
     config = brief.config
     found = [*_guarded(brief, facts, _GUARDS | _WARNINGS), *groups.findings(config, facts.devices)]
     found += _tokens_missing(brief, facts)
-    found += bind_service.in_the_way(brief.setup, config.devices, config.unbind_timeout, facts.service)
+    found += (*twins.findings(brief, facts.moved), *bind_service.in_the_way(*_service(brief, facts)))
     ours = bind_service.installed(brief.setup, facts.service)
     for function in facts.devices.configured(config):
         if function.group is None:

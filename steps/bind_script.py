@@ -5,8 +5,9 @@ Sources: systemd.unit(5), systemd.service(5), systemd.exec(5), udevadm(8); sysfs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from steps import twins
 from steps.config import Device
 from steps.pci import parse_address, parse_id
 
@@ -14,13 +15,21 @@ SCRIPT = "/usr/local/sbin/vfiostate-bind"
 SETTLE = 30  # seconds that udev may need for its events, where a device is not there yet
 
 
-def script(setup: str, devices: Sequence[Device], patience: float) -> bytes:
-    """The script. It checks address and id before it touches anything, says what is wrong, and never fails the boot.
+def script(setup: str, devices: Sequence[Device], patience: float, subsystems: Mapping[str, str] = {}) -> bytes:
+    """The script. It checks address, id and, where `subsystems` has the address, the subsystem before it touches
+    anything, says what is wrong, and never fails the boot.
 
     Raises UsageError for a device that is no address or id: nothing else may stand in a script run by root.
     """
     lines = "\n".join(f"{parse_address(device.address)}={parse_id(device.id)}" for device in devices)
-    text = _SCRIPT.replace("@SETUP@", setup).replace("@DEVICES@", lines).replace("@SETTLE@", str(SETTLE))
+    check = twins.check(subsystems, "say")
+    place = "    place=$pci/devices/$address\n" if check else ""
+    text = (
+        _SCRIPT.replace("@CHECK@", place + check)
+        .replace("@SETUP@", setup)
+        .replace("@DEVICES@", lines)
+        .replace("@SETTLE@", str(SETTLE))
+    )
     return text.replace("@PATIENCE@", str(max(1, round(patience)))).encode()
 
 
@@ -142,7 +151,7 @@ for device in $devices; do
         say "$address is ${vendor#0x}:${product#0x}, expected $id: left alone"
         continue
     fi
-    if [ "$(driver_of "$address")" != vfio-pci ]; then
+@CHECK@    if [ "$(driver_of "$address")" != vfio-pci ]; then
         todo="$todo $device"
     fi
 done

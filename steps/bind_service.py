@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steps.actions import Action, EditFile, Inverse, RunCommand
@@ -65,11 +65,20 @@ def block(setup: str) -> bytes:
     return f"# vfiostate {setup}: begin\n{SCRIPT} || true\n# vfiostate {setup}: end\n".encode()
 
 
-def plan(setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts) -> tuple[Action, ...]:
-    """What installs it; nothing where all of it is there."""
-    text = script(setup, devices, patience)
+def _scripts(
+    setup: str, devices: Sequence[Device], patience: float, subsystems: Mapping[str, str]
+) -> tuple[bytes, bytes]:
+    """The script, and what it was where 0.1.0 installed it, which stays."""
+    return script(setup, devices, patience, subsystems), script(setup, devices, patience)
+
+
+def plan(
+    setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts, subsystems: Mapping[str, str] = {}
+) -> tuple[Action, ...]:
+    """What installs it; nothing where all of it is there. `subsystems` are those to be checked, by address."""
+    texts = _scripts(setup, devices, patience, subsystems)
     why = "bind the devices at every boot"
-    actions: list[Action] = [] if facts.script == text else [new_file(SCRIPT, text, why, mode=0o755)]
+    actions: list[Action] = [] if facts.script in texts else [new_file(SCRIPT, texts[0], why, mode=0o755)]
     if not facts.systemd:
         edit = _rc_local(setup, facts)
         return (*actions, *([edit] if edit else []))
@@ -85,7 +94,9 @@ def plan(setup: str, devices: Sequence[Device], patience: float, facts: ServiceF
     return tuple(actions)
 
 
-def in_the_way(setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts) -> tuple[Finding, ...]:
+def in_the_way(
+    setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts, subsystems: Mapping[str, str] = {}
+) -> tuple[Finding, ...]:
     """Files of somebody else where ours belong, and directories that are missing or not to be written to."""
     if facts.systemd and facts.units.startswith(STORE):
         message = f"{UNITS} is made of this system's configuration: no unit of ours can be put there."
@@ -94,9 +105,11 @@ def in_the_way(setup: str, devices: Sequence[Device], patience: float, facts: Se
             "on: start the guest by its own means."
         )
         return (Finding("units-declared", Severity.REFUSAL, message, (f"{UNITS} is {facts.units}",), hint),)
-    wanted = {SCRIPT: (facts.script, script(setup, devices, patience))}
+    wanted: dict[str, tuple[bytes | None, tuple[bytes, ...]]] = {
+        SCRIPT: (facts.script, _scripts(setup, devices, patience, subsystems))
+    }
     if facts.systemd:
-        wanted[UNIT] = (facts.unit, unit(setup, len(devices), patience))
+        wanted[UNIT] = (facts.unit, (unit(setup, len(devices), patience),))
     found = [
         Finding(
             "bind-file-in-the-way",
@@ -106,7 +119,7 @@ def in_the_way(setup: str, devices: Sequence[Device], patience: float, facts: Se
             "It is another setup's or was edited: move it away, then run `vfiostate advance` again.",
         )
         for path, (there, ours) in wanted.items()
-        if there not in (None, ours)
+        if there is not None and there not in ours
     ]
     if facts.folders:
         found.append(
@@ -130,9 +143,13 @@ def in_the_way(setup: str, devices: Sequence[Device], patience: float, facts: Se
     return tuple(found)
 
 
-def missing(setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts) -> tuple[str, ...]:
+def missing(
+    setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts, subsystems: Mapping[str, str] = {}
+) -> tuple[str, ...]:
     """What of it is not installed, after it was; a line each."""
-    lines = [] if facts.script == script(setup, devices, patience) else [f"{SCRIPT} is not as it was written"]
+    lines = (
+        [] if facts.script in _scripts(setup, devices, patience, subsystems) else [f"{SCRIPT} is not as it was written"]
+    )
     if not facts.systemd:
         there = block(setup) in (facts.rc_local or b"")
         return (*lines, *([] if there else [f"{facts.rc_path} does not run {SCRIPT}"]))

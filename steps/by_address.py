@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from steps import cmdline, early_script
+from steps import cmdline, early_script, twins
 from steps.base import Brief, Finding, Severity, State
 from steps.boot.base import BootFacts
 from steps.config import Config, Device
@@ -36,12 +36,19 @@ def _virtual(device: DeviceFacts) -> bool:
 def script(brief: Brief, devices: Sequence[DeviceFacts]) -> bytes:
     """What takes them in the initramfs, empty where there is none to take."""
     named = tuple(Device(device.address, device.id) for device in devices)
-    return early_script.script(brief.setup, brief.config.stub, named) if named else b""
+    seen = twins.subsystems(brief)
+    expected = {device.address: seen[device.address] for device in named if device.address in seen}
+    return early_script.script(brief.setup, brief.config.stub, named, expected) if named else b""
 
 
 def remembered(brief: Brief) -> frozenset[str]:
     """The addresses that the step `stubbed` had taken so."""
     return frozenset(brief.remembered.get(State.STUBBED.value, {}).get(KEPT, "").split())
+
+
+def subsystems(brief: Brief) -> Mapping[str, str]:
+    """The subsystems of these, as far as they are known: their twins are told apart by them."""
+    return {address: one for address, one in twins.subsystems(brief).items() if address in remembered(brief)}
 
 
 def note(device: DeviceFacts) -> str:

@@ -7,9 +7,10 @@ some generators and run by others, with nothing but a shell's own words at hand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import indent
 
-from steps import cmdline
+from steps import cmdline, twins
 from steps.config import Device, Stub
 from steps.pci import parse_address, parse_id
 
@@ -17,13 +18,15 @@ from steps.pci import parse_address, parse_id
 CALL = b"vfiostate_early /sys /proc\n"
 
 
-def script(setup: str, stub: Stub, devices: Sequence[Device]) -> bytes:
-    """The function; it does nothing in a boot without the setup's token, and nothing to a device that is another one.
+def script(setup: str, stub: Stub, devices: Sequence[Device], subsystems: Mapping[str, str] = {}) -> bytes:
+    """The function; it does nothing in a boot without the setup's token, and nothing to a device that is another one,
+    by its id or, where `subsystems` has its address, by its subsystem.
 
     Raises UsageError for a device that is no address or id: nothing else may stand in a script run by root.
     """
     named = " ".join(f"{parse_address(device.address)}={parse_id(device.id)}" for device in devices)
-    text = _SCRIPT.replace("@TOKEN@", f"{cmdline.SETUP}={setup}").replace("@SETUP@", setup)
+    check = indent(twins.check(subsystems, 'say "$1"'), "    ")
+    text = _SCRIPT.replace("@CHECK@", check).replace("@TOKEN@", f"{cmdline.SETUP}={setup}").replace("@SETUP@", setup)
     return text.replace("@STUB@", stub.value).replace("@DEVICES@", named).encode()
 
 
@@ -59,7 +62,7 @@ vfiostate_early() (
             say "$1" "$address is ${vendor#0x}:${product#0x}, expected $id: left alone"
             continue
         fi
-        # A driver that is built in has it already: it is unbound later.
+@CHECK@        # A driver that is built in has it already: it is unbound later.
         if [ -e "$place/driver" ]; then
             say "$1" "$address has a driver already: left alone"
             continue

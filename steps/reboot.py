@@ -21,6 +21,7 @@ from steps import (
     sriov,
     topology,
     trial,
+    twins,
 )
 from steps.actions import Action
 from steps.base import Brief, Finding, Host, Plan, Severity, State
@@ -67,6 +68,7 @@ class RebootStep:
             log=boot_log.left_since(host, brief.boot) if tried and not came else (),
             following=next_kernel.read(host, brief, boot_facts.release) if boot_facts and tried and came else None,
             image=_image(host, brief) if late and not again else None,
+            moved=twins.moved(host, brief),
             tuning=tuning.read(host, brief.config.guest, (each.address for each in brief.config.devices)),
         )
 

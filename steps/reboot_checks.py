@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from journal.errors import Exit
-from steps import by_address, cmdline, own_devices, sriov, trial
+from steps import by_address, cmdline, own_devices, sriov, trial, twins
 from steps.base import Brief, Finding, Severity, State
 from steps.boot.base import BootFacts, BootLoader
 from steps.config import Config, Stub
@@ -43,7 +43,8 @@ class RebootFacts:
     """What the step read: the boot, its kernel and command line, the devices, all members of their IOMMU groups, the
     number of groups in the host, its own devices, and, where they explain something, the boot configuration with its
     loader, the initramfs, what a boot that failed left in the log, and the kernel that boots next by default, where it
-    is another one than a trial was made with; and what the guest asks of a boot."""
+    is another one than a trial was made with; what the guest asks of a boot; and where devices are whose addresses are
+    their twins' now."""
 
     boot_id: str
     release: str
@@ -58,6 +59,7 @@ class RebootFacts:
     image: InitramfsFacts | None = None
     following: NextKernel | None = None
     tuning: TuningFacts = field(default_factory=TuningFacts)
+    moved: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_stubbed(device: Placed) -> bool:
@@ -88,7 +90,8 @@ def _judge(brief: Brief, facts: RebootFacts) -> tuple[Finding, ...]:
     boot = tuple(_about_boot(brief, kept, facts))
     if any(finding.severity is Severity.REFUSAL for finding in boot):
         return boot
-    placed = (*boot, *_about_addresses(facts), *_about_iommu(facts, tried=trial.staged(brief)))
+    twin = tuple(twins.findings(brief, facts.moved))
+    placed = (*boot, *_about_addresses(facts), *twin, *_about_iommu(facts, tried=trial.staged(brief)))
     if any(finding.code == "iommu-off" for finding in placed):
         # Without an IOMMU vfio-pci takes nothing: that the native drivers have the devices only follows.
         return placed
@@ -244,7 +247,7 @@ def _about_iommu(facts: RebootFacts, *, tried: bool) -> Iterator[Finding]:
 
 def _about_drivers(kept: Mapping[str, str], facts: RebootFacts, config: Config) -> Iterator[Finding]:
     for device in facts.devices:
-        if device.function is None or device.function.id != device.id:
+        if device.function is None or device.function.id != device.id or device.address in facts.moved:
             continue
         if is_native(device):
             yield _native_won(kept, facts, config, device, device.function.driver or "")

@@ -139,6 +139,29 @@ def test_an_address_that_is_another_device_after_the_reboot_is_left_alone(tmp_pa
     refused(machine, "devices-renumbered", CARD)
 
 
+@pytest.mark.parametrize("state", ["stubbed", "bound"])
+def test_an_address_that_is_the_twin_s_after_the_reboot_is_left_alone_and_refused(state: str, tmp_path: Path) -> None:
+    def makers(description: Description) -> None:
+        for address, maker in ((CARD, "aaaa"), (HOST_CARD, "bbbb")):
+            function(description, address)["subsystem_device"] = maker
+
+    def swap(description: Description) -> None:
+        card, other = function(description, CARD), function(description, HOST_CARD)
+        card["subsystem_device"], other["subsystem_device"] = other["subsystem_device"], card["subsystem_device"]
+
+    machine = twins(tmp_path, TOOLS, change=makers)
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    if state == "bound":
+        reboot(machine)
+        run(machine, "advance", "--until", "bound").is_(0)
+    redescribed(machine, swap)
+    reboot(machine)
+    assert driver(machine, CARD) == "nouveau"
+    answer = refused(machine, "twin-at-address", CARD, HOST_CARD)
+    assert "The native driver" not in answer.text
+    assert driver(machine, CARD) == "nouveau"
+
+
 def test_a_twin_that_lost_its_driver_is_no_success(tmp_path: Path) -> None:
     machine = twins(tmp_path, TOOLS)
     run(machine, "advance", "--until", "stubbed").is_(0)

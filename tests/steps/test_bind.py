@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,6 +185,15 @@ def test_after_a_boot_that_our_unit_bound_the_journal_learns_the_way_back_anew()
     told = brief(Stub.VFIO_PCI)
     again = plan(host(*held, tree=installed(SYSTEMD, told)), told)
     assert way_back(again) == [(AUDIO_OVERRIDE, "\n"), (OVERRIDE, "\n")]
+
+
+def test_a_script_that_does_not_tell_twins_apart_stays_where_it_is_there() -> None:
+    seen = json.dumps({GPU.address: {"subsystem": "1462:aaaa"}})
+    told = replace(brief(), remembered={"checked": {"devices": seen}, "stubbed": {"by_address": GPU.address}})
+    (made, *_) = (action for action in plan(host(GPU, AUDIO), told).actions if isinstance(action, EditFile))
+    assert b"1462:aaaa" in made.content
+    found = plan(host(GPU, AUDIO, tree=installed(SYSTEMD, told)), told)
+    assert refusals(found.findings) == [] and not any(isinstance(action, EditFile) for action in found.actions)
 
 
 def test_a_systemd_host_gets_script_and_unit_and_loses_them_in_reverse() -> None:

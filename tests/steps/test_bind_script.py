@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,11 +106,17 @@ class Kernel:
         return [path for path in self.root.rglob("*") if path.is_fifo()]
 
 
-def run(kernel: Kernel, shell: str, patience: float = 5.0, devices: Sequence[Device] = DEVICES) -> str:
+def run(
+    kernel: Kernel,
+    shell: str,
+    patience: float = 5.0,
+    devices: Sequence[Device] = DEVICES,
+    subsystems: Mapping[str, str] = {},
+) -> str:
     """Run the script; what it says. It must end well whatever happens."""
     path = kernel.root.parent / "vfiostate-bind"
     diary = kernel.root.parent / "diary"
-    text = script(SETUP, devices, patience)
+    text = script(SETUP, devices, patience, subsystems)
     path.write_bytes(text.replace(b"\nput() {\n", f'\nput() {{\n    echo "$2=$1" >>{diary}\n'.encode()))
     argv = ["busybox", "sh"] if shell == "busybox" else [shell]
     with kernel.running():
@@ -131,6 +137,17 @@ def kernel(tmp_path: Path, *, modern: bool = True, deaf: frozenset[str] = frozen
     made.add(GPU, "10de:1200", "nouveau")
     made.add(AUDIO, "10de:0e0c", "snd_hda_intel")
     return made
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_an_address_that_is_the_twin_s_now_is_left_alone(tmp_path: Path, shell: str) -> None:
+    model = kernel(tmp_path)
+    for address in (GPU, AUDIO):
+        for name, text in {"subsystem_vendor": "0x1462\n", "subsystem_device": "0xaaaa\n"}.items():
+            (model.pci / "devices" / address / name).write_text(text)
+    said = run(model, shell, subsystems={GPU: "1462:bbbb", AUDIO: "1462:aaaa"})
+    assert f"{GPU} is of the subsystem 1462:aaaa, expected 1462:bbbb: left alone" in said
+    assert (model.driver(GPU), model.driver(AUDIO)) == ("nouveau", "vfio-pci")
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,10 @@ class Machine:
             (place / name).write_text(text)
         (place / "driver_override").write_text("(null)\n")
 
-    def run(self, shell: str, stub: Stub = Stub.VFIO_PCI) -> str:
+    def run(self, shell: str, stub: Stub = Stub.VFIO_PCI, subsystems: Mapping[str, str] = {}) -> str:
         """Source the script with IFS as nobody would expect it, in a shell that goes on afterwards; what it said."""
         text = (
-            script(SETUP, stub, DEVICES)
+            script(SETUP, stub, DEVICES, subsystems)
             + b"\n"
             + CALL.replace(b"/sys /proc", f"{self.root}/sys {self.root}/proc".encode())
         )
@@ -94,6 +95,15 @@ def test_an_address_that_is_another_device_now_is_left_alone(shell: str, tmp_pat
     machine.add(CARD, "8086:1533")
     machine.run(shell)
     assert machine.overrides() == {CARD: "(null)", TWIN: "(null)", FAR: "vfio-pci"}
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_address_that_is_the_twin_s_now_is_left_alone(shell: str, taken: bool, tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    for name, text in {"subsystem_vendor": "0x1462\n", "subsystem_device": "0xaaaa\n"}.items():
+        (machine.place(CARD) / name).write_text(text)
+    assert machine.run(shell, subsystems={CARD: "1462:aaaa" if taken else "1462:bbbb"}) == ""
+    assert machine.overrides() == {CARD: "vfio-pci" if taken else "(null)", TWIN: "(null)", FAR: "vfio-pci"}
 
 
 def test_an_address_at_which_there_is_nothing_is_passed_over(shell: str, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 A unit's or rc.local's script is not run (it would write to this host's /sys): its effect is worked out from what it
 names. A script called `vfiostate-bind` or `vfio-bind` unbinds and binds the PCI addresses in its arguments, or where it
-has none, those in its own text (`ADDRESS=VENDOR:DEVICE` there says which device is expected); `modprobe NAME` loads a
-module; anything else does nothing to the model.
+has none, those in its own text (`ADDRESS=VENDOR:DEVICE` there says which device is expected, `ADDRESS) subsystem=ID` of
+which subsystem); `modprobe NAME` loads a module; anything else does nothing to the model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from engine.hosts.simulated import drivers, initramfs, kmod, loading
 from engine.hosts.simulated.machine import Machine
 from engine.hosts.simulated.parts import Init
 
-DEVICE = re.compile(r"\b([0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])\b(?:=([0-9a-f]{4}:[0-9a-f]{4}))?")
+_ADDRESS, _ID = r"\b([0-9a-f]{4,5}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])\b", "([0-9a-f]{4}:[0-9a-f]{4})"
+DEVICE = re.compile(rf"{_ADDRESS}(?!\))(?:={_ID})?")
+SUBSYSTEM = re.compile(rf"{_ADDRESS}\) subsystem={_ID}")
 BINDERS = ("vfiostate-bind", "vfio-bind")
 UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
@@ -108,7 +110,7 @@ def execute(machine: Machine, line: str) -> None:
     if name in BINDERS and (not words[0].startswith("/") or machine.exists(words[0])):
         text = machine.text(words[0])
         code = "\n".join(one for one in text.splitlines() if not one.lstrip().startswith("#"))
-        bind(machine, dict(DEVICE.findall(" ".join(words[1:])) or DEVICE.findall(code)))
+        bind(machine, dict(DEVICE.findall(" ".join(words[1:])) or DEVICE.findall(code)), dict(SUBSYSTEM.findall(code)))
     elif name == "modprobe":
         index = kmod.read_index(machine, machine.release)
         for module in (word for word in words[1:] if not word.startswith("-")):
@@ -117,16 +119,16 @@ def execute(machine: Machine, line: str) -> None:
                     loading.probe(machine, index, kmod.root_options(machine), module)
 
 
-def bind(machine: Machine, devices: Mapping[str, str]) -> None:
+def bind(machine: Machine, devices: Mapping[str, str], subsystems: Mapping[str, str]) -> None:
     """What the binding script does: load vfio-pci, unbind every function, then bind every one. A function with another
-    id than the expected one (empty: any) is left alone, and so is one that vfio-pci holds already, or whose driver does
-    not let go."""
+    id than the expected one (empty: any) or another subsystem is left alone, and so is one that vfio-pci holds already,
+    or whose driver does not let go."""
     index = kmod.read_index(machine, machine.release)
     if index is None:
         return
     with contextlib.suppress(LookupError):
         loading.probe(machine, index, kmod.root_options(machine), "vfio_pci")
-    there = [one for one, wanted in devices.items() if _is_there(machine, one, wanted)]
+    there = [one for one, wanted in devices.items() if _is_there(machine, one, wanted, subsystems.get(one, ""))]
     free = []
     for address in (one for one in there if drivers.driver_of(machine, one) != "vfio-pci"):
         if drivers.driver_of(machine, address) is not None:
@@ -150,12 +152,17 @@ def bind(machine: Machine, devices: Mapping[str, str]) -> None:
         drivers.attach_device(machine, address)
 
 
-def _is_there(machine: Machine, address: str, wanted: str) -> bool:
+def _is_there(machine: Machine, address: str, wanted: str, subsystem: str) -> bool:
     if address not in drivers.addresses(machine):
         return False
-    numbers = [drivers.number(machine, address, key) for key in ("vendor", "device")]
-    found = ":".join(f"{number:04x}" for number in numbers)
-    if wanted in ("", found):
+    found, maker = (
+        ":".join(f"{drivers.number(machine, address, key):04x}" for key in keys)
+        for keys in (("vendor", "device"), ("subsystem_vendor", "subsystem_device"))
+    )
+    if wanted not in ("", found):
+        machine.log(f"vfiostate-bind: {address} is {found}, expected {wanted}: left alone")
+    elif subsystem not in ("", maker):
+        machine.log(f"vfiostate-bind: {address} is of the subsystem {maker}, expected {subsystem}: left alone")
+    else:
         return True
-    machine.log(f"vfiostate-bind: {address} is {found}, expected {wanted}: left alone")
     return False
