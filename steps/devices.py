@@ -16,7 +16,10 @@ from steps.nics import NetworkUse, network_uses
 from steps.pci import DEVICES, Function, Listed, group_members, list_functions, read_function, slot_of, sort_key
 from steps.sriov import SriovFacts
 
-_FRAMEBUFFERS = re.compile(r"^(efifb|simplefb|simpledrm|simple-framebuffer|simple-framebuffer\.\d+|vesafb|BOOTFB)$")
+# efidrm and vesadrm since 6.16.
+_FRAMEBUFFERS = re.compile(
+    r"^(efifb|efidrm|simplefb|simpledrm|simple-framebuffer|simple-framebuffer\.\d+|vesafb|vesadrm|BOOTFB)$"
+)
 _RESOURCE = re.compile(r"^( *)[0-9a-f]+-[0-9a-f]+ : (.*)$")
 
 

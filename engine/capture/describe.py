@@ -255,7 +255,7 @@ def _asked(host: Host, *argv: str) -> str:
 
 def _framebuffer(host: Host, functions: tuple[Function, ...]) -> tuple[str, str] | None:
     """The firmware's framebuffer and whose memory it is in: now, or by the log until a graphics driver threw it out."""
-    held = r"^\s*([0-9a-f]+)-[0-9a-f]+ : (efifb|simplefb|simpledrm|BOOTFB|vesafb)"
+    held = r"^\s*([0-9a-f]+)-[0-9a-f]+ : (efifb|efidrm|simplefb|simpledrm|BOOTFB|vesafb|vesadrm)"
     said = r"\b(efifb|vesafb): framebuffer at 0x([0-9a-f]+)"
     now = [(one[2], one[1]) for one in re.finditer(held, text_of(host, "/proc/iomem"), re.MULTILINE)]
     log = "\n".join(read_log(host) or ())

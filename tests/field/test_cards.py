@@ -345,7 +345,11 @@ def test_a_kernel_that_names_no_way_to_reset_still_says_that_there_is_one(tmp_pa
 
 @pytest.mark.parametrize(
     ("holder", "word", "other"),
-    [("efifb", "video=efifb:off", "vesafb"), ("simple-framebuffer", "(initcall_blacklist=sysfb_init)", "video=")],
+    [
+        ("efifb", "video=efifb:off", "vesafb"),
+        ("efidrm", "(initcall_blacklist=sysfb_init)", "video="),
+        ("simple-framebuffer", "(initcall_blacklist=sysfb_init)", "video="),
+    ],
 )
 def test_a_framebuffer_on_the_card_is_named_with_the_word_for_that_one(
     tmp_path: Path, holder: str, word: str, other: str

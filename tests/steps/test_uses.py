@@ -231,14 +231,15 @@ def test_other_routes_are_no_default(table: bytes) -> None:
     assert default_interfaces(MemoryHost({"/proc/net/route": table})) == ()
 
 
-def test_the_framebuffer_is_found_on_the_function_and_not_on_the_bridge_above_it() -> None:
+@pytest.mark.parametrize("holder", ["efifb", "efidrm", "vesadrm", "simple-framebuffer.0"])
+def test_the_framebuffer_is_found_on_the_function_and_not_on_the_bridge_above_it(holder: str) -> None:
     iomem = (
         b"00000000-00000000 : PCI Bus 0000:00\n"
         b"  00000000-00000000 : 0000:00:01.0\n"
         b"    00000000-00000000 : 0000:01:00.0\n"
-        b"      00000000-00000000 : efifb\n"
+        b"      00000000-00000000 : " + holder.encode() + b"\n"
         b"    00000000-00000000 : 0000:01:00.1\n"
         b"  00000000-00000000 : nouveau\n"
     )
-    assert framebuffers(MemoryHost({"/proc/iomem": iomem})) == {"0000:01:00.0": "efifb"}
+    assert framebuffers(MemoryHost({"/proc/iomem": iomem})) == {"0000:01:00.0": holder}
     assert framebuffers(MemoryHost({})) == {}
