@@ -12,10 +12,13 @@ _NAMES = ("pkgbase", "kernelbase")
 
 def release_of(host: Files, name: str | None) -> str | None:
     """The release of the kernel that is called `name` in /boot: the name itself where it has modules, otherwise the
-    release whose modules say that name; the name where none do."""
+    release whose modules say that name, or the only one that ends so (Alpine's vmlinuz-lts is 6.12.31-0-lts); the name
+    where none do."""
     if name is None or host.lstat(f"{MODULES}/{name}") is not None:
         return name
-    return next((each for each in names_in(host, MODULES) if name in names_of(host, each)), name)
+    releases = names_in(host, MODULES)
+    ending = [each for each in releases if each.endswith(f"-{name}")]
+    return next((each for each in releases if name in names_of(host, each)), ending[0] if len(ending) == 1 else name)
 
 
 def names_of(host: Files, release: str) -> tuple[str, ...]:

@@ -7,22 +7,21 @@ that nothing boots.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steps.actions import Action
 from steps.base import Host
 from steps.boot import ostree
 from steps.boot.recognised import evidence
-from steps.initramfs.base import Generator, InitramfsFacts
+from steps.initramfs.base import Generator
 from steps.initramfs.dracut import FOLDERS
+from steps.initramfs.untried import Untried
 from steps.softdeps import CONF
 
 _COMMANDS = ("rpm-ostree", "dracut")
 
 
 @dataclass(frozen=True, slots=True)
-class RpmOstree:
+class RpmOstree(Untried):
     """dracut, called by rpm-ostree for a deployment: known, and left alone."""
 
     name: str = "rpm-ostree"
@@ -39,20 +38,6 @@ class RpmOstree:
         if marks is None or host.which("mkinitramfs") is not None or not all(map(host.which, _COMMANDS)):
             return None
         return (*(f"{host.which(name)} is there" for name in _COMMANDS), *marks)
-
-    def read(self, host: Host, release: str, *, look: bool) -> InitramfsFacts:
-        """Nothing but its name: it is refused before anything is planned."""
-        return InitramfsFacts(self.name, self.name)
-
-    def edits(
-        self, facts: InitramfsFacts, modules: Sequence[str], setup: str, script: bytes = b""
-    ) -> tuple[Action, ...]:
-        """No change."""
-        return ()
-
-    def commit(self, facts: InitramfsFacts) -> tuple[Action, ...]:
-        """No change."""
-        return ()
 
 
 GENERATORS: tuple[Generator, ...] = (RpmOstree(),)

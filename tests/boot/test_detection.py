@@ -147,6 +147,7 @@ def test_a_loader_that_is_only_recognised_says_how_a_person_does_it() -> None:
 
 
 TOOLS: dict[str, Node] = {"/etc/initramfs-tools": None}
+ALPINE: dict[str, Node] = {"/etc/mkinitfs/mkinitfs.conf": b'features="ata base ext4"\n'}
 ATOMIC: dict[str, Node] = {"/run/ostree-booted": b"", "/usr/lib/dracut/dracut.conf.d": None}
 
 
@@ -170,6 +171,8 @@ ATOMIC: dict[str, Node] = {"/run/ostree-booted": b"", "/usr/lib/dracut/dracut.co
         ({**ATOMIC, **TOOLS}, {"rpm-ostree", "update-initramfs", "mkinitramfs"}, "initramfs-tools", []),
         (ATOMIC, {"dracut"}, None, ["initramfs-not-found"]),
         ({"/usr/lib/dracut/dracut.conf.d": None}, {"rpm-ostree", "dracut"}, "dracut", []),
+        (ALPINE, {"mkinitfs"}, "mkinitfs", ["initramfs-unsupported"]),
+        (ALPINE, set(), None, ["initramfs-not-found"]),
         (TOOLS, set(), None, ["initramfs-not-found"]),
         ({}, {"update-initramfs"}, None, ["initramfs-not-found"]),
         (

@@ -32,6 +32,14 @@ def test_manjaro_s_kernel_is_the_release_whose_modules_say_the_name_of_its_file(
     assert release_of(host, "6.1-x86_64") == "6.1-x86_64"
 
 
+def test_alpine_s_kernel_is_the_only_release_that_ends_with_its_flavour() -> None:
+    host = MemoryHost({"/lib/modules/6.12.31-0-lts/modules.dep": b"", "/lib/modules/6.12.31-0-virt/modules.dep": b""})
+    assert (release_of(host, "lts"), release_of(host, "virt")) == ("6.12.31-0-lts", "6.12.31-0-virt")
+    assert release_of(host, "t") == "t"
+    host.tree["/lib/modules/6.6.30-0-lts/modules.dep"] = b""
+    assert release_of(host, "lts") == "lts"
+
+
 def test_the_entries_of_arch_s_grub_boot_releases_and_none_of_them_is_new() -> None:
     cfg = "".join(
         f"menuentry 'Arch Linux, with Linux {name}' {{\n\tlinux\t/boot/vmlinuz-{name} root=/dev/sda1 rw quiet\n}}\n"
