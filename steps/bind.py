@@ -210,8 +210,8 @@ def _notes(functions: tuple[Function, ...], facts: BindFacts, ours: bool) -> tup
     notes += [f"{each.address} had no driver" for each in functions if each.driver is None]
     if ours:
         notes.append("what binds at every boot is installed already")
-    elif not facts.service.systemd:
-        notes.append(f"no systemd here: {facts.service.rc_path} binds at every boot")
+    elif facts.service.start is not None:
+        notes.append(f"no systemd here: {facts.service.start.path} binds at every boot")
     return tuple(notes)
 
 

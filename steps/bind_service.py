@@ -1,4 +1,5 @@
-"""What binds the devices again at every boot, installed: the script, and the systemd unit or rc.local block for it."""
+"""What binds the devices again at every boot, installed: the script, and what starts it: a systemd unit, or lines of
+rc.local or of OpenRC's local.d."""
 
 from __future__ import annotations
 
@@ -6,62 +7,58 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from steps import start_script
 from steps.actions import Action, EditFile, Inverse, RunCommand
 from steps.base import Finding, Host, Severity
 from steps.bind_script import SCRIPT, script, unit
 from steps.config import Device
 from steps.host_checks import has_systemd
 from steps.insertion import Insertion, appended, new_file
+from steps.start_script import StartScript
 
 UNIT_NAME = "vfiostate-bind.service"
 UNITS = "/etc/systemd/system"
 UNIT = f"{UNITS}/{UNIT_NAME}"
 LINK = f"{UNITS}/multi-user.target.wants/{UNIT_NAME}"
-RC_LOCAL = "/etc/rc.local"
 # NixOS makes the folder of units of its configuration; it is a link into the store, where nothing is written.
 STORE = "/nix/store/"
 
-# The last line of rc.local that ends it; one that is indented belongs to an `if`.
+# The last line of a start script that ends it; one that is indented belongs to an `if`.
 _EXIT = re.compile(rb"^exit[ \t]+0[ \t]*\r?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
     """What is installed of it; None where a file does not exist. `folders` are needed directories that are missing;
-    `units` is where the folder of units is."""
+    `units` is where the folder of units is; `start` is what there is instead (None: systemd is there), with its
+    `lines`."""
 
-    systemd: bool
     script: bytes | None
     unit: bytes | None
     enabled: bool
-    rc_path: str
-    rc_local: bytes | None
-    rc_executable: bool
+    start: StartScript | None
+    lines: bytes | None
     folders: tuple[str, ...]
     units: str = UNITS
 
 
 def read(host: Host) -> ServiceFacts:
     """Read what is installed."""
-    systemd = has_systemd(host)
-    rc_path = host.resolve(RC_LOCAL)
-    stat = host.lstat(rc_path)
-    needed = ("/usr/local/sbin", *((UNITS,) if systemd else ()))
+    start = None if has_systemd(host) else start_script.look(host)
+    needed = ("/usr/local/sbin", UNITS if start is None else start.path.rpartition("/")[0])
     return ServiceFacts(
-        systemd,
         _content(host, SCRIPT),
         _content(host, UNIT),
         host.lstat(LINK) is not None,
-        rc_path,
-        None if systemd else _content(host, rc_path),
-        stat is None or bool(stat.mode & 0o111),
+        start,
+        None if start is None else _content(host, start.path),
         tuple(folder for folder in needed if host.lstat(folder) is None),
         host.resolve(UNITS),
     )
 
 
 def block(setup: str) -> bytes:
-    """Our lines in rc.local."""
+    """Our lines in the start script."""
     return f"# vfiostate {setup}: begin\n{SCRIPT} || true\n# vfiostate {setup}: end\n".encode()
 
 
@@ -79,8 +76,8 @@ def plan(
     texts = _scripts(setup, devices, patience, subsystems)
     why = "bind the devices at every boot"
     actions: list[Action] = [] if facts.script in texts else [new_file(SCRIPT, texts[0], why, mode=0o755)]
-    if not facts.systemd:
-        edit = _rc_local(setup, facts)
+    if facts.start is not None:
+        edit = _started(setup, facts.start.path, facts.lines)
         return (*actions, *([edit] if edit else []))
     if facts.unit is None:
         # First, so that on the way back it comes last: systemd forgets the unit when its file is gone.
@@ -98,7 +95,7 @@ def in_the_way(
     setup: str, devices: Sequence[Device], patience: float, facts: ServiceFacts, subsystems: Mapping[str, str] = {}
 ) -> tuple[Finding, ...]:
     """Files of somebody else where ours belong, and directories that are missing or not to be written to."""
-    if facts.systemd and facts.units.startswith(STORE):
+    if facts.start is None and facts.units.startswith(STORE):
         message = f"{UNITS} is made of this system's configuration: no unit of ours can be put there."
         hint = (
             'The way ends at `rebooted` here. With `stub = "vfio-pci"` the devices are under vfio-pci from the boot '
@@ -108,7 +105,7 @@ def in_the_way(
     wanted: dict[str, tuple[bytes | None, tuple[bytes, ...]]] = {
         SCRIPT: (facts.script, _scripts(setup, devices, patience, subsystems))
     }
-    if facts.systemd:
+    if facts.start is None:
         wanted[UNIT] = (facts.unit, (unit(setup, len(devices), patience),))
     found = [
         Finding(
@@ -130,16 +127,8 @@ def in_the_way(
                 hint=f"`mkdir -p {' '.join(facts.folders)}`, then run `vfiostate advance` again.",
             )
         )
-    if not facts.systemd and not facts.rc_executable:
-        found.append(
-            Finding(
-                "rc-local-not-executable",
-                Severity.REFUSAL,
-                f"{facts.rc_path} is not executable, so it is not run at boot, and nothing would bind the devices.",
-                (f"{facts.rc_path}: no execute permission",),
-                f"Look at what is in it, then `chmod 755 {facts.rc_path}`.",
-            )
-        )
+    if facts.start is not None:
+        found += start_script.findings(facts.start)
     return tuple(found)
 
 
@@ -150,9 +139,10 @@ def missing(
     lines = (
         [] if facts.script in _scripts(setup, devices, patience, subsystems) else [f"{SCRIPT} is not as it was written"]
     )
-    if not facts.systemd:
-        there = block(setup) in (facts.rc_local or b"")
-        return (*lines, *([] if there else [f"{facts.rc_path} does not run {SCRIPT}"]))
+    if facts.start is not None:
+        there = block(setup) in (facts.lines or b"")
+        lines += [] if there else [f"{facts.start.path} does not run {SCRIPT}"]
+        return (*lines, *(one.message for one in start_script.findings(facts.start)))
     if facts.unit != unit(setup, len(devices), patience):
         lines.append(f"{UNIT} is not as it was written")
     return (*lines, *([] if facts.enabled else [f"{LINK} does not exist: the unit is not enabled"]))
@@ -160,21 +150,23 @@ def missing(
 
 def installed(setup: str, facts: ServiceFacts) -> bool:
     """Whether ours ran at this boot, as far as files tell: it is there, it is this setup's, and something starts it."""
-    starts = facts.enabled if facts.systemd else block(setup) in (facts.rc_local or b"")
+    starts = facts.enabled
+    if facts.start is not None:
+        starts = facts.start.started and block(setup) in (facts.lines or b"")
     return starts and facts.script is not None and f"setup {setup};".encode() in facts.script
 
 
-def _rc_local(setup: str, facts: ServiceFacts) -> EditFile | None:
-    """Our block before the `exit 0` that ends rc.local; at the end where none does; a new file where there is none."""
+def _started(setup: str, path: str, there: bytes | None) -> EditFile | None:
+    """Our block before the `exit 0` that ends the script; at the end where none does; else a new file."""
     lines, why = block(setup), "run the script at every boot"
-    if facts.rc_local is None:
-        return new_file(facts.rc_path, b"#!/bin/sh\n" + lines + b"exit 0\n", why, mode=0o755)
-    if lines in facts.rc_local:
+    if there is None:
+        return new_file(path, b"#!/bin/sh\n" + lines + b"exit 0\n", why, mode=0o755)
+    if lines in there:
         return None
-    ends = list(_EXIT.finditer(facts.rc_local))
+    ends = list(_EXIT.finditer(there))
     if ends:
-        return Insertion(facts.rc_path, ends[-1].start(), lines).action(facts.rc_local, why)
-    return appended(facts.rc_path, facts.rc_local, lines).action(facts.rc_local, why)
+        return Insertion(path, ends[-1].start(), lines).action(there, why)
+    return appended(path, there, lines).action(there, why)
 
 
 def _content(host: Host, path: str) -> bytes | None:

@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from steps import module_file
+from steps import module_file, start_script
 from steps.base import FileKind, Finding, Host, Severity
 from steps.boot.base import BootFacts
 from steps.config import Accel, Config
 from steps.cpu import CpuVendor
 from steps.firmware import Switch, named
 from steps.module_file import ModuleFile
+from steps.start_script import StartScript
 
 STATE_DIR = "/var/lib/vfiostate"
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -35,8 +36,8 @@ class Space:
 @dataclass(frozen=True, slots=True)
 class HostFacts:
     """What the host has. `commands` maps each needed command to its path (None: missing); `kvm_device` is /dev/kvm;
-    `lockdown` the mode in force, `secure_boot` as the firmware says (None: not known); `rc_local` whether rc.local is
-    executable (None: it does not exist or systemd is there)."""
+    `lockdown` the mode in force, `secure_boot` as the firmware says (None: not known); `start` what runs a script
+    at boot (None: systemd is there)."""
 
     commands: Mapping[str, str | None]
     space: tuple[Space, ...]
@@ -45,7 +46,7 @@ class HostFacts:
     kvm_device: bool
     kvm_loaded: bool
     module_file: ModuleFile
-    rc_local: bool | None
+    start: StartScript | None
 
 
 def has_systemd(host: Host) -> bool:
@@ -64,7 +65,7 @@ def read_host(host: Host, config: Config, boot: BootFacts | None, loaded: frozen
         host.lstat("/dev/kvm") is not None,
         bool(loaded & {"kvm_intel", "kvm_amd"}),
         module_file.read_module_file(host, config.persist),
-        None if has_systemd(host) else _executable(host, "/etc/rc.local"),
+        None if has_systemd(host) else start_script.look(host),
     )
 
 
@@ -89,7 +90,7 @@ def findings(
         *_kvm(config, facts, virtualization, vendor),
         *_notes(facts),
         *module_file.findings(facts.module_file),
-        *_rc_local(facts),
+        *(start_script.findings(facts.start) if facts.start is not None else ()),
     )
 
 
@@ -182,20 +183,6 @@ def _notes(facts: HostFacts) -> list[Finding]:
     return found
 
 
-def _rc_local(facts: HostFacts) -> list[Finding]:
-    if facts.rc_local is not False:
-        return []
-    return [
-        Finding(
-            "rc-local-not-executable",
-            Severity.REFUSAL,
-            "/etc/rc.local is there and not executable, so it is not run at boot, and nothing would bind the devices.",
-            ("/etc/rc.local: no execute permission",),
-            "Look at what is in it, then `chmod 755 /etc/rc.local`.",
-        )
-    ]
-
-
 def _space(host: Host) -> tuple[Space, ...]:
     sizes = _initrds(host)
     # An image is made beside the old one and renamed over it, one kernel after the other; modules make it larger.
@@ -233,8 +220,3 @@ def _secure_boot(host: Host) -> bool | None:
     except OSError:
         return None
     return content[4] == 1 if len(content) >= 5 else None
-
-
-def _executable(host: Host, path: str) -> bool | None:
-    stat = host.lstat(host.resolve(path))
-    return None if stat is None else bool(stat.mode & 0o111)

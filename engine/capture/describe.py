@@ -63,6 +63,8 @@ FILES: tuple[Place, ...] = (
     ("/etc/modprobe.d", ".conf"),
     ("/usr/lib/modprobe.d", ".conf"),
     ("/etc/rc.local", ""),
+    ("/etc/local.d", ".start"),
+    ("/etc/runlevels/default/local", ""),
 )
 LARGEST = 64 << 10
 
@@ -113,7 +115,7 @@ def _describe(host: Host) -> Description:
         distribution=_distribution(host),
         boot_loader=_boot_loader(host),
         initramfs=_initramfs(host),
-        init=Init.SYSTEMD if host.lstat("/run/systemd/system") is not None else Init.RC_LOCAL,
+        init=_init(host),
         usrmerge=_is(host, "/lib", FileKind.SYMLINK),
         root=next((word[5:] for word in words if word.startswith("root=")), "/dev/unknown"),
         cmdline=" ".join(words),
@@ -211,6 +213,12 @@ def _boot_loader(host: Host) -> str:
     if name == "grub" and host.which("grub2-mkconfig") is not None:
         name = "grub2"
     return name if name in description.modelled("loaders") else "grub"
+
+
+def _init(host: Host) -> Init:
+    if host.lstat("/run/systemd/system") is not None:
+        return Init.SYSTEMD
+    return Init.OPENRC if host.lstat("/run/openrc") is not None else Init.RC_LOCAL
 
 
 def _initramfs(host: Host) -> str:

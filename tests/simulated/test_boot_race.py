@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from engine.hosts.simulated import drivers
+from engine.hosts.simulated import description, drivers
 from engine.hosts.simulated.boot import DoesNotBootError, Entry
 from engine.hosts.simulated.host import SimulatedHost
+from engine.hosts.simulated.parts import Init
 from journal.errors import ConfigurationError
 from tests.simulated.conftest import Fresh
 
@@ -200,6 +204,29 @@ def test_the_binding_script_leaves_a_device_with_another_id_alone(fresh: Fresh) 
     host.reboot()
     assert drivers.driver_of(host.machine, "0000:00:12.0") == "vfio-pci"
     assert drivers.driver_of(host.machine, "0000:00:12.2") == "ehci-pci"
+
+
+@pytest.mark.parametrize(
+    ("script", "mode", "level", "driver"),
+    [
+        ("/etc/local.d/mine.start", 0o755, "default", "vfio-pci"),
+        ("/etc/local.d/mine.start", 0o644, "default", "ohci-pci"),
+        ("/etc/local.d/mine.start", 0o755, None, "ohci-pci"),
+        ("/etc/local.d/mine", 0o755, "default", "ohci-pci"),
+        ("/etc/rc.local", 0o755, "default", "ohci-pci"),
+    ],
+)
+def test_openrc_runs_the_executable_start_scripts_where_local_is_in_a_runlevel_and_no_rc_local(
+    tmp_path: Path, script: str, mode: int, level: str | None, driver: str
+) -> None:
+    found = replace(description.find("article"), init=Init.OPENRC)
+    host = SimulatedHost.create(tmp_path / "machine", found)
+    host.machine.put("/usr/local/sbin/vfiostate-bind", "#!/bin/sh\n0000:00:12.0=1002:4397\n", 0o755)
+    host.machine.put(script, "#!/bin/sh\n/usr/local/sbin/vfiostate-bind || true\nexit 0\n", mode)
+    if level is not None:
+        host.machine.link(f"/etc/runlevels/{level}/local", "/etc/init.d/local")
+    host.reboot()
+    assert drivers.driver_of(host.machine, "0000:00:12.0") == driver
 
 
 def test_an_installed_kernel_boots_next_and_the_old_one_is_previous(fresh: Fresh) -> None:

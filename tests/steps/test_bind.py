@@ -14,6 +14,7 @@ from steps.base import Brief, Finding, Plan, Severity
 from steps.config import Config, Device, Stub
 from steps.insertion import take_out
 from steps.pci import read_function
+from steps.start_script import LOCAL_START
 from tests.support.memory_host import Link, MemoryHost, Node
 from tests.support.pci_tree import Card, sysfs
 from tests.support.simulated import do, files, machine, undo
@@ -265,6 +266,42 @@ def test_an_rc_local_that_nobody_runs_is_refused() -> None:
     assert refusals(plan(host(GPU, AUDIO, tree=NO_SYSTEMD | {"/etc/rc.local": b"exit 0\n"})).findings) == [
         "rc-local-not-executable"
     ]
+
+
+OPENRC: dict[str, Node] = NO_SYSTEMD | {"/run/openrc": None, "/etc/local.d": None}
+LOCAL: dict[str, Node] = {"/etc/runlevels/default/local": Link("/etc/init.d/local")}
+
+
+@pytest.mark.parametrize("sign", ["/run/openrc", "/sbin/openrc-run"])
+def test_openrc_runs_a_script_of_local_d_and_no_rc_local(sign: str) -> None:
+    tree = NO_SYSTEMD | LOCAL | {sign: None, "/etc/local.d": None, "/etc/rc.local": b"exit 0\n"}
+    planned = plan(host(GPU, AUDIO, tree=tree))
+    edits = [each for each in planned.actions if isinstance(each, EditFile)]
+    assert planned.findings == () and [each.path for each in edits] == [bind_script.SCRIPT, LOCAL_START]
+    assert edits[1].mode == 0o755 and edits[1].content == b"#!/bin/sh\n" + BLOCK + b"exit 0\n"
+
+
+def test_openrc_without_local_in_a_runlevel_is_refused_with_the_command_that_puts_it_there() -> None:
+    (finding,) = plan(host(GPU, AUDIO, tree=OPENRC)).findings
+    assert finding.code == "openrc-local-off" and "`rc-update add local default`" in finding.hint
+
+
+def test_openrc_without_local_d_is_refused_with_the_command_that_makes_it() -> None:
+    (finding,) = plan(host(GPU, AUDIO, tree=NO_SYSTEMD | LOCAL | {"/run/openrc": None})).findings
+    assert finding.code == "folder-missing" and "mkdir -p /etc/local.d" in finding.hint
+
+
+def test_what_local_no_longer_runs_is_not_installed() -> None:
+    there: dict[str, Node] = {
+        bind_script.SCRIPT: bind_script.script(SETUP, BOTH, 7.0),
+        LOCAL_START: b"#!/bin/sh\n" + BLOCK,
+    }
+    on = MemoryHost(OPENRC | there, modes={LOCAL_START: 0o755})
+    facts = bind_service.read(on)
+    assert not bind_service.installed(SETUP, facts)
+    assert "in no runlevel" in "".join(bind_service.missing(SETUP, BOTH, 7.0, facts))
+    facts = bind_service.read(MemoryHost(OPENRC | there | LOCAL, modes={LOCAL_START: 0o755}))
+    assert bind_service.installed(SETUP, facts) and bind_service.missing(SETUP, BOTH, 7.0, facts) == ()
 
 
 def verified(*cards: Card, tree: dict[str, Node]) -> list[str]:

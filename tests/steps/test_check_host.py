@@ -7,7 +7,7 @@ import pytest
 from steps import host_checks
 from steps.base import Finding, Severity
 from steps.config import Accel, Config, Device, Guest, Network, Persist
-from tests.support.memory_host import MemoryHost, Node
+from tests.support.memory_host import Link, MemoryHost, Node
 
 DEVICES = (Device("0000:03:00.0", "10de:1200"),)
 SYSTEMD: dict[str, Node] = {"/run/systemd/system": None, "/etc/modules-load.d": None}
@@ -104,3 +104,11 @@ def test_an_rc_local_that_would_not_run_is_refused_where_there_is_no_systemd(mod
     host = MemoryHost(tree, commands={"sh", "modprobe"}, modes={"/etc/rc.local": mode})
     assert ("rc-local-not-executable" in judged(host, load_d())) is refused
     assert judged(MemoryHost(tree | SYSTEMD, commands=set(COMMANDS)), load_d()) == {}
+
+
+@pytest.mark.parametrize("level", ["default", "nonetwork", None])
+def test_openrc_that_does_not_start_local_is_refused(level: str | None) -> None:
+    tree: dict[str, Node] = {"/etc/modules-load.d": None, "/sbin/openrc-run": b"", "/etc/rc.local": b"exit 0\n"}
+    tree |= {f"/etc/runlevels/{level}/local": Link("/etc/init.d/local")} if level else {}
+    found = judged(MemoryHost(tree, commands={"sh", "modprobe"}), load_d())
+    assert ("openrc-local-off" in found) is (level is None) and "rc-local-not-executable" not in found

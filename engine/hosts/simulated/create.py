@@ -93,6 +93,10 @@ def _skeleton(machine: Machine) -> None:
     if found.init is Init.SYSTEMD:
         machine.path("/etc/systemd/system/multi-user.target.wants").mkdir(parents=True)
         machine.path("/etc/modules-load.d").mkdir(parents=True)
+    if found.init is Init.OPENRC:
+        for path in ("/etc/modules-load.d", "/etc/local.d", "/etc/runlevels/boot", "/etc/runlevels/default"):
+            machine.path(path).mkdir(parents=True)
+        machine.put("/sbin/openrc-run", "", 0o755)
     machine.put("/etc/machine-id", uuid.uuid4().hex + "\n", 0o444)
     machine.put("/dev/net/tun", "", 0o666)
 

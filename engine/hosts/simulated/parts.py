@@ -24,6 +24,7 @@ class Init(StrEnum):
     """What starts services."""
 
     SYSTEMD = "systemd"
+    OPENRC = "openrc"
     RC_LOCAL = "rc.local"
 
 

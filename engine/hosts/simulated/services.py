@@ -1,6 +1,6 @@
 """What the root system starts at the end of a boot: modules by name, the unit or script that binds the devices.
 
-A unit's or rc.local's script is not run (it would write to this host's /sys): its effect is worked out from what it
+A unit's or start script is not run (it would write to this host's /sys): its effect is worked out from what it
 names. A script called `vfiostate-bind` or `vfio-bind` unbinds and binds the PCI addresses in its arguments, or where it
 has none, those in its own text (`ADDRESS=VENDOR:DEVICE` there says which device is expected, `ADDRESS) subsystem=ID` of
 which subsystem); `modprobe NAME` loads a module; anything else does nothing to the model.
@@ -39,15 +39,26 @@ def modules_to_load(machine: Machine) -> tuple[str, ...]:
 
 
 def start_all(machine: Machine) -> None:
-    """Reach the default target: enabled units that the model knows, or rc.local."""
+    """Reach the default target: enabled units that the model knows, rc.local, or what OpenRC's `local` runs."""
     if machine.description.init is Init.SYSTEMD:
         machine.path("/run/systemd/system").mkdir(parents=True, exist_ok=True)
         for target in ("sysinit.target", "basic.target", "multi-user.target", "graphical.target"):
             for kind in ("wants", "requires"):
                 for name in machine.names(f"/etc/systemd/system/{target}.{kind}"):
                     start(machine, name)
-    elif machine.exists("/etc/rc.local") and machine.path("/etc/rc.local").stat().st_mode & 0o100:
-        for line in machine.text("/etc/rc.local").splitlines():
+    elif machine.description.init is Init.RC_LOCAL:
+        _script(machine, "/etc/rc.local")
+    else:
+        machine.path("/run/openrc").mkdir(parents=True, exist_ok=True)
+        if any("local" in machine.names(f"/etc/runlevels/{level}") for level in ("boot", "default")):
+            for name in machine.names("/etc/local.d"):
+                if name.endswith(".start"):
+                    _script(machine, f"/etc/local.d/{name}")
+
+
+def _script(machine: Machine, path: str) -> None:
+    if machine.exists(path) and machine.path(path).stat().st_mode & 0o111:
+        for line in machine.text(path).splitlines():
             if line.split()[:1] == ["exit"]:
                 return
             execute(machine, line)
@@ -97,7 +108,7 @@ def _holds(machine: Machine, condition: str, value: str) -> bool:
 
 
 def execute(machine: Machine, line: str) -> None:
-    """One command line of a unit or of rc.local."""
+    """One command line of a unit or of a start script."""
     try:
         words = shlex.split(line, comments=True)
     except ValueError:
