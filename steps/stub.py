@@ -273,7 +273,8 @@ def _line_actions(brief: Brief, facts: StubFacts, merged: Merged) -> tuple[list[
     if facts.loader is None or facts.boot is None:
         return [], ()
     if trial.wanted(brief, merged.tokens):
-        return trial.actions(facts.loader, facts.boot, merged.tokens, brief.setup), ()
+        unattended = facts.initramfs.unattended if facts.initramfs is not None else ()
+        return trial.actions(facts.loader, facts.boot, (*merged.tokens, *unattended), brief.setup), ()
     edits = facts.loader.edits(facts.boot, merged.tokens)
     run = cmdline.run_of(facts.boot.words, brief.setup)
     if not edits and not lacking(facts.boot, run[1] if run else ()):

@@ -1,6 +1,7 @@
 """The trial boot: the new command line is booted once, and becomes the default only when that boot has proved itself.
 
-A boot that hangs, panics or never comes so far is followed by the old command line, without anybody's help.
+A boot that panics, or whose initramfs gives up (steps.initramfs.base: `unattended`), is followed by the old command
+line without anybody's help; one that hangs, or waits at a prompt, when the machine is switched off and on.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def objections(facts: BootFacts, way_out: str) -> Iterator[Finding]:
 
 
 def actions(loader: BootLoader, facts: BootFacts, tokens: Sequence[str], setup: str) -> list[tuple[Action, bool]]:
-    """What stages the trial: its entry, the generated configuration, and the choice for the next boot, last of all."""
+    """What stages the trial: its entry, the generated configuration, and the choice for the next boot, last of all.
+    `tokens` are for its entry; what becomes the default is what `stubbed` remembers."""
     edits = ((edit, False) for edit in loader.stage(facts, tokens, setup))
     return [*edits, *((each, True) for each in (*loader.commit(facts), *loader.choose(facts)))]
 

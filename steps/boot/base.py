@@ -16,7 +16,8 @@ from steps.base import Finding, Host
 from steps.boot.declaration import Declaration
 from steps.boot.grub_sites import Site
 
-# The kernel reboots this many seconds after a panic, the initramfs after failing to find the root: into the old line.
+# The kernel reboots this many seconds after a panic, initramfs-tools after failing to find the root: into the old line.
+# For dracut see `unattended` in steps.initramfs.base; others may wait at a prompt.
 PANIC = "panic=30"
 
 

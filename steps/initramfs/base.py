@@ -28,7 +28,8 @@ class InitramfsFacts:
     heeds modprobe.d: then our file there has to be in the image.
     `early` is how the name of a script of ours ends in an image, one that is run before udev meets the devices; empty
     where none can be run, and `no_early` says why. `early_files` is what lies in the places of the files for that,
-    `early_folders` which of their folders are not there yet.
+    `early_folders` which of their folders are not there yet. `unattended` are the words by which its init reboots where
+    the boot cannot go on, instead of waiting at a prompt.
     """
 
     generator: str
@@ -50,6 +51,7 @@ class InitramfsFacts:
     early_files: Mapping[str, bytes] = field(default_factory=dict)
     early_folders: tuple[str, ...] = ()
     no_early: str = ""
+    unattended: tuple[str, ...] = ()
 
     def has_module(self, module: str) -> bool:
         """Whether the image holds a module, compressed or not."""

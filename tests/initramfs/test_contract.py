@@ -11,8 +11,9 @@ from engine.hosts.simulated.host import SimulatedHost
 from engine.hosts.simulated.initramfs import Archive, parse
 from steps import initramfs
 from steps.actions import EditFile
+from steps.initramfs.dracut import UNATTENDED
 from tests.badinput.support import At, broken_command, copy, faults, manifest, roll_back, run, state, unchanged
-from tests.field.support import CONF, KERNEL, LAB, NATIVE, STUBBED, drivers, made, reboot
+from tests.field.support import CONF, KERNEL, LAB, NATIVE, STUBBED, drivers, has_token, made, reboot, words
 from tests.initramfs.system import System
 from tests.initramfs.systems import systems
 from tests.kill import crash
@@ -64,6 +65,16 @@ def test_the_images_of_all_kernels_have_the_modules_and_our_file(system: System,
 def test_the_boot_gives_the_devices_to_the_stub(places: dict[str, Path]) -> None:
     assert drivers(places["new"]) == NATIVE
     assert drivers(places["bound"]) == STUBBED
+
+
+def test_only_a_trial_boot_is_told_to_reboot_where_dracut_would_wait_at_a_prompt(system: System, at: At) -> None:
+    machine = at("stubbed")
+    reboot(machine)
+    tried = words(machine)
+    assert set(UNATTENDED).issubset(tried) is (system.name.startswith("dracut") and "panic=30" in tried)
+    machine = at("bound")
+    reboot(machine)
+    assert has_token(words(machine)) and set(UNATTENDED).isdisjoint(words(machine))
 
 
 def test_the_way_back_is_byte_for_byte(at: At, places: dict[str, Path]) -> None:
