@@ -153,6 +153,7 @@ def test_init_warns_of_nothing_that_can_go(run: Run) -> None:
     ("options", "said"),
     [
         (("--disk", "/x,bootindex=-1"), "expected 0 to 1000, found a whole number (-1)"),
+        (("--disk", "/x,bootindex=99999999999"), "expected 0 to 1000, found a whole number (99999999999)"),
         (("--no-guest", "--memory", "5"), "--no-guest and --memory exclude each other."),
         (("--no-guest", "--localtime"), "--no-guest and --localtime exclude each other."),
         (("--no-guest", "--disk", "/x"), "--no-guest and --disk exclude each other."),
