@@ -108,7 +108,8 @@ def script(
     # All of them are looked at before the first one is touched.
     parts.append("".join(f"mounted {shlex.quote(path)}\n" for path in before).encode())
     parts.append(b'mkdir -p "$here/replaced"\numask 077\n')
-    for path, record in before.items():
+    # The newest first, as on any way back: what was changed first is the youngest file again.
+    for path, record in reversed(list(before.items())):
         parts.append(_restore(path, record, contents))
     parts.append(OUTCOME.encode())
     lines = (f"echo {shlex.quote(f'  {shlex.join(argv)}')}" for argv in unseen)

@@ -45,13 +45,15 @@ class FileKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What lstat(2) says of a path; `mode` holds permission bits only, `size` is bytes."""
+    """What lstat(2) says of a path; `mode` holds permission bits only, `size` is bytes, `changed` when its content was
+    changed last (ns)."""
 
     kind: FileKind
     mode: int
     uid: int
     gid: int
     size: int
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ COMMANDS = [
     "reboot",
     "rm",
     "systemctl",
+    "touch",
     "udevadm",
     "ukify",
     "uname",

@@ -87,7 +87,7 @@ class Bls:
             raise ValueError(f"tokens that need quoting cannot be inserted: {unsafe}")
         why = f"add {' '.join(tokens)} to"
         edits = [each.site.insertion(tuple(tokens)).action(each.content, f"{why} {each.what}") for each in facts.places]
-        return (*edits, _looked_at(tokens, facts.there))
+        return (*edits, *bls_files.renewed(facts.places), _looked_at(tokens, facts.there))
 
     def commit(self, facts: BootFacts) -> tuple[Action, ...]:
         """Nothing: GRUB reads the entries at boot."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from steps import cmdline
+from steps.actions import Keep, RunCommand
 from steps.base import Finding, Host, Severity
 from steps.boot import bls_entry, grub_cfg
 from steps.boot.bls_entry import EntryFile
@@ -32,11 +33,12 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place for our words, the content of its file now, and what the file is, for people."""
+    """A place for our words, the content of its file now, what the file is, for people, and whether it is an entry."""
 
     site: Site
     content: bytes
     what: str
+    entry: bool = False
 
 
 def refusal(code: str, message: str, evidence: tuple[str, ...], hint: str) -> Finding:
@@ -83,11 +85,28 @@ def environment(host: Host) -> Mapping[str, str]:
 def places(host: Host, ours: Sequence[EntryFile], setup: str, *, beside: bool) -> tuple[Place, ...]:
     """Where our words go, what new kernels take theirs from first. Without `beside`, into the entries alone.
 
-    Raises Unreadable where one of the files cannot be read.
+    20-grub.install makes /etc/kernel/cmdline anew of /etc/default/grub where it is the older one, and what stood in it
+    alone is gone. The younger one comes first, so that it is the last one to be put back, and stays the younger one;
+    `renewed` sees to that on the way there. Raises Unreadable where one of the files cannot be read.
     """
-    found = [*_settings(host, setup), *_template(host)] if beside else []
+    found = [*_template(host), *_settings(host, setup)] if beside else []
+    found.sort(key=lambda each: _changed(host, each.site.path), reverse=True)
     sites_of = ((each, replace(bls_entry.site(each), path=host.resolve(each.path))) for each in ours)
-    return (*found, *(Place(site, each.content, f"the entry {each.id}") for each, site in sites_of))
+    return (*found, *(Place(site, each.content, f"the entry {each.id}", entry=True) for each, site in sites_of))
+
+
+def renewed(places: Sequence[Place]) -> tuple[RunCommand, ...]:
+    """What makes the first of two files that decide over kernels to come the younger one again."""
+    paths = [each.site.path for each in places if not each.entry]
+    if len(paths) < 2:
+        return ()
+    why = f"leave {paths[0]} younger than {paths[1]}, as it was: the next kernel's entry depends on it"
+    return (RunCommand(("touch", "-c", paths[0]), why, Keep("it is put back last")),)
+
+
+def _changed(host: Host, path: str) -> int:
+    found = host.lstat(path)
+    return found.changed if found is not None else 0
 
 
 def template_missing(host: Host, words: Sequence[str]) -> tuple[Finding, ...]:

@@ -146,7 +146,7 @@ def test_a_directory_that_went_with_a_kernel_keeps_nothing_else_from_coming_back
     for _ in range(2):
         done = _run(shell, place)
         assert done.returncode == 1
-        assert done.stderr == (b"Left out, since the directory is gone: /efi/debian/6.0/linux /efi/debian/6.0/initrd\n")
+        assert done.stderr == (b"Left out, since the directory is gone: /efi/debian/6.0/initrd /efi/debian/6.0/linux\n")
         assert b"All other files are as they were before vfiostate." in done.stdout
         assert [(tmp_path / path).read_bytes() for path in ("etc/modules", "etc/last")] == [b"x\n", b"x\n"]
         assert os.readlink(tmp_path / "efi/debian/link") == "6.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -179,6 +180,31 @@ def test_the_users_own_panic_stays_on_a_kernel_that_came_since(at: At) -> None:
     roll_back(machine)
     kept = [line for name, line in options(machine).items() if name != f"{NEWER}.conf"]
     assert kept and all(line.split().count("panic=30") == 1 for line in kept)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_which_file_decides_over_kernels_to_come_stays_so_there_and_back(at: At, edited: bool) -> None:
+    machine = at("with_ids-modules_loaded")
+    settings, template = machine / "etc/default/grub", machine / TEMPLATE
+    template.write_text(template.read_text().rstrip("\n") + " pcie_aspm=off\n")
+    settings.write_text(settings.read_text().replace("quiet", "quiet loglevel=3"))
+    os.utime(settings, (1e9 + edited, 1e9 + edited))
+    os.utime(template, (1e9, 1e9))
+
+    def older() -> bool:
+        return template.stat().st_mtime_ns < settings.stat().st_mtime_ns
+
+    run(machine, "advance", "--no-trial").is_(0)
+    assert older() == edited and has_token(template.read_text().split()) and has_token(settings.read_text().split())
+    rescued = copy(machine, machine.parent / "rescued")
+    run(machine, "rollback").is_(0)
+    assert older() == edited
+    run(machine, "machine", "install-kernel", NEWER).is_(0)
+    found = options(machine)[f"{NEWER}.conf"].split()
+    assert ("loglevel=3" in found, "pcie_aspm=off" in found) == (edited, not edited)
+    subprocess.run(["/bin/sh", str(rescued / "var/lib/vfiostate/restore.sh")], check=True, capture_output=True)
+    settings, template = rescued / "etc/default/grub", rescued / TEMPLATE
+    assert older() == edited
 
 
 def test_on_rhel_8_our_words_stand_behind_those_of_the_block_and_it_is_left_alone(

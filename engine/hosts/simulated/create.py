@@ -41,7 +41,7 @@ COMMON: dict[str, TextFile] = {
 }
 COMMAND = "#!/bin/sh\n# answered by the simulated machine\n"
 # What every system has.
-ALWAYS = ("/usr/bin/sh", "/usr/bin/mkdir", "/usr/bin/rm", "/usr/bin/mount", "/usr/bin/umount")
+ALWAYS = tuple(f"/usr/bin/{name}" for name in ("sh", "mkdir", "rm", "touch", "mount", "umount"))
 
 
 def create(directory: Path, found: Description) -> None:

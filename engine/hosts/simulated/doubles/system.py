@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -149,6 +150,13 @@ def rm(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     return answer(argv)
 
 
+def touch(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
+    """-c FILE."""
+    if machine.exists(argv[-1]):
+        os.utime(machine.path(argv[-1]))
+    return answer(argv)
+
+
 def mount(machine: Machine, argv: Sequence[str], stdin: bytes) -> Completed:
     """-t hugetlbfs -o OPTIONS SOURCE DIRECTORY; the kernel shows the options it was given, but for the defaults."""
     if len(argv) != 7 or tuple(argv[1:3]) != ("-t", "hugetlbfs"):
@@ -202,6 +210,7 @@ DOUBLES: dict[str, Double] = {
     "mount": mount,
     "umount": umount,
     "rm": rm,
+    "touch": touch,
     "mokutil": mokutil,
     "udevadm": silent,
     "logger": silent,

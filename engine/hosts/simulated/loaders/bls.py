@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.hosts.simulated import generators, grub_mkconfig
 from engine.hosts.simulated.doubles.base import Double, answer
-from engine.hosts.simulated.doubles.grubby import CMDLINE, ENTRIES, ENVIRONMENT, entries, grubby
+from engine.hosts.simulated.doubles.grubby import CMDLINE, DEFAULT, ENTRIES, ENVIRONMENT, entries, grubby
 from engine.hosts.simulated.loaders import Item, Loader
 from engine.hosts.simulated.loaders.grub import SETTINGS, SIGNATURE, grub_editenv, grub_probe, next_entry_used
 from engine.hosts.simulated.machine import Machine
@@ -59,10 +59,21 @@ def kernel_install(machine: Machine, argv: Sequence[str], stdin: bytes) -> Compl
 
 
 def _template(machine: Machine) -> Sequence[str]:
-    path = next((path for path in (CMDLINE, VENDOR) if machine.exists(path)), None)
-    if path is not None:
-        return machine.text(path).split()
+    if machine.exists(CMDLINE):
+        _synchronise(machine)
+        return machine.text(CMDLINE).split()
+    if machine.exists(VENDOR):
+        return machine.text(VENDOR).split()
     return [word for word in machine.cmdline if not word.startswith(("BOOT_IMAGE=", "initrd="))]
+
+
+def _synchronise(machine: Machine) -> None:
+    """20-grub.install has grub2-mkconfig do it (Fedora's 10_linux) where somebody edited /etc/default/grub by hand."""
+    ages = [machine.path(path).stat().st_mtime_ns for path in (CMDLINE, DEFAULT) if machine.exists(path)]
+    if len(ages) == 2 and ages[0] < ages[1]:
+        found = grub_mkconfig.settings(machine)
+        words = f"{found['GRUB_CMDLINE_LINUX']} {found['GRUB_CMDLINE_LINUX_DEFAULT']}".split()
+        machine.put(CMDLINE, f"root={machine.description.root} ro {' '.join(words)}\n")
 
 
 def _write(machine: Machine, release: str, words: str, *, rescue: bool = False) -> str:
