@@ -46,7 +46,7 @@ class FileKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Stat:
     """What lstat(2) says of a path; `mode` holds permission bits only, `size` is bytes, `changed` when its content was
-    changed last (ns)."""
+    changed last (ns); `file` tells whether two paths are of one file (device and inode), None where that is unknown."""
 
     kind: FileKind
     mode: int
@@ -54,6 +54,7 @@ class Stat:
     gid: int
     size: int
     changed: int = 0
+    file: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

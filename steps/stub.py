@@ -15,6 +15,7 @@ from steps.actions import Action, RunCommand
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.boot.base import BootFacts, BootLoader
 from steps.boot.declaration import Declaration, missing
+from steps.boot.entry_image import elsewhere
 from steps.boot.generated import check, lacking
 from steps.boot.unreplayed import warning
 from steps.cmdline import Merged, Wanted
@@ -33,7 +34,8 @@ class StubFacts:
     """What the step read. `loader` and `boot` are None where no boot loader can be driven, `generator` and `initramfs`
     likewise; `release` is the kernel that will boot; `conf` our file in modprobe.d, None where there is none, and
     `conf_path` where it lies; `softdeps` are those of the native modules without ours; `own` are the devices that the
-    host must still have afterwards; `disk` is what to heed where the boot configuration lies."""
+    host must still have afterwards; `disk` is what to heed where the boot configuration lies, `elsewhere` what stands
+    against the initramfs that the entry loads."""
 
     release: str
     kernel: KernelFacts
@@ -51,6 +53,7 @@ class StubFacts:
     image_findings: tuple[Finding, ...] = ()
     own: Mapping[str, str] = field(default_factory=dict)
     disk: tuple[Finding, ...] = ()
+    elsewhere: tuple[Finding, ...] = ()
 
     def state(self, module: str) -> ModuleState:
         """What a module of the stub driver is in the kernel that will boot."""
@@ -100,6 +103,7 @@ class StubStep:
             maker.findings,
             own_devices.remembered(host, {device.address for device in config.devices}, twins),
             warning(host, boot_facts.generated) if boot_facts else (),
+            elsewhere(host, usable, boot_facts, image) if usable and boot_facts and image else (),
         )
 
     def plan(self, brief: Brief, facts: StubFacts) -> Plan:
@@ -187,7 +191,7 @@ def _findings(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
     early = _early(brief, facts)
     found += by_address.objections(brief, early, facts.boot, facts.module_ids, facts.generator, facts.initramfs)
     if _wants_image(brief, facts) and not _is_declared(facts):
-        found += (*facts.image_findings, *(facts.initramfs.findings if facts.initramfs else ()))
+        found += (*facts.image_findings, *(facts.initramfs.findings if facts.initramfs else ()), *facts.elsewhere)
         if facts.conf is not None and facts.conf != _conf_wanted(brief, facts):
             found.append(stub_checks.conf_in_the_way(facts.conf_path, facts.conf))
         found += softdeps.about_order(brief.config.stub, facts.softdeps) if _loadable(brief, facts) else ()

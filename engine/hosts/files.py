@@ -111,7 +111,9 @@ class FileTree:
         except (FileNotFoundError, NotADirectoryError):
             return None
         uid, gid = self.ids_inside(found.st_uid, found.st_gid)
-        return Stat(_kind(found.st_mode), stat.S_IMODE(found.st_mode), uid, gid, found.st_size, found.st_mtime_ns)
+        same = (found.st_dev, found.st_ino)
+        mode = stat.S_IMODE(found.st_mode)
+        return Stat(_kind(found.st_mode), mode, uid, gid, found.st_size, found.st_mtime_ns, same)
 
     def list(self, path: str) -> tuple[str, ...]:
         """The names in a directory, sorted."""

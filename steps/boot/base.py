@@ -62,7 +62,8 @@ class BootFacts:
     `template` are the lines of the default entry as they stand there, of which the trial's is made. `besides` says what
     else decides over the entries, `defaulting` how a person chooses the default. `declared` says how a configuration is
     written that is its user's to write (None: we edit it). `copies` are files that a rebuild of the initramfs changes
-    too, for this loader's sake: what hooks put where it finds them.
+    too, for this loader's sake: what hooks put where it finds them. `initrds` is what the default entry loads, by its
+    paths here (empty: not known).
     """
 
     loader: str
@@ -84,6 +85,7 @@ class BootFacts:
     defaulting: str = ""
     declared: Declaration | None = None
     copies: tuple[str, ...] = ()
+    initrds: tuple[str, ...] = ()
 
     @property
     def remake(self) -> str:

@@ -81,6 +81,7 @@ class SystemdBoot:
             trial=trial,
             template=systemd_boot_trial.template(menu.default) if menu.default is not None else (),
             copies=_copies(making),
+            initrds=_initrds(menu),
             besides="loader.conf, `bootctl list`",
             defaulting="`bootctl set-default ID`, with an ID of `bootctl list`",
             written=written,
@@ -197,6 +198,13 @@ def _command(menu: Menu, making: Sequence[Made]) -> tuple[str, ...]:
     """What makes the default entry anew, or any other."""
     found = sorted(making, key=lambda each: each.entry is not menu.default)
     return found[0].argv if found else ()
+
+
+def _initrds(menu: Menu) -> tuple[str, ...]:
+    default = menu.default
+    if default is None or default not in menu.own:
+        return ()
+    return tuple(f"{default.root}/{path.lstrip('/')}" for path in default.initrds)
 
 
 def _copies(making: Sequence[Made]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from tests.loaders.systems import systemd_boot
 from tests.loaders.systems.systemd_boot import LINE
 
 RELEASE, LATER = "6.1.0-56-amd64", "6.1.0-99-amd64"
+INITRD = f"initrd.img-{RELEASE}"
 PLUGIN = Path("/usr/lib/kernel/install.d/90-loaderentry.install")
 ARCH = f"title Mine\nlinux /vmlinuz-{RELEASE}\ninitrd /initrd.img-{RELEASE}\noptions {LINE}\n"
 FALLBACK = ARCH.replace("Mine", "Mine (fallback)")
@@ -268,3 +269,43 @@ def test_a_hook_that_fails_makes_the_rebuild_fail(host: SimulatedHost) -> None:
     host.machine.put(f"/boot/vmlinuz-{RELEASE}.old", "kept\n")
     done = host.run(("update-initramfs", "-u", "-k", RELEASE), timeout=9)
     assert not done.ok
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A person wrote the entry, and copied the kernel and the initramfs to the partition."""
+    (tmp_path / "first").mkdir()
+    image = (made(tmp_path / "first", "debian12-lab") / "boot" / INITRD).read_text()
+
+    def change(description: Description) -> None:
+        systemd_boot.without_grub(description)
+        description["commands"].remove("/usr/bin/kernel-install")
+        files = description["files"]
+        del files["/etc/kernel/cmdline"]
+        files["/boot/efi/loader/loader.conf"] = {"text": "default mine.conf\n"}
+        entry = ARCH.replace(" /vmlinuz", " /EFI/arch/vmlinuz").replace(" /initrd", " /EFI/arch/initrd")
+        files["/boot/efi/loader/entries/mine.conf"] = {"text": entry}
+        files[f"/boot/efi/EFI/arch/vmlinuz-{RELEASE}"] = {"text": "kernel\n"}
+        files[f"/boot/efi/EFI/arch/{INITRD}"] = {"text": image}
+
+    machine = made(tmp_path, "debian12-lab", *LAB, change=change)
+    run(machine, "advance", "--until", "modules_loaded").is_(0)
+    return machine
+
+
+def test_an_initramfs_that_no_rebuild_reaches_is_refused_before_anything_is_changed(elsewhere: Path) -> None:
+    said = refused(elsewhere, "initramfs-elsewhere", f"/boot/efi/EFI/arch/{INITRD}, which a rebuild")
+    assert "`mount --bind /boot/efi/EFI/arch /boot`" in said.text
+
+
+@pytest.mark.parametrize("how", ["mounted twice", "a symlink"])
+def test_an_initramfs_that_a_rebuild_reaches_another_way_does_not_lie_elsewhere(elsewhere: Path, how: str) -> None:
+    image, loaded = elsewhere / "boot" / INITRD, elsewhere / "boot/efi/EFI/arch" / INITRD
+    loaded.unlink()
+    if how == "mounted twice":
+        loaded.hardlink_to(image)
+    else:
+        loaded.symlink_to(f"/boot/{INITRD}")
+    entry = elsewhere / "boot/efi/loader/entries/mine.conf"
+    entry.write_text(entry.read_text().replace("initrd /", "initrd /microcode.img\ninitrd /"))
+    run(elsewhere, "plan").is_(0)
