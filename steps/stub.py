@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from steps import boot, by_address, cmdline, initramfs, kmod, modprobe_d, own_devices, softdeps, stub_checks, trial
 from steps.actions import Action, RunCommand
 from steps.base import Brief, Finding, Host, Plan, Severity, State
+from steps.boot import refind, unreplayed
 from steps.boot.base import BootFacts, BootLoader
 from steps.boot.declaration import Declaration, missing
 from steps.boot.entry_image import elsewhere
 from steps.boot.generated import check, lacking
-from steps.boot.unreplayed import warning
 from steps.cmdline import Merged, Wanted
 from steps.initramfs.base import Generator, InitramfsFacts
 from steps.insertion import new_file
@@ -34,8 +34,8 @@ class StubFacts:
     """What the step read. `loader` and `boot` are None where no boot loader can be driven, `generator` and `initramfs`
     likewise; `release` is the kernel that will boot; `conf` our file in modprobe.d, None where there is none, and
     `conf_path` where it lies; `softdeps` are those of the native modules without ours; `own` are the devices that the
-    host must still have afterwards; `disk` is what to heed where the boot configuration lies, `elsewhere` what stands
-    against the initramfs that the entry loads."""
+    host must still have afterwards; `heed` is what to heed of the boot configuration's disk, and of what is started
+    before the boot loader; `elsewhere` what stands against the initramfs that the entry loads."""
 
     release: str
     kernel: KernelFacts
@@ -52,7 +52,7 @@ class StubFacts:
     boot_findings: tuple[Finding, ...] = ()
     image_findings: tuple[Finding, ...] = ()
     own: Mapping[str, str] = field(default_factory=dict)
-    disk: tuple[Finding, ...] = ()
+    heed: tuple[Finding, ...] = ()
     elsewhere: tuple[Finding, ...] = ()
 
     def state(self, module: str) -> ModuleState:
@@ -102,7 +102,7 @@ class StubStep:
             loader.findings,
             maker.findings,
             own_devices.remembered(host, {device.address for device in config.devices}, twins),
-            warning(host, boot_facts.generated) if boot_facts else (),
+            _ahead(host, boot_facts) if boot_facts else (),
             elsewhere(host, usable, boot_facts, image) if usable and boot_facts and image else (),
         )
 
@@ -134,6 +134,11 @@ class StubStep:
 
 
 STEP = StubStep()
+
+
+def _ahead(host: Host, facts: BootFacts) -> tuple[Finding, ...]:
+    return (*unreplayed.warning(host, facts.generated), *refind.warning(host, facts.where))
+
 
 # An action, and whether it comes after all edits.
 Placed = tuple[Action, bool]
@@ -177,7 +182,7 @@ def _findings(brief: Brief, facts: StubFacts) -> tuple[Finding, ...]:
     found += stub_checks.about_modules(brief.config.stub, facts.modules or {}, facts.release)
     found += stub_checks.about_natives(brief.config.stub, facts.modules or {}, facts.devices)
     if facts.boot is not None:
-        found += (*facts.boot.findings, *facts.disk)
+        found += (*facts.boot.findings, *facts.heed)
         found += cmdline.objections(facts.boot.in_force, facts.boot.where, vendor=facts.kernel.vendor)
         found += stub_checks.about_words(brief, facts.boot)
         found += words.objections(_tuning(brief, facts), cmdline.parsed(facts.boot.in_force), facts.boot.where)
