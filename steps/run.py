@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steps.actions import Action, RunCommand
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.config import Accel, Disk, Guest
-from steps.guest import access, last_words, monitor, network, tuned, vfio, way_of
+from steps.guest import access, flash, last_words, monitor, network, tuned, vfio, way_of
 from steps.guest.access import Account, FileFact
 from steps.guest.base import Given, Order, called
 from steps.guest.network import NetworkFact
@@ -113,6 +113,7 @@ def order_of(brief: Brief, install: bool = False) -> Order | None:
 
 def _ground(host: Host, order: Order, seen: Silence | None, log: tuple[str, ...]) -> Facts:
     guest, running = order.guest, way_of(order.guest)
+    order = replace(order, qcow2=flash.qcow2(host, guest))
     installed = running.ask(host, order)
     account = access.read_account(host, running.user(guest))
     opener = None if running.opens_as_root(order, installed) else account

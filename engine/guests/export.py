@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.guests.guest import guest_of
 from steps.base import Finding, Host
 from steps.config import Config
-from steps.guest import capabilities, libvirt_xml, needs, qemu, qemu_command
+from steps.guest import capabilities, flash, libvirt_xml, needs, qemu, qemu_command
 from steps.guest.base import Order
 from steps.guest.capabilities import Capabilities
 
@@ -39,6 +39,7 @@ def as_command(host: Host, config: Config, setup: Setup | None) -> Exported:
 def _exported(
     host: Host, config: Config, setup: Setup | None, text: Callable[[Order, Capabilities], str], *, form_only: bool
 ) -> Exported:
-    order = Order(guest_of(config), config.devices, "" if setup is None else setup.id)
+    guest = guest_of(config)
+    order = Order(guest, config.devices, "" if setup is None else setup.id, qcow2=flash.qcow2(host, guest))
     found = capabilities.ask(host, order)
     return text(order, found), tuple(needs.form(order)) if form_only else needs.missing(order, found)

@@ -19,13 +19,19 @@ HUGETLBFS = "/run/vfiostate-hugepages"
 @dataclass(frozen=True, slots=True)
 class Order:
     """The guest that is to run: its configuration, the functions it is given (none in install mode, where its display
-    is on VNC), and the setup it belongs to. `left` are the files that it wrote or had made (path -> sha256 as left)."""
+    is on VNC), and the setup it belongs to. `left` are the files that it wrote or had made (path -> sha256 as left);
+    `qcow2` are the paths of its UEFI images that are in that format."""
 
     guest: Guest
     devices: tuple[Device, ...]
     setup: str
     install: bool = False
     left: Mapping[str, str] = field(default_factory=dict)
+    qcow2: frozenset[str] = frozenset()
+
+    def format_of(self, image: str) -> str:
+        """The format of a UEFI image."""
+        return "qcow2" if image in self.qcow2 else "raw"
 
     @property
     def socket(self) -> str:

@@ -19,9 +19,11 @@ from steps.guest.seen import Seen, Silence
 from steps.guest.virsh import FILES, PROFILES, VIRSH, Installed, definition_of, file_of
 from steps.insertion import sha256
 
-# <target managed='no'> came with 5.7, mode='maximum' with 7.1, <qemu:override> with 8.2 (libvirt's NEWS).
+# <target managed='no'> came with 5.7, mode='maximum' with 7.1, <qemu:override> with 8.2, firmware in qcow2 with
+# 9.2 (libvirt's NEWS).
 OLDEST = (7, 1, 0)
 OVERRIDES = (8, 2, 0)
+FORMATS = (9, 2, 0)
 DEFINE_WAIT = 120.0
 
 
@@ -149,6 +151,10 @@ def _unspeakable(order: Order, found: Installed) -> Iterator[Finding]:
     elif found.version < OVERRIDES and any(device.x_vga for device in order.devices):
         hint = "Take `x_vga` out of [[devices]] and boot the guest by UEFI (`ovmf_code`)."
         yield _refusal("libvirt-x-vga", "This libvirt cannot give a device x-vga (8.2 can).", hint, f"it is {version}")
+    if found.version is not None and found.version < FORMATS and order.qcow2:
+        hint = 'Convert them, `qemu-img convert -O raw`, and name the new files in [guest]; or set `backend = "qemu"`.'
+        message = "This libvirt takes no UEFI images in qcow2 (9.2 does)."
+        yield _refusal("libvirt-firmware", message, hint, f"it is {version}", *sorted(order.qcow2))
     for device in order.devices:
         if len(device.address.partition(":")[0]) > 4:
             message = f"{device.address}: libvirt knows PCI domains of four digits only."

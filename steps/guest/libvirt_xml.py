@@ -71,7 +71,7 @@ def _document(order: Order, binary: str, *, ours: bool) -> bytes:
     _text(root, "vcpu", str(guest.vcpus), placement="static")
     if not order.install:
         _add_pinning(root, guest)
-    _add_os(root, guest)
+    _add_os(root, order)
     add_features(root, guest)
     add_cpu(root, guest)
     add_clock(root, guest)
@@ -105,17 +105,23 @@ def _add_pinning(root: Element, guest: Guest) -> None:
         SubElement(found, "emulatorpin", {"cpuset": guest.emulatorpin})
 
 
-def _add_os(root: Element, guest: Guest) -> None:
+def _add_os(root: Element, order: Order) -> None:
+    guest = order.guest
     found = SubElement(root, "os")
     _text(found, "type", "hvm", arch="x86_64", machine=guest.machine)
     if guest.firmware:
         _text(found, "loader", guest.firmware, type="rom")
     if guest.ovmf_code:
-        _text(found, "loader", guest.ovmf_code, readonly="yes", type="pflash")
+        _text(found, "loader", guest.ovmf_code, readonly="yes", type="pflash", **_format(order, guest.ovmf_code))
     if guest.ovmf_vars:
-        _text(found, "nvram", guest.ovmf_vars)
+        _text(found, "nvram", guest.ovmf_vars, **_format(order, guest.ovmf_vars))
     if guest.boot_menu:
         SubElement(found, "bootmenu", {"enable": "yes"})
+
+
+def _format(order: Order, image: str) -> dict[str, str]:
+    """The format where it is not libvirt's own choice: before 9.2 there is no word for it."""
+    return {"format": "qcow2"} if image in order.qcow2 else {}
 
 
 def _add_devices(devices: Element, order: Order, binary: str, *, ours: bool) -> None:

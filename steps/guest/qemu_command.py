@@ -61,7 +61,7 @@ def command(order: Order, found: Capabilities, *, monitored: bool = True) -> tup
     parts = (
         (found.binary or guest.binary, "-no-user-config", "-nodefaults", "-name", escape(guest.name)),
         _machine(order, found),
-        _firmware(guest, found),
+        _firmware(order, found),
         _isolation(order, found),
         _monitor(order, found) if monitored else (),
         _storage(guest, found, bus),
@@ -101,13 +101,16 @@ def _machine(order: Order, found: Capabilities) -> Iterator[str]:
         yield from ("-boot", "menu=on")
 
 
-def _firmware(guest: Guest, found: Capabilities) -> Iterator[str]:
+def _firmware(order: Order, found: Capabilities) -> Iterator[str]:
+    guest = order.guest
     if guest.firmware:
         yield from ("-bios", guest.firmware)
     if guest.ovmf_code:
-        yield from ("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={escape(guest.ovmf_code)}")
+        form = order.format_of(guest.ovmf_code)
+        yield from ("-drive", f"if=pflash,unit=0,format={form},readonly=on,file={escape(guest.ovmf_code)}")
     if guest.ovmf_vars:
-        yield from ("-drive", f"if=pflash,unit=1,format=raw,file={escape(guest.ovmf_vars)}")
+        form = order.format_of(guest.ovmf_vars)
+        yield from ("-drive", f"if=pflash,unit=1,format={form},file={escape(guest.ovmf_vars)}")
     if found.dsdt:
         yield from ("-acpitable", f"file={escape(found.dsdt)}")
 

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from engine.hosts.simulated.qemu_guest import split
 from steps.config import Accel, Device, Disk, DiskInterface, Display, Guest, HugePages, Network
+from steps.guest import flash
 from steps.guest.base import device_id
 from steps.guest.capabilities import Capabilities
 from steps.guest.qemu import Qemu
 from steps.guest.qemu_command import command, escape, stable_mac
 from tests.guest.support import ARTICLE, AUDIO, DEVICES, GPU, QEMU_1_5, QEMU_7, USB, order
+from tests.support.memory_host import MemoryHost
 
 
 def values(argv: tuple[str, ...], option: str) -> list[str]:
@@ -143,6 +145,16 @@ def test_uefi_comes_as_a_pair_of_flash_images() -> None:
     flash = [split(value)[1] for value in values(command(order(guest), QEMU_7), "-drive") if "pflash" in value]
     assert [one["file"] for one in flash] == ["/usr/share/OVMF/C,4M.fd", "/var/lib/v.fd"]
     assert [one.get("readonly") for one in flash] == ["on", None]
+
+
+def test_a_uefi_image_in_qcow2_is_said_to_be_one_by_what_is_in_it() -> None:
+    code, variables = "/usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2", "/var/lib/v.fd"
+    guest = dataclasses.replace(ARTICLE, firmware=None, ovmf_code=code, ovmf_vars=variables)
+    found = flash.qcow2(MemoryHost({code: b"QFI\xfb\0\0\0\3", variables: b"\0" * 16 + b"_FVH"}), guest)
+    assert found == {code} and flash.qcow2(MemoryHost({}), guest) == frozenset()
+    argv = command(dataclasses.replace(order(guest), qcow2=found), QEMU_7)
+    told = [split(value)[1] for value in values(argv, "-drive") if "pflash" in value]
+    assert [(one["file"], one["format"]) for one in told] == [(code, "qcow2"), (variables, "raw")]
 
 
 def test_the_users_own_arguments_come_last_and_as_they_are() -> None:

@@ -12,12 +12,15 @@ import pytest
 from engine.hosts.simulated import domain as translated
 from journal.errors import ConfigurationError
 from steps.config import Accel, Cdrom, Device, Disk, DiskInterface, Display, Guest, HugePages, Network
+from steps.guest.libvirt import Libvirt
 from steps.guest.libvirt_xml import domain, uuid_of
 from steps.guest.qemu_command import command
+from steps.guest.virsh import Installed
 from tests.guest.support import ARTICLE, DEVICES, GPU, QEMU_7, SETUP, order
 
 BINARY = "/usr/bin/qemu-system-x86_64"
 UEFI = dataclasses.replace(ARTICLE, firmware=None, ovmf_code="/usr/share/OVMF/OVMF_CODE.fd", ovmf_vars="/srv/VARS.fd")
+OLD = Installed(True, BINARY, None, (9, 1, 0), keeps=True)
 GUESTS = {
     "the article": ARTICLE,
     "UEFI": UEFI,
@@ -55,6 +58,20 @@ def places(words: tuple[str, ...]) -> dict[str, str]:
             found[match[1]] = f"{ports.get(match[2], match[2])} {int(slot, 16)}.{function or 0}"
             assert several == ("multifunction=on" in word)
     return found
+
+
+def test_uefi_images_in_qcow2_are_said_to_be_and_raw_ones_are_left_to_libvirt() -> None:
+    told = dataclasses.replace(order(UEFI), qcow2=frozenset({"/srv/VARS.fd"}))
+    found = ElementTree.fromstring(domain(told, BINARY))
+    assert [one.get("format") for one in (*found.iterfind("os/loader"), *found.iterfind("os/nvram"))] == [None, "qcow2"]
+
+
+def test_a_libvirt_without_a_word_for_it_is_not_given_uefi_images_in_qcow2() -> None:
+    told = dataclasses.replace(order(UEFI), qcow2=frozenset({"/srv/VARS.fd"}))
+    (finding,) = Libvirt().missing(told, OLD)
+    assert finding.code == "libvirt-firmware" and "/srv/VARS.fd" in finding.evidence
+    assert Libvirt().missing(order(UEFI), OLD) == ()
+    assert Libvirt().missing(told, dataclasses.replace(OLD, version=(9, 2, 0))) == ()
 
 
 @pytest.mark.parametrize("name", GUESTS)

@@ -65,6 +65,16 @@ def change(**fields: object) -> Brief:
     return brief(dataclasses.replace(ARTICLE, **fields))  # type: ignore[arg-type]  # the fields are the caller's
 
 
+def test_uefi_images_are_given_as_what_they_hold(host: SimulatedHost) -> None:
+    for path, content in (("/srv/code", b"QFI\xfb\0\0\0\3"), ("/srv/vars", b"_FVH")):
+        host.machine.put(path, "", 0o666)
+        host.machine.path(path).write_bytes(content)
+    plan = planned(host, change(firmware=None, ovmf_code="/srv/code", ovmf_vars="/srv/vars"))
+    (start,) = [action for action in plan.actions if isinstance(action, StartProcess)]
+    flash = [word for word in start.argv if word.startswith("if=pflash")]
+    assert ["format=qcow2" in word for word in flash] == [True, False]
+
+
 def test_the_article_runs_with_all_its_devices(host: SimulatedHost) -> None:
     plan = planned(host)
     assert refusals(plan) == set()

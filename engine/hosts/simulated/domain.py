@@ -54,9 +54,9 @@ def _memory(root: Element) -> Iterator[str]:
 def _firmware(root: Element) -> Iterator[str]:
     if path := root.findtext("os/loader[@type='rom']"):
         yield from ("-bios", path)
-    for unit, path in enumerate((root.findtext("os/loader[@type='pflash']"), root.findtext("os/nvram"))):
-        if path:
-            yield from ("-drive", f"if=pflash,unit={unit},format=raw,file={path}")
+    for unit, one in enumerate((root.find("os/loader[@type='pflash']"), root.find("os/nvram"))):
+        if one is not None and one.text:
+            yield from ("-drive", f"if=pflash,unit={unit},format={one.get('format', 'raw')},file={one.text}")
 
 
 def _devices(root: Element, bus: str) -> Iterator[str]:
