@@ -26,7 +26,7 @@ def warning(host: Host, where: str) -> tuple[Finding, ...]:
         Finding(
             "refind-in-front",
             Severity.WARNING,
-            f"rEFInd started this host; where it starts the kernel itself, nothing of {where} counts.",
+            f"This host was started by rEFInd; where that starts the kernel itself, nothing of {where} counts.",
             (seen, *([f"{LINUX_CONF} is there"] if host.lstat(LINUX_CONF) is not None else ())),
             f"Choose the boot loader that reads {where} in rEFInd's menu (its `default_selection`), or put it in front"
             " by `efibootmgr -o`; a kernel that rEFInd starts itself has its command line in refind_linux.conf beside"
