@@ -150,8 +150,8 @@ def absent(states: ModuleStates) -> tuple[Finding, ...]:
                 Severity.REFUSAL,
                 f"The kernel {release} has no {', '.join(names)}.",
                 tuple(f"modprobe -S {release} -n --show-depends {name}: not found" for name in names),
-                "Reboot first if it was upgraded since the boot: /lib/modules has nothing for the running kernel. If it "
-                "was not, install a kernel together with its modules."
+                "Reboot first if it was upgraded since the boot: /lib/modules has nothing for the running kernel. If "
+                "it was not, install a kernel together with its modules."
                 if gone
                 else "Install the distribution's standard kernel: a cloud kernel lacks some of them.",
             )
