@@ -120,8 +120,11 @@ def _decide_other(view: View, deed: Deed, exact: bool) -> Decision:
         case PinThreads():
             return Decision(deed, Way.KEEP, "the threads end with the guest")
         case StartProcess():
-            later = [each for each in session.setup.standing() if each.seq > deed.seq and each.action == deed.action]
-            if later:
+            # By its name: the installation's command line is another than that with the devices.
+            again = {
+                each.action.get("name") for each in _later(session, deed) if each.action["type"] == "start_process"
+            }
+            if action.name in again:
                 return Decision(deed, Way.ALREADY_GONE, f"{action.name} was started anew since")
             if session.host.booted and session.host.alive(action.name):
                 stop = StopProcess(action.name, f"undo: {action.why}", action.timeout)
@@ -129,6 +132,10 @@ def _decide_other(view: View, deed: Deed, exact: bool) -> Decision:
             return Decision(deed, Way.ALREADY_GONE, f"{action.name} does not run")
         case _:
             return Decision(deed, Way.KEEP, getattr(getattr(action, "undo", None), "reason", "cannot be undone"))
+
+
+def _later(session: Session, deed: Deed) -> list[Deed]:
+    return [each for each in session.setup.standing() if each.seq > deed.seq]
 
 
 def _decide_inverse(session: Session, deed: Deed, inverse: RunCommand, *, lasting: bool) -> Decision:

@@ -285,3 +285,17 @@ def test_a_start_that_is_over_is_not_said_to_be_on_the_host(running: Path, capsy
     kill_guest(running)
     assert vfiostate(running, "advance") == Exit.DONE
     assert started() == 1
+
+
+def test_a_guest_that_was_installed_and_then_started_with_its_devices_is_stopped_once(
+    once: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = tmp_path / "machine"
+    shutil.copytree(once, machine, symlinks=True, copy_function=copy)
+    assert vfiostate(machine, "guest", "start", "--install") == Exit.DONE
+    kill_guest(machine)
+    assert vfiostate(machine, "advance") == Exit.DONE
+    capsys.readouterr()
+    assert vfiostate(machine, "rollback", "--to", "bound") == Exit.DONE
+    assert capsys.readouterr().err.count("take back: stop win7") == 1
+    assert SimulatedHost(machine).alive("win7") is None
