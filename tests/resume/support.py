@@ -13,7 +13,8 @@ from engine.hosts.simulated import SimulatedHost, description
 from steps.resume_service import LINK, UNIT
 from tests.kill.crash import Run, run
 
-DEVICES = ("--device=01:00.0", "--device=01:00.1", "--device=02:00.0", "--accel=tcg", "--cpu=qemu64")
+DEVICES = ("--device=01:00.0", "--device=01:00.1", "--device=02:00.0")
+GUEST = ("--accel=tcg", "--cpu=qemu64")
 
 
 def make(directory: Path, *words: str) -> Path:
@@ -23,7 +24,7 @@ def make(directory: Path, *words: str) -> Path:
     source = directory.with_name("routed.json")
     source.write_text(description.render(dataclasses.replace(found, interfaces=routed)))
     ok(run(directory, "machine", "create", "--from", str(source)))
-    ok(run(directory, "init", *DEVICES, *words))
+    ok(run(directory, "init", *DEVICES, *(() if "--no-guest" in words else GUEST), *words))
     return directory
 
 

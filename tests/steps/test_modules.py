@@ -131,7 +131,7 @@ def test_an_upgraded_kernel_whose_modules_are_gone_is_told_to_reboot() -> None:
     on = host(absent=tuple(VFIO))
     del on.tree["/lib/modules/6.1.0-test"]
     hint = plan(on).findings[0].hint
-    assert "upgraded since the boot? Then reboot first" in hint and "was upgraded" not in hint
+    assert hint.startswith("Reboot first if it was upgraded since the boot")
 
 
 def test_a_second_run_does_nothing() -> None:
