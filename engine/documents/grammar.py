@@ -9,6 +9,7 @@ from enum import Enum, auto
 
 from engine.cli.common import STATES
 from engine.cli.parser import build
+from journal.events import Kind
 
 # What argparse adds by itself, and parser.add_common to each command.
 COMMON = frozenset({"help", "simulate", "root", "config", "verbose"})
@@ -41,6 +42,10 @@ _VALUES = {
     "ACCOUNT": Values.ACCOUNTS,
     "NAME|FILE": Values.MACHINES,
 }
+
+
+# What the parser takes by a function of its own, by the name of the value.
+_NAMED = {"STATE": STATES, "KIND": tuple(kind.value for kind in Kind)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +153,4 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> Option:
         name = ", ".join(action.option_strings) or value or action.dest
         raise UndocumentedError(f"{name} of `{parser.prog}` has no words")
     repeated = isinstance(action, argparse._AppendAction | argparse._CountAction) or action.nargs in ("*", "+")
-    return Option(tuple(action.option_strings), value, action.help, STATES if value == "STATE" else choices, repeated)
+    return Option(tuple(action.option_strings), value, action.help, _NAMED.get(value, choices), repeated)
