@@ -119,15 +119,16 @@ def killed(stages: Stages, way: Way, call: Call, place: Path, walked: Walked, se
 
 
 def _again(machine: Path, way: Way, dice: Random, trial: Path) -> tuple[Call, ...] | None:
-    """Kill the run that goes on, at one of the calls that it makes on a copy; None where it makes none."""
-    goes_on = "rollback" if way.back else "advance"
-    seen = tracer.changes(without_guest(crash.copy(machine, trial)), goes_on)
+    """Kill the run that goes on, at one of the calls that it makes on a copy; None where it makes none: killed when its
+    step was taken, it is where it was to go."""
+    goes_on = ("rollback",) if way.back else ("advance", "--until", way.state.value)
+    seen = tracer.changes(without_guest(crash.copy(machine, trial)), *goes_on)
     expect(seen.ended, 0, 3, doing="the run that goes on, only counted")
     found = tracer.points(seen.calls)
     if not found:
         return None
     at = dice.choice(found)
-    traced = tracer.kill(machine, at, goes_on)
+    traced = tracer.kill(machine, at, *goes_on)
     if traced.ended.code != SIGKILL:
         expect(traced.ended, 0, 3, doing="a second run that never came to its point")
         return None
