@@ -53,10 +53,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What `status` tells. `rebooted` says whether the host was booted anew since the state was reached, on
-    the way there or back; `unfinished`
-    names what was cut short; `failures` is what failed last in this state; `resume` says whether it goes on by itself
-    after the boot (None: it was not asked to)."""
+    """What `status` tells. `rebooted` says whether the host was booted anew since the state was reached, on the way
+    there or back; `unfinished` names what was cut short; `failures` is what failed last in this state; `resume` says
+    whether it goes on by itself after the boot (None: it was not asked to)."""
 
     setup: Setup | None
     state: State

@@ -61,6 +61,7 @@ def launch(process: StartProcess, runtime: Path) -> int:
             _give(process.devices, account.pw_uid, runtime / f"{process.name}.devices")
         child = _started(process, account, runtime)
     except Exception:
+        # Whatever kept it from starting: what does not run keeps no device node. Raised again as it came.
         if alive(process.name, runtime) is None:
             tidy(process.name, runtime)
         raise
