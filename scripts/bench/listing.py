@@ -31,6 +31,7 @@ def make_tree(root: Path) -> None:
     bus = root / "sys/bus/pci"
     (bus / "devices").mkdir(parents=True)
     (bus / "slots").mkdir()
+    (root / "etc").mkdir()  # without it, it is no system's root
     for driver in DRIVERS:
         (bus / "drivers" / driver).mkdir(parents=True)
     for number in range(FUNCTIONS):
