@@ -17,8 +17,10 @@ from steps.boot.declaration import Declaration
 from steps.boot.grub_sites import Site
 
 # The kernel reboots this many seconds after a panic, initramfs-tools after failing to find the root: into the old line.
-# For dracut see `unattended` in steps.initramfs.base; others may wait at a prompt.
+# dracut knows nothing of it: it has words of its own, of which the second counts only where there is no shell. Others
+# may wait at a prompt.
 PANIC = "panic=30"
+DRACUT_REBOOTS = ("rd.shell=0", "rd.emergency=reboot")
 
 
 @dataclass(frozen=True, slots=True)

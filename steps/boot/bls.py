@@ -20,7 +20,7 @@ from steps import cmdline
 from steps.actions import Action, Regenerate, RunCommand
 from steps.base import Finding, Host
 from steps.boot import bls_files, bls_trial, grub_cfg
-from steps.boot.base import PANIC, BootFacts, BootLoader, Entry
+from steps.boot.base import DRACUT_REBOOTS, PANIC, BootFacts, BootLoader, Entry
 from steps.boot.bls_entry import EntryFile, menu_key
 from steps.boot.bls_files import ENTRIES, Place, Unreadable, refusal
 from steps.boot.recognised import GRUB_CFGS, LIMINE_SPOKE, SYSTEMD_BOOT_SPOKE, Trace, evidence
@@ -99,11 +99,12 @@ LOADERS: tuple[BootLoader, ...] = (Bls(),)
 
 def _looked_at(tokens: Sequence[str], there: tuple[str, ...]) -> RunCommand:
     """grubby's reading of all entries: it stops at what it cannot take. Its undo is for entries that came since."""
-    # What was made of the trial's own command line has PANIC right behind ours; a user's own stays. grubby takes each
-    # word for an expression, in which `.` stands for the blanks in between.
-    tried = ".".join((*tokens, PANIC))
+    # What was made of the trial's own command line has those words right behind ours; a user's own stay. grubby takes
+    # each word for an expression, in which `.` stands for the blanks in between.
+    ours = [each for each in tokens if each not in DRACUT_REBOOTS]
+    tried = (".".join((*ours, *words, PANIC)) for words in (DRACUT_REBOOTS, ()))
     # The last option eats the one behind it (grubby-bls).
-    argv = ("grubby", "--update-kernel=ALL", f"--remove-args={' '.join((tried, *tokens))}", "--no-etc-grub-update")
+    argv = ("grubby", "--update-kernel=ALL", f"--remove-args={' '.join((*tried, *ours))}", "--no-etc-grub-update")
     undo = Regenerate(argv, timeout=600.0, kin=f"{ENTRIES}/*.conf", there=there)
     return RunCommand(("grubby", "--info=ALL"), "have grubby read the entries as they are now", undo)
 

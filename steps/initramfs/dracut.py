@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from steps.actions import Action
 from steps.base import Finding, Host, Severity
 from steps.boot import ostree, sdbootutil_entries
+from steps.boot.base import DRACUT_REBOOTS
 from steps.boot.kernel_release import names_of
 from steps.boot.recognised import evidence
 from steps.boot.shell_value import Broken, Script
@@ -30,8 +31,6 @@ MAIN = "/etc/dracut.conf"
 FOLDERS = ("/etc/dracut.conf.d", "/usr/lib/dracut/dracut.conf.d")
 # Read last of all: a file that assigns where it should append cannot undo it.
 DROP_IN = f"{FOLDERS[0]}/zz-vfiostate.conf"
-# rd.emergency counts only where there is no shell. dracut knows nothing of panic=.
-UNATTENDED = ("rd.shell=0", "rd.emergency=reboot")
 REBUILD = ("dracut", "-f", "--regenerate-all")
 # dracut looks for its modules nowhere else (dracut.modules(7)).
 MODULE = "/usr/lib/dracut/modules.d/00vfiostate"
@@ -98,7 +97,7 @@ class Dracut:
             tuple(word.replace("{}", release) for word in each) or REBUILD,
             each=each,
             early=f"hooks/pre-udev/00-{SCRIPT}",
-            unattended=UNATTENDED,
+            unattended=DRACUT_REBOOTS,
         )
         facts = with_kin(host, facts, image.replace(release, "*", 1) if release in image else "")
         return read_early(host, facts, f"{MODULE}/module-setup.sh", f"{MODULE}/{SCRIPT}")

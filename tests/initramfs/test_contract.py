@@ -11,7 +11,7 @@ from engine.hosts.simulated.host import SimulatedHost
 from engine.hosts.simulated.initramfs import Archive, parse
 from steps import initramfs
 from steps.actions import EditFile
-from steps.initramfs.dracut import UNATTENDED
+from steps.boot.base import DRACUT_REBOOTS
 from tests.badinput.support import At, broken_command, copy, faults, manifest, roll_back, run, state, unchanged
 from tests.field.support import CONF, KERNEL, LAB, NATIVE, STUBBED, drivers, has_token, made, reboot, words
 from tests.initramfs.system import System
@@ -71,10 +71,10 @@ def test_only_a_trial_boot_is_told_to_reboot_where_dracut_would_wait_at_a_prompt
     machine = at("stubbed")
     reboot(machine)
     tried = words(machine)
-    assert set(UNATTENDED).issubset(tried) is (system.name.startswith("dracut") and "panic=30" in tried)
+    assert set(DRACUT_REBOOTS).issubset(tried) is (system.name.startswith("dracut") and "panic=30" in tried)
     machine = at("bound")
     reboot(machine)
-    assert has_token(words(machine)) and set(UNATTENDED).isdisjoint(words(machine))
+    assert has_token(words(machine)) and set(DRACUT_REBOOTS).isdisjoint(words(machine))
 
 
 def test_the_way_back_is_byte_for_byte(at: At, places: dict[str, Path]) -> None:

@@ -16,9 +16,11 @@ from engine.hosts.simulated.doubles.grubby import updated
 from engine.hosts.simulated.loaders import of
 from engine.hosts.simulated.machine import Machine
 from steps.boot import bls_entry
+from steps.boot.base import DRACUT_REBOOTS, PANIC
 from steps.boot.bls_trial import ID
 from tests.badinput.support import At, copy, manifest, roll_back, run
 from tests.field.support import IDS, LAB, Description, advanced, command, has_token, made, reboot, refused, words
+from tests.initramfs.systems import dracut
 from tests.loaders.systems.bls import SETTINGS, fedora
 
 ENTRIES, BLOCK = "boot/loader/entries", "boot/grub2/grubenv"
@@ -28,8 +30,9 @@ Make = Callable[[str, Callable[[Description], None]], Path]
 
 
 def with_ids(description: Description) -> None:
-    """Fedora, whose user gives a card to vfio-pci already."""
+    """Fedora with its dracut, whose user gives a card to vfio-pci already."""
     fedora(description)
+    dracut.SYSTEMS[0].change(description)
     description["files"]["/etc/default/grub"] = {"text": SETTINGS.replace("rhgb quiet", f"rhgb quiet {OWN}")}
 
 
@@ -171,15 +174,16 @@ def test_a_kernel_that_comes_in_the_trial_boot_has_nothing_of_ours_after_the_way
     assert options(machine) == options(other)
 
 
-def test_the_users_own_panic_stays_on_a_kernel_that_came_since(at: At) -> None:
+@pytest.mark.parametrize("word", [PANIC, *DRACUT_REBOOTS])
+def test_the_users_own_word_stays_where_a_trial_has_it_too(at: At, word: str) -> None:
     machine = at("with_ids-modules_loaded")
     advanced(machine)
     for each in (machine / ENTRIES).glob("[!~]*.conf"):
-        each.write_text(each.read_text().replace(" rhgb", " panic=30 rhgb"))
+        each.write_text(each.read_text().replace(" rhgb", f" {word} rhgb"))
     run(machine, "machine", "install-kernel", NEWER).is_(0)
     roll_back(machine)
     kept = [line for name, line in options(machine).items() if name != f"{NEWER}.conf"]
-    assert kept and all(line.split().count("panic=30") == 1 for line in kept)
+    assert kept and all(line.split().count(word) == 1 for line in kept)
 
 
 @pytest.mark.parametrize("edited", [False, True])
