@@ -70,10 +70,21 @@ def needed(found: Sequence[Native]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(native.module for native in found if loadable(native.state)))
 
 
-def in_force(host: Host, modules: Sequence[str], release: str) -> Mapping[str, Softdep]:
-    """The softdeps that these modules have without ours."""
-    found = {module: modprobe_d.softdep(host, module, release, besides=(CONF, FORMER)) for module in modules}
+def in_force(
+    host: Host, modules: Sequence[str], release: str, *, besides: Sequence[str] = (CONF, FORMER)
+) -> Mapping[str, Softdep]:
+    """The softdeps that modprobe heeds of these modules; without ours, where nothing else is said."""
+    found = {module: modprobe_d.softdep(host, module, release, besides=besides) for module in modules}
     return {module: softdep for module, softdep in found.items() if softdep is not None}
+
+
+def not_after(stub: Stub, modules: Sequence[str], heeded: Mapping[str, Softdep]) -> tuple[str, ...]:
+    """Those of these modules that are loaded without the stub driver before them."""
+    return tuple(module for module in modules if module not in heeded or not _names(heeded[module], stub))
+
+
+def _names(softdep: Softdep, stub: Stub) -> bool:
+    return stub_module(stub) in map(kmod.normal, softdep.pre)
 
 
 def conf(setup: str, stub: Stub, modules: Sequence[str], others: Mapping[str, Softdep]) -> bytes:
@@ -95,7 +106,7 @@ def about_order(stub: Stub, others: Mapping[str, Softdep]) -> Iterator[Finding]:
     """Softdeps that hide ours: their file comes before it, and they do not name the stub driver."""
     name = CONF.rpartition("/")[2]
     for module, other in others.items():
-        if other.path.rpartition("/")[2] < name and stub_module(stub) not in map(kmod.normal, other.pre):
+        if other.path.rpartition("/")[2] < name and not _names(other, stub):
             yield Finding(
                 "softdep-hidden",
                 Severity.REFUSAL,

@@ -33,9 +33,9 @@ from steps.tuning.words import Tuning
 class StubFacts:
     """What the step read. `loader` and `boot` are None where no boot loader can be driven, `generator` and `initramfs`
     likewise; `release` is the kernel that will boot; `conf` our file in modprobe.d, None where there is none, and
-    `conf_path` where it lies; `softdeps` are those of the native modules without ours; `own` are the devices that the
-    host must still have afterwards; `heed` is what to heed of the boot configuration's disk, and of what is started
-    before the boot loader; `elsewhere` what stands against the initramfs that the entry loads."""
+    `conf_path` where it lies; `softdeps` are those of the native modules without ours, `heeded` with it; `own` are
+    the devices that the host must still have afterwards; `heed` is what to heed of the boot configuration's disk, and
+    of what is started before the boot loader; `elsewhere` what stands against the initramfs that the entry loads."""
 
     release: str
     kernel: KernelFacts
@@ -49,6 +49,7 @@ class StubFacts:
     conf: bytes | None = None
     conf_path: str = CONF
     softdeps: Mapping[str, Softdep] = field(default_factory=dict)
+    heeded: Mapping[str, Softdep] = field(default_factory=dict)
     boot_findings: tuple[Finding, ...] = ()
     image_findings: tuple[Finding, ...] = ()
     own: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +100,7 @@ class StubStep:
             conf,
             conf_path,
             softdeps.in_force(host, _natives(devices), release),
+            softdeps.in_force(host, _natives(devices), release, besides=()),
             loader.findings,
             maker.findings,
             own_devices.remembered(host, {device.address for device in config.devices}, twins),
@@ -128,8 +130,9 @@ class StubStep:
             found += _check_value(brief, facts, facts.boot)
         if _wants_image(brief, facts) and not _is_declared(facts):
             found += _check_image(brief, facts)
-            if facts.conf != _conf_wanted(brief, facts):
-                found.append(stub_checks.conf_differs(facts.conf_path))
+            stub, natives = brief.config.stub, _natives(facts.devices) if _loadable(brief, facts) else ()
+            if alone := softdeps.not_after(stub, natives, facts.heeded):
+                found.append(stub_checks.conf_differs(stub, alone, facts.heeded))
         return tuple(found)
 
 

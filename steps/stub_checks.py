@@ -11,8 +11,9 @@ from steps.boot.base import BootFacts
 from steps.config import Config, Stub
 from steps.initramfs.base import InitramfsFacts
 from steps.kmod import ModuleState
+from steps.modprobe_d import Softdep
 from steps.pci import GROUPS, Function, list_functions, read_function
-from steps.softdeps import CONF, Native
+from steps.softdeps import Native, stub_module
 
 STUB_DRIVERS = frozenset(stub.value for stub in Stub)
 _TABLES = {"DMAR": "intel", "IVRS": "amd"}
@@ -233,11 +234,17 @@ def conf_in_the_way(path: str, content: bytes) -> Finding:
     return _refusal("modprobe-conf-exists", f"{path} is there and not from this setup.", tuple(first), hint)
 
 
-def conf_differs(path: str) -> Finding:
-    """Our file in modprobe.d does not say what was planned; one by 0.1.0 may lack what it has to say."""
-    again = "Run `vfiostate advance` again."
-    hint = again if path == CONF else "Run `vfiostate rollback --to modules_loaded`, then `vfiostate advance`."
-    return _refusal("modprobe-conf-differs", f"{path} does not say what was planned.", (), hint)
+def conf_differs(stub: Stub, modules: Sequence[str], heeded: Mapping[str, Softdep]) -> Finding:
+    """What our file in modprobe.d is for is not so: it lacks a module, or another softdep hides its own."""
+    message = f"modprobe loads {', '.join(modules)} without {stub_module(stub)} before it."
+    evidence = tuple(
+        f"{heeded[each].path}: softdep {each} without pre: {stub_module(stub)}"
+        if each in heeded
+        else f"{each} has no softdep"
+        for each in modules
+    )
+    hint = "Run `vfiostate rollback --to modules_loaded`, then `vfiostate advance`."
+    return _refusal("modprobe-conf-differs", message, evidence, hint)
 
 
 def too_long(facts: BootFacts) -> Finding:

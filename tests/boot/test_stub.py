@@ -218,6 +218,19 @@ def test_a_softdep_that_would_hide_ours_is_refused_unless_it_names_the_stub() ->
     assert finding.code == "softdep-hidden" and path in finding.message and CONF in finding.message
 
 
+@pytest.mark.parametrize(("name", "path"), [("z", None), ("00-a", "/etc/modprobe.d/00-a.conf"), (None, "no softdep")])
+def test_a_softdep_that_comes_since_is_found_where_it_hides_ours(name: str | None, path: str | None) -> None:
+    machine, told = Machine(), brief()
+    machine.apply(planned(machine, told).actions)
+    if name is not None:
+        machine.host.tree[f"/etc/modprobe.d/{name}.conf"] = b"softdep nouveau post: nvidia-uvm\n"
+    else:
+        machine.host.tree[CONF] = machine.host.read(CONF).replace(b"softdep nouveau", b"#")
+    found = verified(machine, told)
+    assert refusals(found) == ([] if path is None else ["modprobe-conf-differs"])
+    assert all("nouveau without vfio_pci" in each.message and path in each.evidence[0] for each in found if path)
+
+
 def test_a_kernel_without_the_stub_is_refused_and_the_other_stub_is_named() -> None:
     (finding,) = planned(Machine(absent={"vfio_pci"}), brief()).findings
     assert finding.code == "stub-absent"
