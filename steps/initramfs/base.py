@@ -125,10 +125,11 @@ def unlisted(facts: InitramfsFacts, modules: Sequence[str]) -> list[str]:
 
 def with_kin(host: Host, facts: InitramfsFacts, kin: str) -> InitramfsFacts:
     """The facts with a pattern of the images that kernels which come later get. What it names now and no rebuild makes,
-    such as a rescue image or a backup, is not made anew for its sake."""
+    such as a rescue image or a backup, is not made anew for its sake. Where the generator does not say what its images
+    are made of, it is the modules of the release that an image is named after."""
     there = tuple(path for path in matching(host, kin) if path not in facts.products)
     made_of = {path: modules for path in facts.products if (modules := _modules(host, _release(kin, path)))}
-    return replace(facts, kin=kin, there=there, made_of=made_of)
+    return replace(facts, kin=kin, there=there, made_of=facts.made_of or made_of)
 
 
 def _release(kin: str, path: str) -> str:

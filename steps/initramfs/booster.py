@@ -10,7 +10,7 @@ and renamed; a rebuild that is cut off leaves a file with a random name in /boot
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steps.actions import Action
@@ -47,7 +47,7 @@ class Booster:
         """Its configuration, the images of all kernels and, when asked, what lies in one."""
         path = host.resolve(CONFIG)
         content, findings = _content(host, path)
-        image = _image(host, release)
+        image, made_of = _image(host, release), _made_of(host)
         names, trouble = _look(host, image, release) if look else (None, "")
         if host.lstat(SCRIPT) is None:
             findings += (_no_script(),)
@@ -59,9 +59,10 @@ class Booster:
             image,
             names,
             trouble,
-            _products(host),
+            tuple(made_of),
             (*findings, _race(path)),
             (SCRIPT,),
+            made_of=made_of,
             takes_conf=False,
             no_early="booster's images have no shell to run a script with",
         )
@@ -148,10 +149,14 @@ def _image(host: Host, release: str) -> str:
     return f"/boot/booster-{package}.img" if package else ""
 
 
-def _products(host: Host) -> tuple[str, ...]:
-    """The images, and the kernels that the script copies anew beside them."""
-    packages = [_package(host, release) for release in _releases(host)]
-    return tuple(path for each in packages for path in (f"/boot/booster-{each}.img", f"/boot/vmlinuz-{each}"))
+def _made_of(host: Host) -> Mapping[str, str]:
+    """The images, and the kernels that the script copies anew beside them, which stay where a kernel is upgraded."""
+    found: dict[str, str] = {}
+    for release in _releases(host):
+        package = _package(host, release)
+        kernel = f"/boot/vmlinuz-{package}"
+        found |= {f"/boot/booster-{package}.img": kernel, kernel: f"{MODULES}/{release}/pkgbase"}
+    return found
 
 
 def _look(host: Host, image: str, release: str) -> tuple[frozenset[str] | None, str]:

@@ -74,6 +74,7 @@ class Mkinitcpio:
             presets.images,
             findings,
             REBUILD,
+            made_of=presets.sources,
             early=f"hooks/{HOOK}",
         )
         return read_early(host, with_kin(host, facts, _kin(image)), *PLACES)

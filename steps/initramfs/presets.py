@@ -45,6 +45,12 @@ class Presets:
         return tuple(dict.fromkeys(path for preset in self.found for path in preset.products))
 
     @property
+    def sources(self) -> Mapping[str, str]:
+        """The preset of each of them: it stays where its kernel is upgraded, and goes with its kernel's package
+        (libalpm/scripts/mkinitcpio)."""
+        return {path: f"{PRESETS}/{preset.file}.preset" for preset in self.found for path in preset.products}
+
+    @property
     def configs(self) -> tuple[str, ...]:
         """The configurations that are used, each once."""
         return tuple(dict.fromkeys(preset.config for preset in self.found))

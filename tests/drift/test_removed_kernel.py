@@ -11,6 +11,7 @@ import pytest
 from engine.hosts.simulated.host import SimulatedHost
 from tests.badinput.support import roll_back, run
 from tests.field.support import LAB, Description, has_token, made, reboot, words
+from tests.initramfs.systems import booster, mkinitcpio
 from tests.loaders.systems import systemd_boot
 from tests.loaders.test_systemd_boot_machine import by_dracut, without_hook
 
@@ -27,14 +28,25 @@ def plain(description: Description) -> None:
     """GRUB and initramfs-tools, whose one command makes the images of all kernels."""
 
 
+def by_mkinitcpio(description: Description) -> None:
+    """GRUB and mkinitcpio, which has a preset for each kernel, and a second image for each."""
+    mkinitcpio.SYSTEMS[0].change(description)
+
+
+def by_booster(description: Description) -> None:
+    """GRUB and booster."""
+    booster.SYSTEMS[0].change(description)
+
+
 def remove(machine: Path, release: str = OLD) -> None:
-    """What the removal of its package does: the entry, the kernel with its image, and its modules but what others built
-    for it."""
+    """What the removal of its package does: the entry, the kernel with its image and its preset, and its modules but
+    what others built for it."""
     host = SimulatedHost(machine)
     if host.which("kernel-install") is not None:
         assert host.run(("kernel-install", "remove", release), timeout=10.0).status == 0
-    for path in (machine / "boot").glob(f"*{release}*"):
-        path.unlink()
+    for place in ("boot", "etc/mkinitcpio.d"):
+        for path in (machine / place).glob(f"*{release}*"):
+            path.unlink()
     modules = machine / f"lib/modules/{release}"
     shutil.rmtree(modules)
     (modules / "updates/dkms").mkdir(parents=True)
@@ -42,7 +54,15 @@ def remove(machine: Path, release: str = OLD) -> None:
         assert host.run(("update-grub",), timeout=10.0).status == 0
 
 
-WAYS: list[Callable[[Description], None]] = [plain, systemd_boot.type1, without_hook, unified, by_dracut]
+WAYS: list[Callable[[Description], None]] = [
+    plain,
+    systemd_boot.type1,
+    without_hook,
+    unified,
+    by_dracut,
+    by_mkinitcpio,
+    by_booster,
+]
 
 
 def _ours(machine: Path) -> list[str]:
