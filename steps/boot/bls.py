@@ -99,12 +99,14 @@ LOADERS: tuple[BootLoader, ...] = (Bls(),)
 
 def _looked_at(tokens: Sequence[str], there: tuple[str, ...]) -> RunCommand:
     """grubby's reading of all entries: it stops at what it cannot take. Its undo is for entries that came since."""
-    # What was made of the trial's own command line has those words right behind ours; a user's own stay. grubby takes
-    # each word for an expression, in which `.` stands for the blanks in between.
+    # Ours is what stands right behind our token, and the ids; a user's own word of the same name stays where it stands
+    # elsewhere. What was made of the trial's own command line has its words behind ours. grubby takes each word for an
+    # expression, in which `.` stands for the blanks in between.
     ours = [each for each in tokens if each not in DRACUT_REBOOTS]
-    tried = (".".join((*ours, *words, PANIC)) for words in (DRACUT_REBOOTS, ()))
+    runs = [(*ours, *DRACUT_REBOOTS, PANIC), (*ours, PANIC), *(ours[:end] for end in range(len(ours), 0, -1))]
+    words = [".".join(run) for run in runs] + [each for each in ours if ".ids=" in each]
     # The last option eats the one behind it (grubby-bls).
-    argv = ("grubby", "--update-kernel=ALL", f"--remove-args={' '.join((*tried, *ours))}", "--no-etc-grub-update")
+    argv = ("grubby", "--update-kernel=ALL", f"--remove-args={' '.join(words)}", "--no-etc-grub-update")
     undo = Regenerate(argv, timeout=600.0, kin=f"{ENTRIES}/*.conf", there=there)
     return RunCommand(("grubby", "--info=ALL"), "have grubby read the entries as they are now", undo)
 

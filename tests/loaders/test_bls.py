@@ -186,6 +186,30 @@ def test_the_users_own_word_stays_where_a_trial_has_it_too(at: At, word: str) ->
     assert kept and all(line.split().count(word) == 1 for line in kept)
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_word_that_others_have_too_is_taken_out_only_where_it_stands_behind_our_token(at: At, broken: bool) -> None:
+    machine = at("with_ids-new")
+    config = machine / "etc/vfiostate.toml"
+    config.write_text(f"iommu_pt = true\n{config.read_text()}")
+    rescue = next((machine / ENTRIES).glob("*rescue*.conf"))
+    rescue.write_text(rescue.read_text().replace(" rhgb", " iommu=pt rhgb"))
+    run(machine, "advance", "--until", "modules_loaded").is_(0)
+    advanced(machine)
+    reboot(machine)
+    run(machine, "advance", "--until", "rebooted").is_(0)
+    run(machine, "machine", "install-kernel", NEWER).is_(0)
+    entry = next((machine / ENTRIES).glob(f"*{NEWER}.conf"))
+    line = entry.read_text()
+    assert " iommu=pt vfio-pci.ids=" in line
+    entry.write_text(line.replace(" iommu=pt vfio", " iommu=pt loglevel=3 vfio") if broken else line)
+    run(machine, "rollback").is_(3)
+    lines = options(machine)
+    assert lines["rescue"].split().count("iommu=pt") == 1
+    assert not set(lines[f"{NEWER}.conf"].split()) & {"iommu=pt", IDS.replace("=", "=10de:1200,")}
+    assert ("loglevel=3" in lines[f"{NEWER}.conf"]) is broken
+    assert not any(has_token(line.split()) for line in lines.values())
+
+
 @pytest.mark.parametrize("edited", [False, True])
 def test_which_file_decides_over_kernels_to_come_stays_so_there_and_back(at: At, edited: bool) -> None:
     machine = at("with_ids-modules_loaded")
