@@ -20,12 +20,19 @@ HEAD = """\
 # Puts every file that vfiostate changed back to what it was. Needs nothing but a POSIX shell, cp, rm, mv, chmod, chown.
 #   sh restore.sh          restores the system this script lies in (from a rescue system: sh /mnt{path})
 #   sh restore.sh ROOT     restores the system mounted at ROOT
-# What a file held until now is kept beside this script, in replaced/. Written before the first change; setup {setup}.
+# What a file held until now is kept beside this script, in replaced/; beside what an earlier run kept, with a ~.
+# Written before the first change; setup {setup}.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=${{1-${{here%{state}}}}}
 root=${{root%/}}
 left=
+
+if [ ! -d "$root/etc" ]; then
+    echo "${{root:-/}} is no system's root: there is no etc in it. Nothing was done." >&2
+    echo "Name where that is mounted, as in: sh $0 /mnt" >&2
+    exit 1
+fi
 
 # mounted PATH: stop where what it lies in is an empty directory, on which a file system belongs that is not mounted
 mounted() {{
@@ -50,22 +57,28 @@ begin() {{
         # Such as that of a kernel which was removed: the rest comes back all the same.
         target="$here/replaced/left-out"
         aside=yes
+        left="$left $1"
         return 0
     fi
-    if [ -e "$target" ] || [ -L "$target" ]; then
-        cp -pP "$target" "$here/replaced/$(printf '%s' "$1" | tr / _)" || true
-    fi
+    [ -e "$target" ] || [ -L "$target" ] || return 0
+    kept="$here/replaced/$(printf '%s' "$1" | tr / _)"
+    # What a run before this one replaced may be the user's own; what is there now, our before-image.
+    while [ -e "$kept" ] || [ -L "$kept" ]; do
+        if cmp -s "$target" "$kept" 2>/dev/null; then return 0; fi
+        kept="$kept~"
+    done
+    cp -pP "$target" "$kept" || true
 }}
 # finish PATH MODE UID:GID: give the new file its mode and owner and put it in place, whole
 finish() {{
-    if [ -n "$aside" ]; then left="$left $1"; rm -f "$target.vfiostate-tmp"; return 0; fi
+    if [ -n "$aside" ]; then rm -f "$target.vfiostate-tmp"; return 0; fi
     chmod "$2" "$target.vfiostate-tmp"
     chown "$3" "$target.vfiostate-tmp" 2>/dev/null || true
     mv -f "$target.vfiostate-tmp" "$target"
     echo "restored $1"
 }}
 gone() {{
-    [ -z "$aside" ] || return 0
+    if [ -n "$aside" ]; then left=${{left% "$1"}}; return 0; fi
     if [ -e "$target" ] || [ -L "$target" ]; then rm -f "$target"; echo "removed $1"; fi
 }}
 """

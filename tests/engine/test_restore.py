@@ -28,6 +28,7 @@ def _file(content: bytes, mode: int = 0o644) -> dict[str, Any]:
 def _prepare(root: Path, before: dict[str, Any], contents: dict[str, bytes]) -> Path:
     place = root / STATE.lstrip("/") / "restore.sh"
     place.parent.mkdir(parents=True, exist_ok=True)
+    (root / "etc").mkdir(exist_ok=True)
     place.write_bytes(script("abc", STATE, before, contents))
     return place
 
@@ -67,7 +68,6 @@ def test_a_file_comes_back_byte_for_byte_with_its_mode(shell: list[str], content
 @given(content=st.binary(max_size=300))
 def test_any_bytes_come_back(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("root")
-    (root / "etc").mkdir()
     record = _file(content)
     done = _run(SHELLS[0], _prepare(root, {"/etc/modules": record}, {record["sha256"]: content}))
     assert done.returncode == 0, done.stderr
@@ -104,6 +104,33 @@ def test_it_restores_the_root_it_is_told(tmp_path: Path) -> None:
     assert (elsewhere / "etc/modules").read_bytes() == b"as before\n"
 
 
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_what_the_first_run_replaced_is_kept_by_the_second(shell: list[str], tmp_path: Path) -> None:
+    record = _file(b"as before\n")
+    before = {"/etc/modules": record, "/etc/link": {"sha256": "link:modules"}}
+    place = _prepare(tmp_path, before, {record["sha256"]: b"as before\n"})
+    for name in ("modules", "link"):
+        (tmp_path / "etc" / name).write_bytes(b"the user's own\n")
+    for _ in range(3):
+        assert _run(shell, place).returncode == 0
+    kept = place.parent / "replaced"
+    assert {name: (kept / name).read_bytes() for name in ("_etc_modules", "_etc_link")} == {
+        "_etc_modules": b"the user's own\n",
+        "_etc_link": b"the user's own\n",
+    }
+    assert (kept / "_etc_modules~").read_bytes() == b"as before\n"
+    assert not (kept / "_etc_modules~~").exists()
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_where_no_system_is_nothing_is_called_as_before(shell: list[str], tmp_path: Path) -> None:
+    place = _prepare(tmp_path, {"/etc/modprobe.d/00-vfiostate.conf": {"sha256": None}}, {})
+    done = _run(shell, place, str(tmp_path / "mistyped"))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"mistyped is no system's root" in done.stderr
+    assert not (place.parent / "replaced").exists()
+
+
 def test_running_it_twice_is_harmless(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     record = _file(b"x\n")
@@ -137,6 +164,7 @@ def test_a_directory_that_went_with_a_kernel_keeps_nothing_else_from_coming_back
     record = _file(b"x\n")
     big = record | {"where": "image"}
     gone = {"/efi/debian/6.0/linux": record, "/efi/debian/6.0/initrd": big, "/efi/debian/6.0/new": {"sha256": None}}
+    gone |= {"/efi/debian/6.0/link": {"sha256": "link:linux"}}
     before = {"/etc/modules": record, **gone, "/efi/debian/link": {"sha256": "link:6.1"}, "/etc/last": record}
     (tmp_path / "efi/debian/6.1").mkdir(parents=True)
     (tmp_path / "etc").mkdir()
@@ -146,7 +174,8 @@ def test_a_directory_that_went_with_a_kernel_keeps_nothing_else_from_coming_back
     for _ in range(2):
         done = _run(shell, place)
         assert done.returncode == 1
-        assert done.stderr == (b"Left out, since the directory is gone: /efi/debian/6.0/initrd /efi/debian/6.0/linux\n")
+        names = (f"/efi/debian/6.0/{name}" for name in ("link", "initrd", "linux"))
+        assert done.stderr.decode() == f"Left out, since the directory is gone: {' '.join(names)}\n"
         assert b"All other files are as they were before vfiostate." in done.stdout
         assert [(tmp_path / path).read_bytes() for path in ("etc/modules", "etc/last")] == [b"x\n", b"x\n"]
         assert os.readlink(tmp_path / "efi/debian/link") == "6.1"
