@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from engine import effects
 from engine.back import decide_commands
-from engine.back.decision import Decision, View, Way
+from engine.back.decision import Decision, View, Way, was
 from engine.codec import decode, describe, without_ours
 from engine.setup import Deed
 from steps.actions import (
@@ -30,6 +32,9 @@ from steps.reading import NOT_THERE
 if TYPE_CHECKING:
     from engine.session import Session
 
+# Where file systems of their own belong that the boot loader reads; restore.sh heeds the same.
+BOOT = ("/boot", "/boot/efi", "/efi")
+
 
 def decide(session: Session, deeds: Sequence[Deed]) -> list[Decision]:
     """How each deed will be undone, in the order given (newest first). Reads only."""
@@ -38,7 +43,30 @@ def decide(session: Session, deeds: Sequence[Deed]) -> list[Decision]:
     inexact = {decision.deed.target for decision in edits if decision.way in (Way.MERGE, Way.CONFLICT)}
     inexact |= {deed.target for deed in session.setup.deeds.values() if deed.undone == "merged"}
     by_seq = {decision.deed.seq: decision for decision in edits}
-    return [by_seq.get(deed.seq) or _decide_other(view, deed, deed.target not in inexact) for deed in deeds]
+    return [
+        _not_mounted(session, deed) or by_seq.get(deed.seq) or _decide_other(view, deed, deed.target not in inexact)
+        for deed in deeds
+    ]
+
+
+def _not_mounted(session: Session, deed: Deed) -> Decision | None:
+    """Of what lies on a file system that is not mounted nothing can be said, and what was made anew would lie below."""
+    shas = (*was(deed).items(), *deed.planned.items(), *deed.after.items())
+    for path in sorted({path for path, sha in shas if sha is not None}):
+        if (folder := _empty(session, path)) in BOOT:
+            what = f"{folder} is empty, and {path} lies below it: its file system is not mounted."
+            none = shlex.quote(str(session.host.local(f"{folder}/none")))
+            hint = f"Mount it, then roll back again; if that is all there is of it, `mkdir {none}` first."
+            return Decision(deed, Way.CONFLICT, what, hint=hint)
+    return None
+
+
+def _empty(session: Session, path: str) -> str | None:
+    """The nearest directory above a path that is there, if nothing is in it."""
+    for folder in map(str, PurePosixPath(path).parents):
+        with contextlib.suppress(*NOT_THERE):
+            return None if session.host.list(folder) else folder
+    return None
 
 
 def _decide_edit(view: View, deed: Deed) -> Decision:

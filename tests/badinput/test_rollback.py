@@ -307,6 +307,31 @@ def test_a_guest_that_nothing_ends_keeps_its_devices_until_it_has_ended(at: At, 
     assert manifest(machine) == manifest(stages["new"])
 
 
+@pytest.mark.parametrize("there", ["stubbed", "bound"])
+def test_a_boot_that_is_not_mounted_is_named_before_anything_is_changed(
+    at: At, stages: dict[str, Path], there: str
+) -> None:
+    machine = at(there)
+    (machine / "boot").rename(machine / "partition")
+    (machine / "boot").mkdir()
+    before = manifest(machine)
+    answer = run(machine, "rollback").is_(4, there)
+    assert "/boot is empty, and /boot/grub/grub" in answer.err
+    assert manifest(machine) == before
+    (machine / "boot").rmdir()
+    (machine / "partition").rename(machine / "boot")
+    roll_back(machine)
+    assert manifest(machine) == manifest(stages["new"])
+
+
+def test_a_boot_of_which_nothing_is_left_keeps_nothing_else_from_going_back(at: At) -> None:
+    machine = at("stubbed")
+    shutil.rmtree(machine / "boot")
+    (machine / "boot/none").mkdir(parents=True)
+    run(machine, "rollback").is_(0, "new")
+    assert not (machine / CONF).exists()
+
+
 def _nothing_ends_it() -> None:
     def end(name: str, runtime: Path, *, timeout: float) -> None:
         raise TimeoutError(f"{name} cannot be ended: it hangs in the kernel")
