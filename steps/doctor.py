@@ -141,7 +141,8 @@ def _boot(seen: _Seen) -> Area:
     to_come = State.STUBBED.value not in seen.brief.remembered
     against = trial.objections(facts, "for every boot from then on") if to_come else ()
     acs = check.acs_override(facts, seen.iommu)
-    said = f"{detected.loader.name}, {'without' if facts.trial.obstacles else 'with'} a trial boot"
+    tried = "" if trial.untold(facts) else f", {'without' if facts.trial.obstacles else 'with'} a trial boot"
+    said = f"{detected.loader.name}{tried}"
     return Area("boot loader", said, (*facts.findings, *check.objections(facts, seen.iommu), *acs, *against))
 
 

@@ -32,9 +32,16 @@ def staged(brief: Brief) -> bool:
     return bool(brief.remembered.get(State.STUBBED.value, {}).get(STAGED))
 
 
+def untold(facts: BootFacts) -> bool:
+    """Whether nothing is known of a trial before what is refused is mended: no entry could be read."""
+    return not facts.entries and any(found.severity is Severity.REFUSAL for found in facts.findings)
+
+
 def objections(facts: BootFacts, way_out: str) -> Iterator[Finding]:
-    """Why no trial can be staged."""
+    """Why no trial can be staged; nothing where that is not known yet: to do without a trial would mend nothing."""
     trial = facts.trial
+    if untold(facts):
+        return
     if trial.obstacles:
         yield _refusal(
             "trial-impossible",

@@ -354,6 +354,23 @@ def test_where_no_trial_can_be_made_the_choice_is_the_users(
     assert manifest(machine) == before
 
 
+@pytest.mark.parametrize("broken", ["settings", "entries"])
+def test_what_cannot_be_read_is_mended_first_and_no_reason_to_do_without_a_trial(broken: str, at: At) -> None:
+    machine = at("modules_loaded")
+    place = machine / {"settings": "etc/default/grub", "entries": CFG}[broken]
+    good = place.read_bytes()
+    if broken == "settings":
+        place.write_bytes(good + b'GRUB_CMDLINE_LINUX="open\n')
+    else:
+        place.unlink()
+    for each in ("plan", "doctor", "advance"):
+        ended = run(machine, each).is_(5)
+        assert "trial" not in ended.text
+    place.write_bytes(good)
+    run(machine, "doctor").is_(0, "grub, with a trial boot")
+    run(machine, "plan").is_(0, "trial boot")
+
+
 def test_somebody_elses_choice_for_the_next_boot_is_not_replaced(at: At) -> None:
     machine = at("modules_loaded")
     command(machine, "grub-reboot", "1>1")
