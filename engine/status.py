@@ -27,7 +27,7 @@ NEXT: Mapping[State, str] = {
 }
 
 # Findings after which only another trial boot leads on.
-ONCE_MORE = frozenset({"trial-failed", "trial-not-made"})
+ONCE_MORE = frozenset({"trial-failed", "trial-not-made", "trial-refused"})
 AGAIN = "vfiostate advance --again (one more trial boot), or vfiostate rollback"
 MEND = "follow the hint above, then vfiostate {command}"
 DIFFERS = "mend what differs (vfiostate audit says how), then vfiostate advance"

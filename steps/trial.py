@@ -18,6 +18,10 @@ from steps.boot.base import BootFacts, BootLoader
 STAGED, LINE = "trial", "line_before"
 # What an earlier boot was refused for where it was another entry's, and what is said of the boots after it.
 TAKEN_INSTEAD = frozenset({"recovery-entry-booted", "other-kernel-booted", "trial-not-made"})
+# What else is no word of a boot that was the trial. Any other refusal is: of a trial that came up, and was not good.
+_NO_TRIAL = TAKEN_INSTEAD | {
+    *("not-rebooted", "trial-not-taken", "trial-entry-gone", "trial-interrupted", "trial-again", "trial-failed"),
+}
 RETRY = "Try it once more: `vfiostate advance --again`, reboot, and run `vfiostate advance` in that very boot."
 BACK = "Or take it back: `vfiostate rollback --to modules_loaded`; `vfiostate advance` then tries anew."
 
@@ -115,6 +119,14 @@ def judge(brief: Brief, boot_id: str, facts: BootFacts | None, log: Sequence[str
             " one boot only. The host is back on the old command line, which is still the default.",
             ("it was seen in an earlier boot", *log),
             f"{RETRY} {BACK}",
+        )
+    if brief.refused - _NO_TRIAL:
+        return _refusal(
+            "trial-refused",
+            "The trial boot came up, and was refused in that boot. The host is back on the old command line, which is"
+            " still the default.",
+            ("it was seen in an earlier boot",),
+            f"`vfiostate journal explain` says for what: mend that first, or one more is refused too. {RETRY} {BACK}",
         )
     return _refusal(
         "trial-failed",

@@ -98,7 +98,7 @@ def _stands(setup: Setup, furthest: State, own: Sequence[Event]) -> tuple[Line, 
     if setup.cut_short is not None:
         lines.append(Line(f"The last run was cut short: {setup.cut_short} has not ended.", own[-1].seq))
     if setup.resume is not None and setup.resume.parked is not None:
-        lines.append(Line(f"It does not go on by itself any more: {setup.resume.parked}."))
+        lines.append(Line(f"It does not go on by itself any more: {setup.resume.parked.rstrip('.')}."))
     return tuple(lines)
 
 

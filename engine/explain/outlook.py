@@ -32,7 +32,11 @@ DOES = {
     State.BOUND: "binds the devices to vfio-pci",
     State.RUNNING: "starts the guest",
 }
-NO_TRIAL = {"trial-failed": "the trial boot failed", "trial-not-made": "the trial boot was not made"}
+NO_TRIAL = {
+    "trial-failed": "the trial boot failed",
+    "trial-not-made": "the trial boot was not made",
+    "trial-refused": "the trial boot was refused",
+}
 GUEST_LOOKED_AT = "It looks whether the guest still runs, and starts it anew where it has ended."
 NO_GUEST = "It has nothing left to do: the configuration has no [guest]."
 

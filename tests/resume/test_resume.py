@@ -107,6 +107,7 @@ def test_a_refusal_parks_it_at_once_with_the_reason_in_journal_and_system_log(as
     assert "/usr/local/sbin" in status(asked)["resume"]["parked"]
     assert "vfiostate-resume.service is parked and does nothing more" in support.syslog(asked)
     assert "parked: " in run(asked, "status").output
+    assert ".." not in run(asked, "journal", "explain").output.replace("...", "")
     assert "/usr/local/sbin" in run(asked, "journal", "show").output
 
 

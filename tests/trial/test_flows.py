@@ -103,6 +103,24 @@ def test_a_boot_that_hangs_leaves_the_default_and_says_so(at: At, places: dict[s
     assert not has_token(words(machine))
 
 
+def test_a_trial_that_came_up_and_was_refused_is_not_called_one_that_never_came_up(at: At) -> None:
+    machine = at("booted")
+    good = (machine / GRUB).read_bytes()
+    (machine / GRUB).write_bytes(good + b'GRUB_CMDLINE_LINUX_DEFAULT="quiet other"\n')
+    refused(machine, "line-changed-since-trial")
+    (machine / GRUB).write_bytes(good)
+    for _ in range(2):
+        reboot(machine)
+        refused(machine, "trial-refused", "came up", "journal explain", "next: vfiostate advance --again")
+    run(machine, "journal", "explain").is_(0, "the trial boot was refused. `vfiostate advance --again`")
+    run(machine, "advance", "--again").is_(3)
+    fails(machine)
+    refused(machine, "trial-failed")
+    run(machine, "advance", "--again").is_(3)
+    reboot(machine)
+    advanced(machine)
+
+
 def test_a_way_back_in_the_trial_boot_is_no_reboot_since(at: At) -> None:
     machine = at("booted")
     run(machine, "status").is_(0, "boot   rebooted since this state was reached")
