@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shlex
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from journal.errors import ConfigurationError
@@ -27,6 +29,10 @@ class Files(Protocol):
         """The path with every symlink followed."""
         ...
 
+    def local(self, path: str) -> Path:
+        """Where a path of the host lies for us."""
+        ...
+
 
 def refuse_foreign(files: Files, path: str) -> None:
     """Raise ConfigurationError when someone besides root and us may write the file or swap it for another."""
@@ -40,7 +46,7 @@ def refuse_foreign(files: Files, path: str) -> None:
 
 def foreign(files: Files, path: str) -> Iterator[tuple[str, str, str]]:
     """Where someone besides root and us may write a file or swap it for another: the place, what was found there, and
-    the command that mends it.
+    the command that mends it, with the place as it lies for us.
 
     Looked at: the file, every directory on the way to it, and, where `path` is a symlink, those on the way to that.
     A sticky directory (as /tmp) is let pass: nobody else may rename or remove what is ours in it.
@@ -50,11 +56,12 @@ def foreign(files: Files, path: str) -> Iterator[tuple[str, str, str]]:
         found = files.lstat(place)
         if found is None or found.kind is FileKind.SYMLINK:
             continue
+        local = shlex.quote(str(files.local(place)))
         if found.uid not in trusted:
-            yield place, f"belongs to uid {found.uid}", f"chown root {place}"
+            yield place, f"belongs to uid {found.uid}", f"chown root {local}"
         open_to_others = found.mode & (stat.S_IWGRP | stat.S_IWOTH)
         if open_to_others and not (found.kind is FileKind.DIRECTORY and found.mode & stat.S_ISVTX):
-            yield place, f"has mode {found.mode:04o}", f"chmod go-w {place}"
+            yield place, f"has mode {found.mode:04o}", f"chmod go-w {local}"
 
 
 def _way(path: str) -> Iterator[str]:
