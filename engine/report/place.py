@@ -16,7 +16,7 @@ def put(target: str, text: str, *, kind: str, mark: str, force: bool = False) ->
 
     Raises RefusedError for a file that does not begin with `mark`, as one of its `kind` does, unless `force`;
     UsageError for what is no file, VfiostateError where it cannot be written. A symlink is never followed: with `force`
-    it is replaced.
+    it is replaced, but none in /dev.
     """
     path = Path(target)
     try:
@@ -33,7 +33,9 @@ def _look(path: Path, kind: str, mark: str, force: bool) -> None:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
-    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+    # A symlink in /dev, such as /dev/stdout, is the system's: whoever replaced it would take it from every program.
+    file = not path.absolute().is_relative_to("/dev") if stat.S_ISLNK(mode) else stat.S_ISREG(mode)
+    if not file:
         raise UsageError(f"{path} is no file.", hint=f"Name a file, new or a {kind} made before.")
     if force:
         return

@@ -79,6 +79,11 @@ def test_a_report_takes_the_place_of_an_older_one_and_of_nothing_else(histories:
     assert stat.S_IMODE(target.stat().st_mode) == 0o644
     run(machine, "journal", "report", "-o", str(target)).is_(0)
     run(machine, "journal", "report", "-o", str(tmp_path)).is_(Exit.USAGE, "is no file")
+    # With `--force` nothing either: to root it would have been gone for every program.
+    linked = os.readlink("/dev/stdout")
+    for force in ((), ("--force",)):
+        run(machine, "journal", "report", "-o", "/dev/stdout", *force).is_(Exit.USAGE, "/dev/stdout is no file")
+    assert os.readlink("/dev/stdout") == linked
     run(machine, "journal", "report", "-o", str(tmp_path / "no/where.html")).is_(1, "No such file").with_hint()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html"]
 
