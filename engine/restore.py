@@ -17,17 +17,22 @@ if TYPE_CHECKING:
 
 HEAD = """\
 #!/bin/sh
-# Puts every file that vfiostate changed back to what it was. Needs nothing but a POSIX shell, cp, rm, mv, chmod, chown.
+# Puts every file that vfiostate changed back to what it was. Needs a POSIX shell and its tools; busybox will do.
 #   sh restore.sh          restores the system this script lies in (from a rescue system: sh /mnt{path})
 #   sh restore.sh ROOT     restores the system mounted at ROOT
 # What a file held until now is kept beside this script, in replaced/; beside what an earlier run kept, with a ~.
 # Written before the first change; setup {setup}.
 set -eu
+trap '' PIPE
 here=$(cd "$(dirname "$0")" && pwd)
 root=${{1-${{here%{state}}}}}
 root=${{root%/}}
-left=
+left=''
+missed=''
 
+say() {{
+    echo "$*" 2>/dev/null || :
+}}
 if [ ! -d "$root/etc" ]; then
     echo "${{root:-/}} is no system's root: there is no etc in it. Nothing was done." >&2
     echo "Name where that is mounted, as in: sh $0 /mnt" >&2
@@ -49,12 +54,33 @@ mounted() {{
     echo "If that is all there is of it, mkdir -p $place/none and run this again." >&2
     exit 1
 }}
+# printf WORDS: as ever, and one that fails is remembered
+printf() {{
+    command printf "$@" || failed=yes
+}}
+# spoilt: what was begun last cannot be put back, as was said; the rest comes back all the same
+spoilt() {{
+    if [ -n "$aside" ]; then return 0; fi
+    aside=yes
+    missed="$missed $path"
+    rm -f "$target.vfiostate-tmp"
+}}
 # begin PATH: keep what is there, and make room for the file as it was
 begin() {{
+    # A symlink that could not be made.
+    [ $? -eq 0 ] || spoilt
+    path=$1
     target="$root$1"
-    aside=
+    aside=''
+    failed=''
+    if [ -d "$target" ] && [ ! -L "$target" ]; then
+        echo "$target is a directory now: move it away." >&2
+        spoilt
+        target="$here/replaced/left-out"
+        return 0
+    fi
     if [ ! -d "$(dirname "$target")" ]; then
-        # Such as that of a kernel which was removed: the rest comes back all the same.
+        # Such as that of a kernel which was removed.
         target="$here/replaced/left-out"
         aside=yes
         left="$left $1"
@@ -71,37 +97,41 @@ begin() {{
 }}
 # finish PATH MODE UID:GID: give the new file its mode and owner and put it in place, whole
 finish() {{
+    if [ $? -ne 0 ] || [ -n "$failed" ]; then spoilt; fi
     if [ -n "$aside" ]; then rm -f "$target.vfiostate-tmp"; return 0; fi
-    chmod "$2" "$target.vfiostate-tmp"
     chown "$3" "$target.vfiostate-tmp" 2>/dev/null || true
-    mv -f "$target.vfiostate-tmp" "$target"
-    echo "restored $1"
+    if chmod "$2" "$target.vfiostate-tmp" && mv -f "$target.vfiostate-tmp" "$target"; then
+        say "restored $1"
+    else
+        spoilt
+    fi
 }}
 gone() {{
     if [ -n "$aside" ]; then left=${{left% "$1"}}; return 0; fi
-    if [ -e "$target" ] || [ -L "$target" ]; then rm -f "$target"; echo "removed $1"; fi
+    [ -e "$target" ] || [ -L "$target" ] || return 0
+    if rm -f "$target"; then say "removed $1"; else spoilt; fi
 }}
 """
 OUTCOME = """
+[ $? -eq 0 ] || spoilt
 sync
 rm -f "$here/replaced/left-out"
 files="All files"
-if [ -n "$left" ]; then
-    echo "Left out, since the directory is gone:$left" >&2
-    files="All other files"
-fi
+if [ -n "$left" ]; then echo "Left out, since the directory is gone:$left" >&2; fi
+if [ -n "$missed" ]; then echo "Not put back, for the reason above; mend that and run this again:$missed" >&2; fi
+if [ -n "$left$missed" ]; then files="All other files"; fi
 """
 TAIL = """\
-echo "$files are as they were before vfiostate. Reboot to leave the changed kernel command line."
+say "$files are as they were before vfiostate. Reboot to leave the changed kernel command line."
 """
 # What a command makes where only it can look, such as a partition that it mounts for itself, is no file of this script.
 UNSEEN = """\
-echo "$files are as they were before vfiostate. What was made of them elsewhere is not. In this system (from a"
-echo "rescue system: in a chroot with /dev, /proc and /sys), run:"
+say "$files are as they were before vfiostate. What was made of them elsewhere is not. In this system (from a"
+say "rescue system: in a chroot with /dev, /proc and /sys), run:"
 {commands}
-echo "Then reboot to leave the changed kernel command line."
+say "Then reboot to leave the changed kernel command line."
 """
-END = '[ -z "$left" ]\n'
+END = '[ -z "$left$missed" ]\n'
 
 
 # How a file begins in the script; a here-document holds no such pair of lines but in a copy of the script.
@@ -120,12 +150,12 @@ def script(
     parts = [HEAD.format(path=f"{state_dir}/restore.sh", state=state_dir, setup=setup).encode()]
     # All of them are looked at before the first one is touched.
     parts.append("".join(f"mounted {shlex.quote(path)}\n" for path in before).encode())
-    parts.append(b'mkdir -p "$here/replaced"\numask 077\n')
+    parts.append(b'mkdir -p "$here/replaced"\numask 077\nset +e\n')
     # The newest first, as on any way back: what was changed first is the youngest file again.
     for path, record in reversed(list(before.items())):
         parts.append(_restore(path, record, contents))
     parts.append(OUTCOME.encode())
-    lines = (f"echo {shlex.quote(f'  {shlex.join(argv)}')}" for argv in unseen)
+    lines = (f"say {shlex.quote(f'  {shlex.join(argv)}')}" for argv in unseen)
     parts.append(UNSEEN.format(commands="\n".join(lines)).encode() if unseen else TAIL.encode())
     parts.append(END.encode())
     return b"".join(parts)

@@ -131,6 +131,83 @@ def test_where_no_system_is_nothing_is_called_as_before(shell: list[str], tmp_pa
     assert not (place.parent / "replaced").exists()
 
 
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_what_cannot_be_put_back_is_named_and_all_else_comes_back(shell: list[str], tmp_path: Path) -> None:
+    text, octets = _file(b"text\n"), _file(b"\0octets" * 20)
+    contents = {text["sha256"]: b"text\n", octets["sha256"]: b"\0octets" * 20}
+    big = _file(b"image\n") | {"where": "image"}
+    new, link = {"sha256": None}, {"sha256": "link:there"}
+    full = {"/etc/full-text": text, "/etc/full-octets": octets, "/etc/full-image": big}
+    directories = {"/etc/directory-new": new, "/etc/directory-link": link, "/etc/directory-text": text}
+    spoilt = full | {"/etc/lost-image": _file(b"lost") | {"where": "image"}} | directories
+    good = {"/etc/text": text, "/etc/octets": octets, "/etc/image": big, "/etc/link": link, "/etc/new": new}
+    mixed = [each for pair in zip(spoilt.items(), [*good.items()] * 2, strict=False) for each in pair]
+    place = _prepare(tmp_path, dict(mixed), contents)
+    (place.parent / "images").mkdir()
+    (place.parent / "images" / big["sha256"]).write_bytes(b"image\n")
+    for path in full:
+        (tmp_path / f"{path}.vfiostate-tmp".lstrip("/")).symlink_to("/dev/full")
+    for path in directories:
+        (tmp_path / path.lstrip("/")).mkdir()
+    for path in good:
+        (tmp_path / path.lstrip("/")).write_bytes(b"ours\n")
+
+    done = _run(shell, place)
+    assert done.returncode == 1
+    missed = " ".join(path for path, _ in reversed(dict(mixed).items()) if path in spoilt)
+    assert f"mend that and run this again: {missed}\n" in done.stderr.decode()
+    assert b"All other files are as they were before vfiostate." in done.stdout
+    etc = tmp_path / "etc"
+    assert [(etc / name).read_bytes() for name in ("text", "octets", "image")] == [*contents.values(), b"image\n"]
+    assert os.readlink(etc / "link") == "there"
+    assert sorted(each.name for each in etc.iterdir() if each.is_dir()) == sorted(
+        Path(each).name for each in directories
+    )
+    assert not any(list(each.iterdir()) for each in etc.iterdir() if each.is_dir())
+    assert not list(etc.glob("*.vfiostate-tmp")) and not list(etc.glob("full-*")) and not (etc / "new").exists()
+
+    for path in directories:
+        (tmp_path / path.lstrip("/")).rmdir()
+    (place.parent / "images" / _file(b"lost")["sha256"]).write_bytes(b"lost")
+    done = _run(shell, place)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (etc / "lost-image").read_bytes() == b"lost" and (etc / "full-octets").read_bytes() == b"\0octets" * 20
+
+
+@pytest.mark.parametrize("tool", ["rm", "mv", "chmod", "ln"])
+def test_a_tool_that_fails_once_spoils_one_file_only(tool: str, tmp_path: Path) -> None:
+    record = _file(b"x\n")
+    before = {f"/etc/{name}": record for name in ("one", "bad", "two")}
+    before |= {"/etc/bad-new": {"sha256": None}, "/etc/bad-link": {"sha256": "link:there"}}
+    place = _prepare(tmp_path, before, {record["sha256"]: b"x\n"})
+    (tmp_path / "etc/bad-new").write_bytes(b"ours\n")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / tool).write_text(f'#!/bin/sh\ncase "$*" in */etc/bad*) exit 1 ;; esac\nexec /bin/{tool} "$@"\n')
+    (tools / tool).chmod(0o755)
+    env = {"PATH": f"{tools}:/usr/bin:/bin"}
+    done = subprocess.run(["dash", str(place)], capture_output=True, check=False, env=env)
+    expected = {"rm": ["-new"], "mv": [""], "chmod": [""], "ln": ["-link"]}[tool]
+    assert done.returncode == 1
+    assert done.stderr.decode().endswith(f"again: {' '.join(f'/etc/bad{each}' for each in expected)}\n")
+    assert [(tmp_path / "etc" / name).read_bytes() for name in ("one", "two")] == [b"x\n", b"x\n"]
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_a_reader_that_leaves_does_not_stop_it(shell: list[str], tmp_path: Path) -> None:
+    record = _file(b"x\n")
+    before = {f"/etc/{number}": record for number in range(9)}
+    place = _prepare(tmp_path, before, {record["sha256"]: b"x\n"})
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([*shell, str(place)], stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert all((tmp_path / path.lstrip("/")).read_bytes() == b"x\n" for path in before)
+
+
 def test_running_it_twice_is_harmless(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     record = _file(b"x\n")
