@@ -104,13 +104,18 @@ def _line(module: str, stub: str, other: Softdep) -> str:
 
 def about_order(stub: Stub, others: Mapping[str, Softdep]) -> Iterator[Finding]:
     """Softdeps that hide ours: their file comes before it, and they do not name the stub driver."""
-    name = CONF.rpartition("/")[2]
+    etc, _, name = CONF.rpartition("/")
     for module, other in others.items():
-        if other.path.rpartition("/")[2] < name and not _names(other, stub):
+        folder, _, theirs = other.path.rpartition("/")
+        if theirs < name and not _names(other, stub):
+            # modprobe.d(5): of two files of one name, that in /etc alone is read.
+            own = (
+                f"Copy it to {etc}/{theirs}, which is read in its place, and add {stub_module(stub)} to its pre: there"
+            )
             yield Finding(
                 "softdep-hidden",
                 Severity.REFUSAL,
                 f"modprobe heeds one softdep of {module}, that of {other.path}: it comes before {CONF}.",
                 (f"{other.path}: softdep {module} without pre: {stub_module(stub)}",),
-                f"Give it a name that comes after {name}, then try again.",
+                f"{f'Give it a name that comes after {name}' if folder == etc else own}, then try again.",
             )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from steps import cmdline
 from steps.actions import EditFile, Regenerate, RunCommand
 from steps.base import Brief, Finding, Plan, Severity
 from steps.boot.grub import CFG
@@ -209,13 +212,26 @@ def test_a_softdep_of_a_native_module_is_taken_over_since_ours_hides_it() -> Non
     assert verified(machine, told) == ()
 
 
-def test_a_softdep_that_would_hide_ours_is_refused_unless_it_names_the_stub() -> None:
-    machine, path = Machine(), "/etc/modprobe.d/00-a.conf"
+def test_the_words_of_the_trial_have_to_fit_too() -> None:
+    machine, told = Machine(), brief()
+    tokens = planned(machine, told).remember["tokens"].split()
+    room = next(each for each in range(2000, 0, -1) if cmdline.fits(("x" * each,), tokens))
+    machine.host.tree[DEFAULT] = f'GRUB_CMDLINE_LINUX_DEFAULT="{"x" * room}"\n'.encode()
+    assert "command-line-too-long" not in refusals(planned(machine, told).findings)
+    assert "command-line-too-long" in refusals(planned(machine, replace(told, trial=True)).findings)
+
+
+@pytest.mark.parametrize(
+    ("folder", "advice"), [("/etc", "Give it a name"), ("/usr/lib", "Copy it to /etc/modprobe.d/00")]
+)
+def test_a_softdep_that_would_hide_ours_is_refused_unless_it_names_the_stub(folder: str, advice: str) -> None:
+    machine, path = Machine(), f"{folder}/modprobe.d/00-a.conf"
     machine.host.tree[path] = b"softdep nouveau pre: vfio-pci\n"
     assert refusals(planned(machine, brief()).findings) == []
     machine.host.tree[path] = b"softdep nouveau post: nvidia-uvm\n"
     (finding,) = planned(machine, brief()).findings
     assert finding.code == "softdep-hidden" and path in finding.message and CONF in finding.message
+    assert finding.hint.startswith(advice)
 
 
 @pytest.mark.parametrize(("name", "path"), [("z", None), ("00-a", "/etc/modprobe.d/00-a.conf"), (None, "no softdep")])
