@@ -30,7 +30,7 @@ NEXT: Mapping[State, str] = {
 ONCE_MORE = frozenset({"trial-failed", "trial-not-made", "trial-refused"})
 AGAIN = "vfiostate advance --again (one more trial boot), or vfiostate rollback"
 MEND = "follow the hint above, then vfiostate {command}"
-DIFFERS = "mend what differs (vfiostate audit says how), then vfiostate advance"
+DIFFERS = "mend what differs (vfiostate audit says how), then vfiostate {command}"
 
 BACK: Mapping[State, str] = {
     State.NEW: "nothing was changed on the host",
@@ -97,7 +97,7 @@ def survey(session: Session) -> Survey:
     if setup.rolled_back and setup.state is State.NEW:
         from engine.back.ending import token_running  # only where a rollback waits for the reboot that finishes it
 
-        rebooted = away = session.host.booted and not token_running(session, setup)
+        away = session.host.booted and (rebooted or not token_running(session, setup))
     return Survey(
         setup,
         setup.state,
@@ -167,6 +167,8 @@ def _next(setup: Setup, rebooted: bool, boot_id: str, differences: Sequence[Diff
     """What comes next."""
     if setup.rolling_back_to is not None:
         return "vfiostate rollback (finishes the rollback)"
+    if any(one.code == "command-line-left" for one in differences):
+        return DIFFERS.format(command="rollback")
     if setup.rolled_back and setup.state is State.NEW:
         return f"{'' if rebooted else 'reboot, then '}vfiostate rollback (finishes the rollback)"
     if rebooted and setup.state is State.STUBBED and _trial_failed(setup, boot_id):
@@ -175,7 +177,7 @@ def _next(setup: Setup, rebooted: bool, boot_id: str, differences: Sequence[Diff
         stopped = setup.last_failure is not None and setup.last_failure.kind is Kind.ROLLBACK_STOPPED
         return MEND.format(command="rollback" if stopped else "advance")
     if any(one.stops(setup.state) for one in differences):
-        return DIFFERS
+        return DIFFERS.format(command="advance")
     if rebooted and setup.state is State.STUBBED and _staged_again(setup, boot_id):
         return NEXT[State.STUBBED]
     if rebooted and setup.state is State.STUBBED:

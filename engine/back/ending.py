@@ -5,16 +5,17 @@ from __future__ import annotations
 from engine import signals
 from engine.back import decide_commands, undo
 from engine.hosts.base import OFFLINE
+from engine.promises import promised_boot
 from engine.session import Session
 from engine.setup import Deed, Setup
-from journal.errors import RebootNeededError, RefusedError
+from journal.errors import DriftError, RebootNeededError, RefusedError, sentence
 from journal.events import Kind
 from steps import topology
 from steps.base import State
 
 
 def finish_rollback(session: Session) -> None:
-    """Call a rollback finished. Raises RebootNeededError where that is left to a boot."""
+    """Call a rollback finished. Raises RebootNeededError where that is left to a boot, DriftError as refuse_early."""
     refuse_early(session)
     make_at_home(session)
     deeds = list(session.setup.deeds.values())
@@ -40,7 +41,7 @@ def finish_rollback(session: Session) -> None:
 
 
 def refuse_unfinished(session: Session) -> None:
-    """Nothing is begun before a rollback is finished. Raises RefusedError, RebootNeededError."""
+    """Nothing is begun before a rollback is finished. Raises RefusedError, and as refuse_early does."""
     setup = session.setup
     if setup.rolling_back_to is not None:
         raise RefusedError(
@@ -53,8 +54,10 @@ def refuse_unfinished(session: Session) -> None:
 
 def refuse_early(session: Session) -> None:
     """Raise RebootNeededError while the running kernel still has our command line, and on a host that does not run
-    where something was made anew in its place."""
+    where something was made anew in its place; DriftError where a boot since has not brought another command line."""
     if token_running(session, session.setup):
+        for left in promised_boot.command_line_left(session.host, session.brief(), session.setup):
+            raise DriftError(f"{left.where}: {left.found}.", evidence=left.evidence, hint=sentence(left.hint))
         raise RebootNeededError(
             "The rollback is finished by the next boot: the running kernel still has vfiostate's command line.",
             evidence=("/proc/cmdline",),

@@ -92,6 +92,8 @@ def _cheap(session: Session, setup: Setup, reached: Mapping[State, int]) -> list
     if setup.rolling_back_to is not None:
         return []  # the difference is our own: what was taken back, and what is yet to be
     questions: list[Question] = [lambda: drift.files(host, setup, session.journal.blob)]
+    if host.booted and setup.rolled_back and setup.state is State.NEW:
+        questions.append(lambda: promised_boot.command_line_left(host, session.brief(), setup))
     if setup.state.rank >= State.STUBBED.rank:
         questions.append(lambda: _boot(session, setup, reached))
         questions.append(lambda: _products(session, setup))

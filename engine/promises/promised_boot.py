@@ -3,6 +3,7 @@ kernel, and the initramfs; held against the host. Reads only."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ from engine.promises.difference import Difference
 from engine.promises.drift import again
 from engine.setup import Setup
 from engine.ways import step_to
+from journal.errors import VfiostateError
 from steps import boot, cmdline, initramfs, kmod, softdeps
 from steps.base import Brief, Finding, Host, Severity, State
 from steps.boot.base import BootFacts
@@ -125,6 +127,29 @@ def cmdline_now(host: Host, asked: BootPromise) -> Iterator[Difference]:
         hint = "reboot into the default entry; see what else is said here of the boot configuration"
         evidence = (f"/proc/cmdline: {shown(words)}",)
         yield Difference("token-missing", "/proc/cmdline", promised, found, hint, asked.since, evidence)
+
+
+def command_line_left(host: Host, brief: Brief, setup: Setup) -> Iterator[Difference]:
+    """After a way back to the beginning and a boot since: our command line, which is in no file of ours any more."""
+    token = f"{cmdline.SETUP}={setup.id}"
+    if setup.since_boot in ("", host.boot_id) or token not in cmdline.split(host.read("/proc/cmdline")):
+        return
+    promised = "the boot after the rollback is without vfiostate's command line"
+    found = "the host was rebooted after the rollback, and its boot loader still gave it vfiostate's command line"
+    facts = None
+    with contextlib.suppress(VfiostateError, OSError):
+        facts = read(host, brief)
+    entries = () if facts is None else tuple(one for one in facts.entries or () if token in one.words)
+    evidence = (f"/proc/cmdline: {token}", *(f"{one.title}: {shown(one.words)}" for one in entries))
+    if facts is None or not (token in facts.in_force or entries):
+        where = "/proc/cmdline"
+        first = "reboot without choosing an entry; where it is there again, take it out of the boot loader that has it"
+    else:
+        where = facts.generated or facts.where
+        taken = f"take what is ours out of {facts.where}, then " if token in facts.in_force else ""
+        first = f"{taken}{facts.remake}, then reboot"
+    hint = f"{first}; after it, `vfiostate rollback` again"
+    yield Difference("command-line-left", where, promised, found, hint, 0, evidence)
 
 
 def image(host: Host, brief: Brief, release: str, since: int) -> Iterator[Difference]:

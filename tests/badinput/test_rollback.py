@@ -75,6 +75,25 @@ def test_from_every_state_to_every_earlier_one_the_files_are_as_they_were_then(
     run(machine, "journal", "verify").is_(0)
 
 
+def test_our_command_line_after_the_reboot_is_not_answered_with_another_reboot(at: At) -> None:
+    """A boot configuration that came back from a backup."""
+    machine = at("rebooted")
+    old = (machine / CFG).read_bytes()
+    run(machine, "rollback").is_(3)
+    run(machine, "rollback").is_(3, "Reboot, then run the command again")
+    (machine / CFG).write_bytes(old)
+    run(machine, "machine", "reboot").is_(0)
+    for command in ("rollback", "advance", "plan"):
+        run(machine, command).is_(4, "/boot/grub/grub.cfg: the host was rebooted", "-> Run `update-grub`").with_hint()
+    told = run(machine, "status").is_(4, "/boot/grub/grub.cfg: the host was rebooted", "boot          rebooted").out
+    assert "reboot, then" not in told.rpartition("next ")[2]
+    run(machine, "audit").is_(4, "(command-line-left) -> run `update-grub`, then reboot")
+    SimulatedHost(machine).run(("update-grub",), timeout=10.0)
+    run(machine, "rollback").is_(4, "/proc/cmdline: the host was rebooted", "-> Reboot without choosing an entry")
+    _rebooted_and_back(machine)
+    assert state(machine) == "new"
+
+
 @pytest.mark.parametrize("to", ["bound", "running"])
 def test_a_state_that_lies_ahead_is_no_way_back(loaded: Path, to: str) -> None:
     with unchanged(loaded):
