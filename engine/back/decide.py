@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from engine import effects
 from engine.back import decide_commands
 from engine.back.decision import Decision, View, Way, was
 from engine.codec import decode, describe, without_ours
+from engine.hosts.mounts import not_mounted
 from engine.setup import Deed
 from steps.actions import (
     Action,
@@ -32,9 +32,6 @@ from steps.reading import NOT_THERE
 if TYPE_CHECKING:
     from engine.session import Session
 
-# Where file systems of their own belong that the boot loader reads; restore.sh heeds the same.
-BOOT = ("/boot", "/boot/efi", "/efi")
-
 
 def decide(session: Session, deeds: Sequence[Deed]) -> list[Decision]:
     """How each deed will be undone, in the order given (newest first). Reads only."""
@@ -53,19 +50,11 @@ def _not_mounted(session: Session, deed: Deed) -> Decision | None:
     """Of what lies on a file system that is not mounted nothing can be said, and what was made anew would lie below."""
     shas = (*was(deed).items(), *deed.planned.items(), *deed.after.items())
     for path in sorted({path for path, sha in shas if sha is not None}):
-        if (folder := _empty(session, path)) in BOOT:
+        if (folder := not_mounted(session.host, path)) is not None:
             what = f"{folder} is empty, and {path} lies below it: its file system is not mounted."
             none = shlex.quote(str(session.host.local(f"{folder}/none")))
             hint = f"Mount it, then roll back again; if that is all there is of it, `mkdir {none}` first."
             return Decision(deed, Way.CONFLICT, what, hint=hint)
-    return None
-
-
-def _empty(session: Session, path: str) -> str | None:
-    """The nearest directory above a path that is there, if nothing is in it."""
-    for folder in map(str, PurePosixPath(path).parents):
-        with contextlib.suppress(*NOT_THERE):
-            return None if session.host.list(folder) else folder
     return None
 
 

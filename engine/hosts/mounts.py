@@ -1,10 +1,17 @@
-"""The mount that a file lies on, as the kernel tells it by mount id (Documentation/filesystems/proc.rst, fdinfo)."""
+"""The mount that a file lies on, as the kernel tells it by mount id (Documentation/filesystems/proc.rst, fdinfo); and
+one that is missing."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from steps.reading import NOT_THERE, Files
+
+# Where file systems of their own belong that the boot loader reads; restore.sh heeds the same.
+BOOT = ("/boot", "/boot/efi", "/efi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,4 +38,13 @@ def mount_of(place: Path) -> Mount | None:
         head, _, tail = line.partition(" - ")
         if head.split(" ", 1)[0] == ident:
             return Mount(head.split()[2], tail.split()[0])
+    return None
+
+
+def not_mounted(host: Files, path: str) -> str | None:
+    """The place of a file system that a path lies on and that is not mounted: the nearest directory above it that is
+    there, empty. None where nothing tells so."""
+    for folder in map(str, PurePosixPath(path).parents):
+        with contextlib.suppress(*NOT_THERE):
+            return None if host.list(folder) or folder not in BOOT else folder
     return None

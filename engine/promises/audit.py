@@ -15,6 +15,7 @@ from functools import partial
 
 from engine import restore
 from engine.codec import finding_data
+from engine.hosts.mounts import not_mounted
 from engine.promises import drift, promised_boot, promised_kernel
 from engine.promises.difference import Difference, drifts
 from engine.session import Session
@@ -91,7 +92,10 @@ def _cheap(session: Session, setup: Setup, reached: Mapping[State, int]) -> list
     host = session.host
     if setup.rolling_back_to is not None:
         return []  # the difference is our own: what was taken back, and what is yet to be
-    questions: list[Question] = [lambda: drift.files(host, setup, session.journal.blob)]
+    questions: list[Question] = [
+        lambda: _mounts(session, setup),
+        lambda: drift.files(host, setup, session.journal.blob),
+    ]
     if host.booted and setup.rolled_back and setup.state is State.NEW:
         questions.append(lambda: promised_boot.command_line_left(host, session.brief(), setup))
     if setup.state.rank >= State.STUBBED.rank:
@@ -121,6 +125,17 @@ def _boot(session: Session, setup: Setup, reached: Mapping[State, int]) -> Itera
         elif not rebooted(session, setup):
             yield from promised_boot.staged(facts, asked)
     yield from promised_boot.kernels(host, facts, asked, host.booted)
+
+
+def _mounts(session: Session, setup: Setup) -> Iterator[Difference]:
+    """File systems with something of ours that are not mounted: of what lies there, nothing else is to be said."""
+    host = session.host
+    gone = [path for path in (*setup.written, *setup.produced) if host.lstat(path) is None]
+    for folder in sorted({folder for path in gone if (folder := not_mounted(host, path)) is not None}):
+        promised = f"it holds {', '.join(path for path in gone if path.startswith(f'{folder}/'))}"
+        hint = f"mount {host.local(folder)}; what is made anew before that would lie below it, and boots nothing"
+        found = "it is empty: its file system is not mounted"
+        yield Difference("not-mounted", folder, promised, found, hint, grave=True)
 
 
 def _products(session: Session, setup: Setup) -> Iterator[Difference]:
@@ -266,7 +281,8 @@ def _outlived(session: Session, setup: Setup, path: str) -> Iterator[Difference]
 
 
 def _ask(questions: Iterable[Question]) -> tuple[Difference, ...]:
-    """All answers, each difference once. What cannot be looked at is a difference of its own."""
+    """All answers, each difference once, and nothing of what lies on a file system that is not mounted. What cannot be
+    looked at is a difference of its own."""
     found: list[Difference] = []
     for question in questions:
         try:
@@ -280,7 +296,8 @@ def _ask(questions: Iterable[Question]) -> tuple[Difference, ...]:
     seen: dict[tuple[str, str], Difference] = {}
     for one in found:
         seen.setdefault((one.code, one.where), one)
-    return tuple(seen.values())
+    below = tuple(f"{one.where}/" for one in seen.values() if one.code == "not-mounted")
+    return tuple(one for one in seen.values() if not one.where.startswith(below))
 
 
 def reached_at(events: Iterable[Event], setup: Setup) -> dict[State, int]:

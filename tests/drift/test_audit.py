@@ -117,6 +117,18 @@ def test_restore_sh_is_written_anew_by_the_next_advance(at: At) -> None:
     assert b"finish /etc/modules " in script.read_bytes()
 
 
+def test_a_boot_that_is_not_mounted_is_one_difference_and_nothing_is_to_be_made_in_its_place(at: At) -> None:
+    machine = at("bound")
+    (machine / "boot").rename(machine / "partition")
+    (machine / "boot").mkdir()
+    told = run(machine, "audit").is_(4, "/boot: it is empty: its file system is not mounted", "1 difference").out
+    assert "update-grub" not in told and "update-initramfs" not in told
+    run(machine, "status").is_(4, "/boot: it is empty")
+    (machine / "boot").rmdir()
+    (machine / "partition").rename(machine / "boot")
+    run(machine, "audit").is_(0)
+
+
 def test_two_drifts_are_two_lines(at: At) -> None:
     machine = at("rebooted")
     edited(machine)
