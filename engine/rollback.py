@@ -8,7 +8,7 @@ from engine import restore, signals
 from engine.attempt import fire
 from engine.back import undo
 from engine.back.decide import decide
-from engine.back.decision import Decision
+from engine.back.decision import Decision, Way
 from engine.back.ending import finish_rollback, provisional, token_running
 from engine.promises.noticed import before_rollback
 from engine.recovery import recover
@@ -56,6 +56,8 @@ def _rollback(session: Session, to: State) -> RollbackResult:
     if to.rank > setup.state.rank:
         raise UsageError(f"`{to.value}` lies ahead of `{setup.state.value}`.", hint="`vfiostate advance` goes there.")
     deeds = [deed for deed in setup.standing() if deed.target.rank > to.rank]
+    if not deeds and setup.state is to is not State.NEW and setup.cut_short is None and setup.resume is None:
+        return _compared(session, to, [_already(to)])
     decisions = decide(session, deeds)
     before_rollback(session, decisions)
     undo.refuse_conflicts(session, decisions)
@@ -72,7 +74,9 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
     setup, scribe = session.setup, session.scribe
     start = setup.state
     scribe.now(scribe.note(Kind.ROLLBACK_STARTED, {"from": start.value, "to": to.value}))
-    if decisions:
+    quiet = all(decision.way in (Way.KEEP, Way.ALREADY_GONE) for decision in decisions)
+    at_it = start is to is not State.NEW
+    if decisions and not (quiet and at_it):
         session.reporter.step(f"back to {to.value}")
     undo.take_back(session, decisions)
     if to is not State.NEW:
@@ -86,8 +90,8 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
             hint="See `vfiostate journal show`, mend what it names, then roll back again.",
         )
     said: list[str] = [] if decisions else ["nothing was changed on the host: there is nothing to take back"]
-    if not decisions and start is to is not State.NEW:
-        said = [f"nothing lies beyond `{to.value}`"]
+    if quiet and at_it:
+        said = [_already(to)]
     if start is not to or to is State.NEW:
         fire(session, Move(f"roll_back_to_{to.value}", start, to), {})
     if to is not State.NEW:
@@ -104,6 +108,10 @@ def _go_back(session: Session, to: State, decisions: list[Decision]) -> Rollback
         return replace(result, exit=Exit.REBOOT)
     finish_rollback(session)
     return _compared(session, to, said)
+
+
+def _already(to: State) -> str:
+    return f"already `{to.value}`: nothing lies beyond it"
 
 
 def _compared(session: Session, to: State, said: list[str]) -> RollbackResult:

@@ -94,6 +94,17 @@ def test_our_command_line_after_the_reboot_is_not_answered_with_another_reboot(a
     assert state(machine) == "new"
 
 
+def test_the_state_one_is_in_is_no_way_back_and_no_event(at: At) -> None:
+    machine = at("running")
+    run(machine, "guest", "stop").is_(0)
+    # The guest's start is settled the first time.
+    assert "back to" not in run(machine, "rollback", "--to", "bound").is_(0, "already `bound`").text
+    before = len(events(machine))
+    run(machine, "rollback", "--to", "bound").is_(0, "already `bound`: nothing lies beyond it", "state: bound")
+    assert len(events(machine)) == before
+    run(machine, "rollback", "--to", "running").is_(64, "lies ahead").with_hint()
+
+
 @pytest.mark.parametrize("to", ["bound", "running"])
 def test_a_state_that_lies_ahead_is_no_way_back(loaded: Path, to: str) -> None:
     with unchanged(loaded):
@@ -264,7 +275,7 @@ def test_the_way_back_twice_is_once(at: At) -> None:
 def test_a_rollback_to_the_state_one_is_in_is_over_at_once_and_the_way_goes_on(at: At, there: str) -> None:
     machine = at(there)
     with unchanged(machine):
-        run(machine, "rollback", "--to", there).is_(0, f"nothing lies beyond `{there}`")
+        run(machine, "rollback", "--to", there).is_(0, f"already `{there}`: nothing lies beyond it")
     assert json.loads(run(machine, "status", "--json").out)["unfinished"] is None
     assert state(machine) == there
     run(machine, "advance", *(("--until", "bound") if there == "bound" else ())).is_(0)
