@@ -158,6 +158,9 @@ def _products(session: Session, setup: Setup) -> Iterator[Difference]:
         if now is None and path in made_of and session.host.lstat(made_of[path]) is None:
             found = "it is gone, with the kernel it was made for"
             yield Difference("kernel-removed", path, f"sha256 {sha[:12]}", found, "nothing", deed.seq, note=True)
+        elif now is None and _given_up(session, path, made_of.get(path, "")):
+            found = f"it is gone, and {made_of[path]} makes it no more"
+            yield Difference("preset-removed", path, f"sha256 {sha[:12]}", found, "nothing", deed.seq, note=True)
         elif now is None:
             hint = f"make it anew: `{' '.join(deed.action.get('argv', ()))}`"
             yield Difference("product-gone", path, f"sha256 {sha[:12]}", "it is gone", hint, deed.seq, grave=True)
@@ -169,6 +172,16 @@ def _products(session: Session, setup: Setup) -> Iterator[Difference]:
             found = "it was made anew since"
             hint = "nothing, where nothing else is said of it"
             yield Difference("made-anew", path, f"sha256 {sha[:12]}", found, hint, deed.seq, note=True)
+
+
+def _given_up(session: Session, path: str, source: str) -> bool:
+    """Whether an image was made by a preset that makes others now: who drops one deletes its image."""
+    from steps.initramfs import presets  # only where something is gone
+
+    if not source.startswith(f"{presets.PRESETS}/") or not _can_run(session):
+        return False
+    now = presets.read_presets(session.host)
+    return now.broken is None and source in now.sources.values() and path not in now.images
 
 
 def _others_write(deed: Deed) -> bool:

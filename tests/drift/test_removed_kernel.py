@@ -114,6 +114,22 @@ def test_audit_says_with_what_an_image_went(tmp_path: Path) -> None:
     assert f"/boot/initrd.img-{OLD}: it is gone, with the kernel it was made for" in told
 
 
+def test_an_image_that_its_preset_makes_no_more_is_not_missed(tmp_path: Path) -> None:
+    """As on Arch, where the fallback image is given up to save space on /boot."""
+    machine = made(tmp_path, "debian12-lab", *LAB, change=by_mkinitcpio)
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    (preset,) = (machine / "etc/mkinitcpio.d").glob("*.preset")
+    preset.write_text(preset.read_text().replace("'fallback'", ""))
+    (fallback,) = (machine / "boot").glob("*fallback*")
+    fallback.unlink()
+    told = run(machine, "audit").is_(0).out
+    assert f"/boot/{fallback.name}: it is gone, and /etc/mkinitcpio.d/{preset.name} makes it no more" in told
+    run(machine, "advance").is_(3)
+    reboot(machine)
+    run(machine, "advance", "--until", "bound").is_(0)
+    roll_back(machine)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_the_only_kernel_of_before_replaced_by_another_leaves_nothing_of_ours(
     tmp_path: Path, way: Callable[[Description], None]
