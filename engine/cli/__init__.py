@@ -51,7 +51,7 @@ def _main(argv: Sequence[str] | None) -> int:
     umask = os.umask(0o022)
     before = {number: signal.signal(number, _end_by_signal) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        return _end(_guarded(args))
+        return _end(_guarded(args), repeatable=args.repeatable)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -131,13 +131,13 @@ def _internal(error: Exception, verbose: int) -> int:
     return Exit.FAILED
 
 
-def _end(code: int) -> int:
+def _end(code: int, *, repeatable: bool = True) -> int:
     failure = console.finish()
     if failure is not None and code == Exit.DONE:
         what = f"The output could not be written: {failure.strerror}."
-        console.complain(
-            VfiostateError(what, hint="Make room for it, or write it elsewhere; then run the command again.")
-        )
+        # What changes something has done so: once more, it would take the next step.
+        then = "then run the command again." if repeatable else "what was to be done is done: see `vfiostate status`."
+        console.complain(VfiostateError(what, hint=f"Make room for it, or write it elsewhere; {then}"))
         return Exit.FAILED
     return int(code)
 

@@ -24,6 +24,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         text="One step is taken whole or not at all. What a run that was cut short left behind is settled first.\n"
         "After a reboot that ended `bound` or `running`, it goes on to where the setup was.",
         example="sudo vfiostate advance\nsudo vfiostate advance --until stubbed\nsudo vfiostate advance --reboot",
+        repeatable=False,
     )
     parser.add_argument("--until", metavar="STATE", type=state, help="take all steps up to this state")
     parser.add_argument(

@@ -30,12 +30,14 @@ def add_command(
     *,
     text: str = "",
     example: str,
+    repeatable: bool = True,
 ) -> argparse.ArgumentParser:
-    """Add a command: its one-line summary, what more there is to say, and an example."""
+    """Add a command: its one-line summary, what more there is to say, and an example; not `repeatable` is
+    what would do something else when it is run once more."""
     description = f"{summary[0].upper()}{summary[1:]}." + (f"\n\n{text}" if text else "")
     epilog = "example:\n" + "\n".join(f"  {line}" for line in example.splitlines())
     parser = subparsers.add_parser(name, help=summary, description=description, epilog=epilog)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, repeatable=repeatable)
     return parser
 
 

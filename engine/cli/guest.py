@@ -34,6 +34,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         text="With the devices, which takes the setup from `bound` to `running`; or with --install without them, its\n"
         "screen on VNC on loopback, to install its system before anything is set up.",
         example="sudo vfiostate guest start\nsudo vfiostate guest start --install",
+        repeatable=False,
     )
     start.add_argument("--install", action="store_true", help="without the devices, on VNC")
     add_command(
@@ -43,6 +44,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         run_stop,
         text="It gets `stop_timeout` seconds to shut down. From `running` the setup goes back to `bound`.",
         example="sudo vfiostate guest stop",
+        repeatable=False,
     )
     status = add_command(
         verbs,

@@ -23,6 +23,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "or `advance --resume` sets it going again. It never reboots the host. The word vfiostate.resume=off on\n"
         "the kernel command line keeps it from doing anything in that boot.",
         example="sudo vfiostate advance --resume --reboot\nsudo vfiostate resume --off",
+        repeatable=False,
     )
     parser.add_argument("--off", action="store_true", help="do not go on by itself any more: remove the service")
 

@@ -19,6 +19,7 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "nothing is changed at all. All the way back, exit code 3 says to reboot while the running kernel still has\n"
         "our command line.",
         example="sudo vfiostate rollback\nsudo vfiostate rollback --to checked",
+        repeatable=False,
     )
     parser.add_argument(
         "--to", metavar="STATE", type=state, default=STATES[0], help="the state to go back to (default: new)"

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import console
+from engine.cli import main
 from engine.progress import Plain, Terminal
 from journal import errors
 from journal.errors import Exit, VfiostateError
@@ -27,7 +28,7 @@ def run(args):
     return 0
 class Parser:
     def parse_args(self, argv):
-        return argparse.Namespace(run=run, verbose={verbose})
+        return argparse.Namespace(run=run, verbose={verbose}, repeatable=True)
 cli.build = lambda *wanted: Parser()
 sys.exit(cli.main(["x"]))
 """
@@ -143,6 +144,17 @@ def test_help_that_cannot_be_written_is_a_failure_too(argv: list[str], unbuffere
         done = spawn("-m", "engine", *argv, stdout=full.fileno(), environment={"PYTHONUNBUFFERED": unbuffered})
     assert done.returncode == Exit.FAILED
     assert b"could not be written: No space left on device" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_changed_something_is_not_to_be_run_again_for_its_output(machine: Path) -> None:
+    assert main(["--simulate", str(machine), "init", "--device", "03:00.0", "--device", "03:00.1"]) == Exit.DONE
+    for command, again in ((["status"], True), (["advance"], False), (["rollback"], False)):
+        with open("/dev/full", "wb") as full:
+            done = spawn("-m", "engine", "--simulate", str(machine), *command, stdout=full.fileno())
+        assert done.returncode == Exit.FAILED
+        assert (b"run the command again" in done.stderr) is again
+        assert (b"see `vfiostate status`" in done.stderr) is not again
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "en_US.ISO-8859-1"])
