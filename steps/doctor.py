@@ -180,8 +180,8 @@ def _virtualization(seen: _Seen) -> Area:
 
 def _tools(seen: _Seen) -> Area:
     rest = tuple(finding for finding in seen.of_host if finding.code != "kvm-missing")
-    grave = any(finding.severity is Severity.REFUSAL for finding in rest)
-    return Area("tools and room", "something is missing" if grave else "all there", rest)
+    lacking = any(finding.severity is Severity.REFUSAL or finding.code == "file-missing" for finding in rest)
+    return Area("tools and room", "something is missing" if lacking else "all there", rest)
 
 
 def _devices(seen: _Seen) -> Area:

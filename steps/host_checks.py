@@ -12,6 +12,8 @@ from steps.boot.base import BootFacts
 from steps.config import Accel, Config
 from steps.cpu import CpuVendor
 from steps.firmware import Switch, named
+from steps.guest import opened
+from steps.guest.access import FileFact
 from steps.module_file import ModuleFile
 from steps.start_script import StartScript
 
@@ -37,7 +39,7 @@ class Space:
 class HostFacts:
     """What the host has. `commands` maps each needed command to its path (None: missing); `kvm_device` is /dev/kvm;
     `lockdown` the mode in force, `secure_boot` as the firmware says (None: not known); `start` what runs a script
-    at boot (None: systemd is there)."""
+    at boot (None: systemd is there); `absent` the files of the guest that are not there yet."""
 
     commands: Mapping[str, str | None]
     space: tuple[Space, ...]
@@ -47,6 +49,7 @@ class HostFacts:
     kvm_loaded: bool
     module_file: ModuleFile
     start: StartScript | None
+    absent: tuple[FileFact, ...] = ()
 
 
 def has_systemd(host: Host) -> bool:
@@ -66,6 +69,7 @@ def read_host(host: Host, config: Config, boot: BootFacts | None, loaded: frozen
         bool(loaded & {"kvm_intel", "kvm_amd"}),
         module_file.read_module_file(host, config.persist),
         None if has_systemd(host) else start_script.look(host),
+        opened.absent(host, config.guest, config.devices) if config.guest is not None else (),
     )
 
 
@@ -91,6 +95,7 @@ def findings(
         *_notes(facts),
         *module_file.findings(facts.module_file),
         *(start_script.findings(facts.start) if facts.start is not None else ()),
+        *(opened.missing(file, Severity.WARNING) for file in facts.absent),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from steps.actions import Action, RunCommand
 from steps.base import Brief, Finding, Host, Plan, Severity, State
 from steps.config import Accel, Disk, Guest
-from steps.guest import access, flash, last_words, monitor, network, tuned, vfio, way_of
+from steps.guest import access, flash, last_words, monitor, network, opened, tuned, vfio, way_of
 from steps.guest.access import Account, FileFact
 from steps.guest.base import Given, Order, called
 from steps.guest.network import NetworkFact
@@ -117,7 +117,9 @@ def _ground(host: Host, order: Order, seen: Silence | None, log: tuple[str, ...]
     installed = running.ask(host, order)
     account = access.read_account(host, running.user(guest))
     opener = None if running.opens_as_root(order, installed) else account
-    files = tuple(access.look(host, opener, path, why, write=write) for path, why, write in _files(order))
+    files = tuple(
+        access.look(host, opener, path, why, write=write) for path, why, write in opened.by(guest, order.devices)
+    )
     places = [(disk.path, access.mounted_at(host, host.resolve(disk.path))) for disk in guest.disks if _writes(disk)]
     return Facts(
         order,
@@ -135,25 +137,6 @@ def _ground(host: Host, order: Order, seen: Silence | None, log: tuple[str, ...]
         _memory(host),
         tuned.look(host, order),
     )
-
-
-def _files(order: Order) -> Iterator[tuple[str, str, bool]]:
-    """What the guest opens: path, what for, whether to write."""
-    guest = order.guest
-    for disk in guest.disks:
-        yield disk.path, "disk", _writes(disk)
-    for cdrom in guest.cdroms:
-        yield cdrom.path, "CD image", False
-    for path, why, write in (
-        (guest.firmware, "firmware", False),
-        (guest.ovmf_code, "firmware", False),
-        (guest.ovmf_vars, "firmware's variables", True),
-    ):
-        if path is not None:
-            yield path, why, write
-    for device in order.devices:
-        if device.romfile is not None:
-            yield device.romfile, "ROM", False
 
 
 def _writes(disk: Disk) -> bool:
@@ -238,13 +221,7 @@ def _findings(order: Order, facts: Facts) -> Iterator[Finding]:
 
 def _file_findings(guest: Guest, file: FileFact) -> Iterator[Finding]:
     if file.kind is None:
-        evidence = () if file.resolved == file.path else (f"{file.path} leads to {file.resolved}",)
-        yield _refusal(
-            "file-missing",
-            f"The guest's {file.why} {file.path} does not exist.",
-            "Correct the path in [guest], or put the file there.",
-            *evidence,
-        )
+        yield opened.missing(file)
     elif file.barrier is not None and not file.is_node:
         message = f"The guest runs as {guest.user}, who may not open its {file.why} {file.path}."
         hint = f"Give {guest.user} access (owner, mode, or `setfacl`), or name another account by `user` in [guest]."

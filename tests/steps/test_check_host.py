@@ -6,7 +6,7 @@ import pytest
 
 from steps import host_checks
 from steps.base import Finding, Severity
-from steps.config import Accel, Config, Device, Guest, Network, Persist
+from steps.config import Accel, Cdrom, Config, Device, Disk, Guest, Network, Persist
 from tests.support.memory_host import Link, MemoryHost, Node
 
 DEVICES = (Device("0000:03:00.0", "10de:1200"),)
@@ -42,6 +42,29 @@ def test_a_host_with_everything_has_nothing_against_it() -> None:
 def test_a_missing_command_is_refused_by_name(missing: str, config: Config) -> None:
     found = judged(MemoryHost(dict(SYSTEMD), commands=COMMANDS - {missing}), config)
     assert set(found) == {"command-missing"} and missing in found["command-missing"].message
+
+
+@pytest.mark.parametrize(
+    ("device", "guest", "path"),
+    [
+        (DEVICES[0], Guest(disks=(Disk("/srv/none.img"),)), "/srv/none.img"),
+        (DEVICES[0], Guest(cdroms=(Cdrom("/srv/none.iso"),)), "/srv/none.iso"),
+        (DEVICES[0], Guest(firmware="/usr/share/none.bin"), "/usr/share/none.bin"),
+        (DEVICES[0], Guest(ovmf_code="/srv/none.fd", ovmf_vars="/srv/code.fd"), "/srv/none.fd"),
+        (DEVICES[0], Guest(ovmf_code="/srv/code.fd", ovmf_vars="/srv/gone.fd"), "/srv/gone.fd"),
+        (Device("0000:03:00.0", "10de:1200", romfile="/srv/none.rom"), Guest(), "/srv/none.rom"),
+    ],
+)
+def test_a_file_of_the_guest_that_is_not_there_is_named_before_anything_is_changed(
+    device: Device, guest: Guest, path: str
+) -> None:
+    """Only a warning: it may come until the guest starts."""
+    tree = SYSTEMD | {"/dev/kvm": b"", "/srv/code.fd": b"", "/srv/gone.fd": Link("/srv/elsewhere")}
+    config = Config((device,), persist=Persist.MODULES_LOAD_D, guest=guest)
+    found = judged(MemoryHost(tree, commands=set(COMMANDS)), config)
+    assert set(found) == {"file-missing"} and path in found["file-missing"].message
+    assert found["file-missing"].severity is Severity.WARNING and "`running`" in found["file-missing"].hint
+    assert judged(MemoryHost(tree, commands=set(COMMANDS)), Config((device,), persist=Persist.MODULES_LOAD_D)) == {}
 
 
 def test_commands_that_no_step_will_run_are_not_asked_for() -> None:
