@@ -29,7 +29,7 @@ NEXT: Mapping[State, str] = {
 # Findings after which only another trial boot leads on.
 ONCE_MORE = frozenset({"trial-failed", "trial-not-made", "trial-refused"})
 AGAIN = "vfiostate advance --again (one more trial boot), or vfiostate rollback"
-MEND = "follow the hint above, then vfiostate {command}"
+MEND = "follow the hint {where}, then vfiostate {command}"
 DIFFERS = "mend what differs (vfiostate audit says how), then vfiostate {command}"
 
 BACK: Mapping[State, str] = {
@@ -85,8 +85,8 @@ def back_words(state: State, *, token: bool = False) -> str:
     return BACK[State.REBOOTED] if token and state.rank < State.REBOOTED.rank else BACK[state]
 
 
-def survey(session: Session) -> Survey:
-    """Look at the journal and at the host."""
+def survey(session: Session, *, hints: str = "above") -> Survey:
+    """Look at the journal and at the host; `hints` is where the reader finds those of what failed."""
     setup = session.scribe.setup
     if setup is None or setup.finished:
         return Survey(setup, State.NEW, False, (), None, (), first_words(session.options))
@@ -105,7 +105,7 @@ def survey(session: Session) -> Survey:
         differences,
         setup.cut_short,
         failures(setup),
-        _next(setup, away, session.host.boot_id, differences),
+        _next(setup, away, session.host.boot_id, differences, hints),
         resumes(session.host, setup),
     )
 
@@ -163,8 +163,8 @@ def _staged_again(setup: Setup, boot_id: str) -> bool:
     return chosen and setup.last_failure is None and setup.cut_short is None
 
 
-def _next(setup: Setup, rebooted: bool, boot_id: str, differences: Sequence[Difference]) -> str:
-    """What comes next."""
+def _next(setup: Setup, rebooted: bool, boot_id: str, differences: Sequence[Difference], hints: str) -> str:
+    """What comes next; `hints` as `survey` has it."""
     if setup.rolling_back_to is not None:
         return "vfiostate rollback (finishes the rollback)"
     if any(one.code == "command-line-left" for one in differences):
@@ -175,7 +175,7 @@ def _next(setup: Setup, rebooted: bool, boot_id: str, differences: Sequence[Diff
         return AGAIN
     if any(one.hint for one in failures(setup)):
         stopped = setup.last_failure is not None and setup.last_failure.kind is Kind.ROLLBACK_STOPPED
-        return MEND.format(command="rollback" if stopped else "advance")
+        return MEND.format(where=hints, command="rollback" if stopped else "advance")
     if any(one.stops(setup.state) for one in differences):
         return DIFFERS.format(command="advance")
     if rebooted and setup.state is State.STUBBED and _staged_again(setup, boot_id):

@@ -52,7 +52,7 @@ def _comes_next(outcome: Outcome, *, reboot: bool, resume: bool) -> str | None:
         return f"{do}; vfiostate status after the boot"
     if outcome.exit is Exit.REBOOT:
         return "vfiostate advance after the boot" if reboot else NEXT[State.STUBBED]
-    return MEND.format(command="advance") if outcome.exit in (Exit.REFUSED, Exit.DRIFT) else None
+    return MEND.format(where="above", command="advance") if outcome.exit in (Exit.REFUSED, Exit.DRIFT) else None
 
 
 def _tell(state: State, comes_next: str | None, session: Session) -> None:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     options, first = session_options(args), ""
     try:
         with open_session(options, reporter(), write=False) as session:
-            found = survey(session)
+            found = survey(session, hints="in `failures`" if args.json else "above")
     except JournalMissingError:
         found, first = None, first_words(options)
     if args.json:

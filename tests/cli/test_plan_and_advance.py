@@ -177,6 +177,15 @@ def test_status_for_programs_has_the_same_keys_whatever_was_done_and_each_hint(c
     assert "`vfiostate advance --again`" in failed["failures"][0]["hint"]
 
 
+def test_status_tells_programs_where_the_hint_is_that_comes_next(configured: Run, machine: Path) -> None:
+    grub = machine / "etc/default/grub"
+    grub.write_text(grub.read_text() + 'GRUB_CMDLINE_LINUX="quiet\n')
+    assert configured("advance").code == 5
+    assert "next          follow the hint above, then vfiostate advance" in configured("status").out
+    told = json.loads(configured("status", "--json").out)
+    assert told["next"] == "follow the hint in `failures`, then vfiostate advance" and told["failures"][0]["hint"]
+
+
 def test_status_names_no_step_that_would_stop_at_what_differs(configured: Run, machine: Path) -> None:
     assert configured("advance", "--until", "modules_loaded").code == 0
     modules = machine / "etc/modules"
