@@ -76,23 +76,22 @@ def run_verify(args: argparse.Namespace) -> int:
     from journal.store import Journal
 
     host, url = place(args)
-    images = images_of(host)
     found: Audit | JournalError
     try:
         with lost_or_missing(host), Journal.open(url, write=False) as journal:
             known = setups_in(journal)
-            found = audit(journal, set(LEGAL), images=images, known=remembered(host, known))
+            found = audit(journal, set(LEGAL), images=images_of(host), known=remembered(host, known))
     except (JournalDamagedError, NotAJournalError) as error:
         found = error
     if isinstance(found, JournalError):
         saved = salvage(url)
         if not saved.records and not saved.blobs:
             raise found
-        left: Rest | None = rest(url, saved, images)
+        left: Rest | None = rest(url, saved, images_of(host))
     else:
         if found.ok:
             refuse_lost(host, known)
-        left = None if found.ok else rest(url, salvage(url), images)
+        left = None if found.ok else rest(url, salvage(url), images_of(host))
     if args.json:
         out_json("vfiostate.journal-verify/1", _as_json(host, found, left))
     else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
 import engine.hosts.linux  # noqa: F401  # nobody may not be able to read the interpreter's library
-from tests.badinput.support import CONFIG, At, events, run, start
+from engine.cli import main
+from tests.badinput.support import CONFIG, At, copy, events, run, start
 
 NOBODY = 65534
 
@@ -28,6 +30,22 @@ def test_without_root_a_real_host_is_left_alone_and_sudo_named(argv: tuple[str, 
     answer = start(*argv, prepare=_nobody).end()
     answer.is_(77, "root").with_hint()
     assert "sudo" in answer.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to root alone does the journal belong")
+@pytest.mark.parametrize("command", ["show", "explain", "verify", "export"])
+def test_a_journal_that_is_roots_is_told_by_every_command_in_the_same_words(loaded: Path, command: str) -> None:
+    # pytest's own directory is root's, too.
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        machine = copy(loaded, Path(directory, "machine"))
+        argv = ("--simulate", str(machine), "journal", command)
+
+        def become_nobody() -> None:
+            main(argv)  # nobody may not be able to read what this imports
+            _nobody()
+
+        start(*argv, prepare=become_nobody).end().is_(77, "The journal cannot be read.", "sudo").with_hint()
 
 
 def test_without_root_nothing_can_be_configured_either() -> None:
