@@ -21,7 +21,14 @@ from engine.setup import Setup, fold
 from engine.target import SessionOptions, open_host
 from engine.version import VERSION
 from journal.before import Where, named
-from journal.errors import JournalLostError, JournalMissingError, LockedError, NotRootError, RefusedError
+from journal.errors import (
+    JournalEmptyError,
+    JournalLostError,
+    JournalMissingError,
+    LockedError,
+    NotRootError,
+    RefusedError,
+)
 from journal.events import Draft, Kind, Origin
 from journal.images import Images
 from journal.store import Journal
@@ -233,9 +240,9 @@ def _open_journal(host: ChangeableHost, options: SessionOptions, *, write: bool,
     url = journal_url(host, options) or str(place)
     try:
         return Journal.open(url, write=write)
-    except JournalMissingError:
+    except (JournalMissingError, JournalEmptyError) as error:
         refuse_lost(host, frozenset())
-        if not create:
+        if not create or isinstance(error, JournalEmptyError):
             raise
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Journal.create(url)

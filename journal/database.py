@@ -33,6 +33,7 @@ from sqlalchemy.pool import NullPool
 from journal.chain import VERIFY_HINT
 from journal.errors import (
     JournalDamagedError,
+    JournalEmptyError,
     JournalLockedError,
     JournalMissingError,
     JournalUnreadableError,
@@ -254,7 +255,7 @@ def inspect_file(path: Path, *, write: bool) -> bytes:
         denied = isinstance(error, PermissionError)
         raise _not_allowed("read", path, error.strerror or str(error), denied=denied) from error
     if not header and not hot_journal_of(path).exists():
-        raise NotAJournalError(
+        raise JournalEmptyError(
             "The file is not a journal of vfiostate: it is empty.", hint=NOT_OURS_HINT, evidence=(str(path),)
         )
     # Without this, SQLite would open it for reading only and fail at the first append.

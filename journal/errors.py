@@ -151,6 +151,12 @@ class NotAJournalError(JournalError):
     code = "not-a-journal"
 
 
+class JournalEmptyError(NotAJournalError):
+    """The file has no byte: what was in it, if anything, is lost."""
+
+    code = "journal-empty"
+
+
 class JournalUnreadableError(JournalError):
     """The journal is there and cannot be opened or read."""
 

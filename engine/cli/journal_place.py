@@ -6,7 +6,7 @@ import argparse
 import contextlib
 
 from engine.cli.common import TYPE_CHECKING, session_options
-from journal.errors import JournalError, JournalLostError, JournalMissingError, NotRootError
+from journal.errors import JournalEmptyError, JournalError, JournalLostError, JournalMissingError, NotRootError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +33,12 @@ def place(args: argparse.Namespace) -> tuple[ChangeableHost, str]:
 
 @contextlib.contextmanager
 def lost_or_missing(host: ChangeableHost) -> Iterator[None]:
-    """Where there is no journal, and what a setup left is there: raises JournalLostError for JournalMissingError."""
+    """Where there is no journal or an empty one, and what a setup left is there: raises JournalLostError for it."""
     from engine.session import refuse_lost
 
     try:
         yield
-    except JournalMissingError:
+    except (JournalMissingError, JournalEmptyError):
         refuse_lost(host, frozenset())
         raise
 

@@ -132,6 +132,17 @@ def test_a_directory_in_the_place_of_the_journal_is_told(at: At) -> None:
         run(machine, *argv).is_(6, "journal")
 
 
+def test_of_a_journal_that_is_empty_it_is_said_at_once_that_it_is_lost(at: At) -> None:
+    machine = at("stubbed")
+    (machine / JOURNAL).write_bytes(b"")
+    for argv in COMMANDS:
+        run(machine, *argv).is_(6, "its restore.sh is: what it changed still stands", "sh ").with_hint()
+    (machine / JOURNAL).with_name("restore.sh").unlink()
+    for argv in COMMANDS:
+        run(machine, *argv).is_(6, "it is empty")
+    assert (machine / JOURNAL).read_bytes() == b""
+
+
 def test_the_journal_of_another_host_is_not_gone_by(at: At) -> None:
     machine = at("stubbed")
     place = machine / "etc/machine-id"

@@ -23,6 +23,7 @@ from journal.database import Database, hot_journal_of, locate
 from journal.errors import (
     Exit,
     JournalDamagedError,
+    JournalEmptyError,
     JournalError,
     JournalExistsError,
     JournalFullError,
@@ -236,7 +237,7 @@ CASES: dict[str, tuple[Callable[[Path], None], type[JournalError], str]] = {
     "truncated": (truncated, JournalDamagedError, ""),
     "cut inside a page": (cut_inside_a_page, JournalDamagedError, ""),
     "cut to less than a header": (cut_to_less_than_a_header, JournalDamagedError, "damaged"),
-    "emptied": (emptied, NotAJournalError, "empty"),
+    "emptied": (emptied, JournalEmptyError, "empty"),
     "other file": (other_file, NotAJournalError, "not a journal"),
     "other database": (other_database, NotAJournalError, "not a journal"),
     "directory": (directory, NotAJournalError, "no journal file"),
