@@ -20,7 +20,9 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         example="sudo vfiostate capture -o machine.json\n"
         "vfiostate --simulate /tmp/m machine create --from machine.json",
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", default="-", help="where to write it (default: -, standard output)"
+    )
     parser.add_argument("--force", action="store_true", help="replace a file that is no capture")
 
 
@@ -28,15 +30,10 @@ def run(args: argparse.Namespace) -> int:
     """Describe it."""
     options = session_options(args)
     from engine.capture.describe import capture
-    from engine.console import err, out
     from engine.hosts.simulated.description import MARK, render
-    from engine.report.place import put
+    from engine.report.place import give
     from engine.target import open_host
 
     text = render(capture(open_host(options)))
-    if args.output is None:
-        out(text.rstrip("\n"))
-        return 0
-    put(args.output, text, kind="capture", mark=MARK, force=args.force)
-    err(f"{args.output} written; look at it before you give it away")
+    give(args.output, text, kind="capture", mark=MARK, force=args.force)
     return 0

@@ -32,16 +32,15 @@ def configure(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         example="sudo vfiostate journal report -o report.html",
     )
     add_setup(report)
-    report.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it")
+    report.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it (-: standard output)")
     report.add_argument("--force", action="store_true", help="replace a file that is no report")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write it; of a damaged journal what comes before the damage."""
     from engine.capture.redact import for_host
-    from engine.console import err
     from engine.report.page import MARK, page
-    from engine.report.place import put
+    from engine.report.place import give
     from journal.store import Journal
 
     host, url = place(args)
@@ -49,8 +48,7 @@ def run(args: argparse.Namespace) -> int:
         events, damage = readable(host, journal)
         material = _material(host, journal, events, chosen(events, args.setup, damage), damage)
         text = page(material, for_host(host).text)
-    put(args.output, text, kind="report", mark=MARK, force=args.force)
-    err(f"{args.output} written; look at it before you give it away")
+    give(args.output, text, kind="report", mark=MARK, force=args.force)
     if damage is not None:
         raise damage
     return Exit.DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from engine.cli.common import TYPE_CHECKING, add_command, session_options
-from journal.errors import JournalMissingError, NotRootError, VfiostateError
+from journal.errors import JournalMissingError, NotRootError, UsageError, VfiostateError
 
 if TYPE_CHECKING:
     from engine.target import SessionOptions
@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     from steps.pci import parse_address
 
     address = parse_address(args.address)
+    if args.output == "-":
+        raise UsageError("A ROM is not written to standard output.", hint="Name a new file with `-o`.")
     if args.simulate is None and os.geteuid() != 0:
         raise NotRootError("The kernel shows a ROM to root only.", hint="Run it with sudo.")
     content, images = _dump(session_options(args), address)

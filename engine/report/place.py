@@ -8,7 +8,19 @@ import secrets
 import stat
 from pathlib import Path
 
+from engine.console import err, out
 from journal.errors import RefusedError, UsageError, VfiostateError
+
+STDOUT = "-"
+
+
+def give(target: str, text: str, *, kind: str, mark: str, force: bool = False) -> None:
+    """Write it to stdout for `-`; else into a file, as `put` does, and say so."""
+    if target == STDOUT:
+        out(text.removesuffix("\n"))
+        return
+    put(target, text, kind=kind, mark=mark, force=force)
+    err(f"{target} written; look at it before you give it away")
 
 
 def put(target: str, text: str, *, kind: str, mark: str, force: bool = False) -> None:

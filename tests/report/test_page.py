@@ -88,6 +88,19 @@ def test_a_report_takes_the_place_of_an_older_one_and_of_nothing_else(histories:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html"]
 
 
+def test_a_dash_stands_for_standard_output_and_makes_no_file(
+    histories: Histories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    machine = histories["refused"]
+    answer = run(machine, "journal", "report", "-o", "-").is_(0)
+    assert answer.out.startswith(MARK) and answer.out.endswith("</html>\n") and answer.err == ""
+    captured = run(machine, "capture", "-o", "-").is_(0)
+    assert captured.out == run(machine, "capture").is_(0).out and captured.err == ""
+    run(machine, "rom", "03:00.0", "-o", "-").is_(Exit.USAGE, "not written to standard output").with_hint()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_symlink_in_the_place_of_the_report_is_never_followed(histories: Histories, tmp_path: Path) -> None:
     victim, target = tmp_path / "victim", tmp_path / "page.html"
     victim.write_text(MARK)
