@@ -12,7 +12,7 @@ from journal.errors import Exit
 from steps import cmdline
 from steps.actions import Action
 from steps.base import Brief, Finding, Severity, State
-from steps.boot.base import BootFacts, BootLoader
+from steps.boot.base import BootFacts, BootLoader, Curable
 
 # What `stubbed` remembers, where it staged a trial.
 STAGED, LINE = "trial", "line_before"
@@ -51,7 +51,7 @@ def objections(facts: BootFacts, way_out: str) -> Iterator[Finding]:
             "trial-impossible",
             f"No trial boot can be made on this host: {trial.obstacles[0]}.",
             trial.obstacles,
-            "The choice is yours: `vfiostate advance --no-trial` makes the new command line the default at once, "
+            f"{_cured(trial.obstacles)} `vfiostate advance --no-trial` makes the new command line the default at once, "
             f"{way_out}; restore.sh beside the journal takes it back from a rescue system.",
         )
     elif trial.in_the_way:
@@ -68,6 +68,14 @@ def objections(facts: BootFacts, way_out: str) -> Iterator[Finding]:
             (f"/boot/vmlinuz-{facts.newest} is there; no entry of {facts.generated} boots it",),
             f"To begin with, {facts.remake}, then try again.",
         )
+
+
+def _cured(obstacles: Sequence[str]) -> str:
+    """How the user can have a trial after all. Where one obstacle would stay, the others need not be taken away."""
+    cures = [each.cure for each in obstacles if isinstance(each, Curable)]
+    if len(cures) < len(obstacles):
+        return "The choice is yours:"
+    return f"Take away what stands in its way ({'; '.join(cures)}), then try again. Or do without it:"
 
 
 def actions(loader: BootLoader, facts: BootFacts, tokens: Sequence[str], setup: str) -> list[tuple[Action, bool]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from steps.actions import Action
 from steps.base import Finding, Host
@@ -33,6 +33,18 @@ class Entry:
     words: tuple[str, ...]
     recovery: bool
     ours: bool
+
+
+class Curable(str):
+    """An obstacle that the user can take away: `cure` is how, as a clause."""
+
+    cure: str
+
+    def __new__(cls, said: str, cure: str) -> Self:
+        """What stands in the way, and how it is taken away."""
+        made = super().__new__(cls, said)
+        made.cure = cure
+        return made
 
 
 @dataclass(frozen=True, slots=True)

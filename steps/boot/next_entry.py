@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from steps.actions import Inverse, RunCommand
 from steps.base import Completed, FileKind, Host
+from steps.boot.base import Curable
 from steps.boot.grub_names import GrubNames
 
 VARIABLE = "next_entry"
@@ -14,17 +15,19 @@ WRITABLE = frozenset({"ext2", "xfs", "fat", "jfs", "reiserfs", "ufs1", "ufs2", "
 
 def obstacles(host: Host, content: bytes, chosen: str, ident: str, names: GrubNames) -> tuple[str, ...]:
     """Why the entry `ident` cannot be booted once: `content` is grub.cfg, `chosen` what is to be booted next now."""
-    found = []
+    found: list[str] = []
     if VARIABLE.encode() not in content:
         found.append(f"grub.cfg does not look at {VARIABLE}: this GRUB cannot boot an entry once")
     if chosen not in ("", ident):
-        found.append(f"{names.env} says already that {chosen!r} is to be booted next")
+        said = f"{names.env} says already that {chosen!r} is to be booted next"
+        found.append(Curable(said, f"boot it first, or withdraw it: `{names.editenv} {names.env} unset {VARIABLE}`"))
     stat = host.lstat(names.env)
     if stat is not None and stat.kind is FileKind.SYMLINK:
         found.append(f"{names.env} is a symbolic link: what is behind it would not be put back")
     missing = [name for name in (names.editenv, names.probe) if host.which(name) is None]
     if missing:
-        return (*found, f"{' and '.join(missing)} not found")
+        said = f"{' and '.join(missing)} not found"
+        return (*found, Curable(said, "install the package of GRUB that brings what was not found"))
     return (*found, *_unwritable(host, names))
 
 

@@ -16,7 +16,7 @@ from steps import cmdline
 from steps.actions import EditFile, Inverse, RemoveFile, RunCommand
 from steps.base import FileKind, Host
 from steps.boot import efi, systemd_boot_menu, systemd_boot_order
-from steps.boot.base import PANIC, Trial
+from steps.boot.base import PANIC, Curable, Trial
 from steps.boot.systemd_boot_entry import ENTRIES, MenuEntry, type1
 from steps.boot.systemd_boot_menu import Menu
 from steps.insertion import new_file, sha256
@@ -44,7 +44,7 @@ def read(host: Host, menu: Menu) -> Trial:
 
 def _firmware(host: Host, chosen: str) -> tuple[str, ...]:
     """Why no choice for one boot could be left to the loader (bootctl(1), `set-oneshot`; bootctl-set-efivar.c)."""
-    found = []
+    found: list[str] = []
     if host.lstat(efi.EFIVARS) is None:
         found.append("there are no EFI variables: the host was not booted through UEFI, or efivarfs is not mounted")
     elif not (said := efi.variable(host, "LoaderInfo")).startswith("systemd-boot"):
@@ -52,17 +52,19 @@ def _firmware(host: Host, chosen: str) -> tuple[str, ...]:
     elif not (efi.ONESHOT if (can := efi.features(host)) is None else can & efi.ONESHOT):
         found.append("this systemd-boot cannot boot an entry once (LoaderFeatures)")
     if _read_only(host, efi.EFIVARS):
-        found.append(f"{efi.EFIVARS} is mounted read-only: nothing can be chosen for the next boot")
+        said = f"{efi.EFIVARS} is mounted read-only: nothing can be chosen for the next boot"
+        found.append(Curable(said, f"`mount -o remount,rw {efi.EFIVARS}`"))
     if chosen.lower() not in ("", ID):
-        found.append(f"the EFI variable LoaderEntryOneShot says already that {chosen!r} is to be booted next")
+        said = f"the EFI variable LoaderEntryOneShot says already that {chosen!r} is to be booted next"
+        found.append(Curable(said, "boot it first"))
     if host.which("bootctl") is None:
-        found.append("bootctl not found")
+        found.append(Curable("bootctl not found", "install the package of systemd that brings it"))
     return tuple(found)
 
 
 def _partition(host: Host, root: str) -> tuple[str, ...]:
     if _read_only(host, root):
-        return (f"{root} is mounted read-only",)
+        return (Curable(f"{root} is mounted read-only", f"`mount -o remount,rw {root}`"),)
     folder = f"{root}/{ENTRIES}"
     return () if host.lstat(folder) is not None else (f"{folder} is not there (`bootctl install` makes it)",)
 

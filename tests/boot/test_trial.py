@@ -177,6 +177,31 @@ OBSTACLES = {
 }
 
 
+CURES = {
+    "somebody else's choice": f"`grub-editenv {ENV} unset next_entry`",
+    "no grub-editenv": "install the package",
+    "no tools": "install the package",
+    "btrfs": None,
+}
+
+
+@pytest.mark.parametrize("name", list(CURES))
+def test_what_the_user_can_take_away_is_advised_before_doing_without_a_trial(name: str) -> None:
+    machine, cure = Tried(), CURES[name]
+    OBSTACLES[name][0](machine)
+    (finding,) = refusals(machine)
+    before, _, _ = finding.hint.partition("`vfiostate advance --no-trial`")
+    assert before.startswith("The choice is yours") if cure is None else cure in before
+
+
+def test_where_one_obstacle_would_stay_nobody_is_sent_to_take_away_another() -> None:
+    machine = Tried()
+    machine.host.tree[ENV] = block("next_entry=Windows")
+    _file_system(machine, "btrfs\n")
+    (finding,) = refusals(machine)
+    assert "unset" not in finding.hint and len(finding.evidence) == 2
+
+
 @pytest.mark.parametrize("name", list(OBSTACLES))
 def test_where_the_choice_would_not_be_cleared_at_boot_no_trial_is_attempted(name: str) -> None:
     machine = Tried()

@@ -10,7 +10,7 @@ import pytest
 from steps.actions import EditFile, Inverse, Keep, Regenerate, RemoveFile, RunCommand
 from steps.base import Severity
 from steps.boot import kernel_install, systemd_boot_trial
-from steps.boot.base import BootFacts
+from steps.boot.base import BootFacts, Curable
 from steps.boot.efi import EFIVARS, SECURE_BOOT
 from steps.boot.systemd_boot import LOADERS
 from tests.loaders import systemd_boot_hosts as hosts
@@ -468,6 +468,20 @@ OBSTACLES: dict[str, tuple[Callable[[], MemoryHost], str]] = {
 def test_where_no_trial_can_be_made_it_is_said_why(name: str) -> None:
     make, said = OBSTACLES[name]
     assert any(said in each for each in read(make()).trial.obstacles)
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("a partition that cannot be written", f"`mount -o remount,rw {ESP}`"),
+        ("variables that cannot be written", f"`mount -o remount,rw {EFIVARS}`"),
+        ("somebody else's choice", "boot it first"),
+        ("no bootctl", "install the package of systemd that brings it"),
+    ],
+)
+def test_an_obstacle_that_the_user_can_take_away_says_how(name: str, cure: str) -> None:
+    (obstacle,) = read(OBSTACLES[name][0]()).trial.obstacles
+    assert isinstance(obstacle, Curable) and obstacle.cure == cure
 
 
 def test_secure_boot_is_no_obstacle_for_an_entry_that_is_a_file() -> None:
