@@ -323,6 +323,18 @@ def test_the_script_brings_every_file_back_without_us_and_the_journal_bears_it(a
     run(machine, "journal", "verify").is_(0)
 
 
+def test_a_script_that_cannot_be_read_keeps_nobody_from_going_back(at: At) -> None:
+    machine = at("bound")
+    script = machine / "var/lib/vfiostate/restore.sh"
+    script.unlink()
+    script.mkdir()
+    run(machine, "audit").is_(4, "restore.sh")
+    assert run(machine, "rollback").code == 3
+    script.rmdir()
+    _rebooted_and_back(machine)
+    assert manifest(machine) == manifest(at("new"))
+
+
 def test_a_guest_that_nothing_ends_keeps_its_devices_until_it_has_ended(at: At, stages: dict[str, Path]) -> None:
     machine = at("bound")
     run(machine, "advance").is_(0, "running")

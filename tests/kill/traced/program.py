@@ -11,6 +11,7 @@ import importlib
 import io
 import os
 import pkgutil
+import select
 import signal
 import sys
 import time
@@ -118,8 +119,8 @@ def _child(machine: Path, argv: Sequence[str], gate: int, output: int) -> NoRetu
         sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(number, "wb", 0), write_through=True) for number in (1, 2))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL if number is not signal.SIGINT else signal.default_int_handler)
-        # Answers when the gate's other end is closed, by whoever held it.
-        os.read(gate, 1)
+        # Answers when the gate's other end is closed, by whoever held it. No read(2), which a tracer might count.
+        select.select([gate], [], [])
         os.close(gate)
         code = main(["--simulate", str(machine), *argv])
     except BaseException:  # noqa: BLE001  # whatever it was: the child must not run on as a second harness
