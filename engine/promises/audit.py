@@ -8,22 +8,20 @@ restore.sh, the journal's chain. What cannot be asked of a system that does not 
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from engine import restore
 from engine.codec import finding_data
 from engine.hosts.mounts import not_mounted
-from engine.promises import drift, promised_boot, promised_kernel
+from engine.promises import drift, promised_boot, promised_kernel, promised_products, promised_script
 from engine.promises.difference import Difference, drifts
 from engine.session import Session
-from engine.setup import Deed, Setup
+from engine.setup import Setup
 from engine.ways import step_to
 from journal.errors import JournalError, VfiostateError
 from journal.events import Event, Kind
-from steps.base import Brief, FileKind, Severity, State
+from steps.base import Brief, Severity, State
 
 # What a step's own question finds too and is said before with more: the devices, each by itself.
 _SAID = frozenset({"device-absent", "device-id", "not-bound", "no-group", "guest-died"})
@@ -100,7 +98,7 @@ def _cheap(session: Session, setup: Setup, reached: Mapping[State, int]) -> list
         questions.append(lambda: promised_boot.command_line_left(host, session.brief(), setup))
     if setup.state.rank >= State.STUBBED.rank:
         questions.append(lambda: _boot(session, setup, reached))
-        questions.append(lambda: _products(session, setup))
+        questions.append(lambda: promised_products.products(session, setup))
     if host.booted and setup.state.rank >= State.CHECKED.rank:
         questions.append(lambda: promised_kernel.devices(host, setup, reached))
         questions.append(lambda: promised_kernel.guest(host, setup, reached))
@@ -109,13 +107,8 @@ def _cheap(session: Session, setup: Setup, reached: Mapping[State, int]) -> list
     return questions
 
 
-def _can_run(session: Session) -> bool:
-    """Whether commands of the host can be run: not those of a mounted system for another machine."""
-    return session.host.booted or session.host.query(("sh", "-c", ":")).ok
-
-
 def _boot(session: Session, setup: Setup, reached: Mapping[State, int]) -> Iterator[Difference]:
-    if not _can_run(session):
+    if not promised_products.can_run(session):
         return
     host, asked = session.host, promised_boot.promise(setup, dict(reached))
     facts = promised_boot.read(host, session.brief())
@@ -138,68 +131,11 @@ def _mounts(session: Session, setup: Setup) -> Iterator[Difference]:
         yield Difference("not-mounted", folder, promised, found, hint, grave=True)
 
 
-def _products(session: Session, setup: Setup) -> Iterator[Difference]:
-    """What commands made of our files. Made anew by others it may say the same: what it says is asked elsewhere."""
-    from engine import images  # not for a `status` without any
-
-    last: dict[str, tuple[Deed, str | None]] = {}
-    made_of: dict[str, str] = {}
-    for deed in setup.deeds.values():
-        # What is told apart by its lines is written by others too, such as GRUB's environment block by every boot.
-        if deed.result == "done" and deed.standing and not deed.planned and not _others_write(deed):
-            last |= {path: (deed, sha) for path, sha in deed.after.items()}
-            made_of |= (deed.action.get("undo") or {}).get("made_of", {})
-    for path, (deed, sha) in last.items():
-        if sha is None:
-            continue
-        now = images.fingerprint(session.host, path)
-        if now == sha:
-            continue
-        if now is None and path in made_of and session.host.lstat(made_of[path]) is None:
-            found = "it is gone, with the kernel it was made for"
-            yield Difference("kernel-removed", path, f"sha256 {sha[:12]}", found, "nothing", deed.seq, note=True)
-        elif now is None and _given_up(session, path, made_of.get(path, "")):
-            found = f"it is gone, and {made_of[path]} makes it no more"
-            yield Difference("preset-removed", path, f"sha256 {sha[:12]}", found, "nothing", deed.seq, note=True)
-        elif now is None:
-            hint = f"make it anew: `{' '.join(deed.action.get('argv', ()))}`"
-            yield Difference("product-gone", path, f"sha256 {sha[:12]}", "it is gone", hint, deed.seq, grave=True)
-        elif _for_users(deed):
-            found = "it was edited since vfiostate had it made"
-            hint = "nothing is overwritten: a rollback stops there and asks; undo the edit, or leave it"
-            yield Difference("product-edited", path, f"sha256 {sha[:12]}", found, hint, deed.seq)
-        else:
-            found = "it was made anew since"
-            hint = "nothing, where nothing else is said of it"
-            yield Difference("made-anew", path, f"sha256 {sha[:12]}", found, hint, deed.seq, note=True)
-
-
-def _given_up(session: Session, path: str, source: str) -> bool:
-    """Whether an image was made by a preset that makes others now: who drops one deletes its image."""
-    from steps.initramfs import presets  # only where something is gone
-
-    if not source.startswith(f"{presets.PRESETS}/") or not _can_run(session):
-        return False
-    now = presets.read_presets(session.host)
-    return now.broken is None and source in now.sources.values() and path not in now.images
-
-
-def _others_write(deed: Deed) -> bool:
-    """Told apart by its lines, or there only as long as something runs."""
-    undo = deed.action.get("undo")
-    return isinstance(undo, Mapping) and (bool(undo.get("lines")) or undo.get("type") == "shutdown")
-
-
-def _for_users(deed: Deed) -> bool:
-    undo = deed.action.get("undo")
-    return isinstance(undo, Mapping) and bool(undo.get("unchanged"))
-
-
 def _thorough(session: Session, setup: Setup, reached: Mapping[State, int]) -> list[Question]:
     host = session.host
     if setup.rolling_back_to is not None:
         return [lambda: _unfinished(setup)]
-    questions: list[Question] = [lambda: _unfinished(setup), lambda: _script(session, setup)]
+    questions: list[Question] = [lambda: _unfinished(setup), lambda: promised_script.script(session, setup)]
     if setup.state.rank >= State.STUBBED.rank:
         questions.append(lambda: _image(session, setup, reached))
     if not host.booted:
@@ -228,7 +164,7 @@ def _image(session: Session, setup: Setup, reached: Mapping[State, int]) -> Iter
     if setup.state is State.STUBBED and not rebooted(session, setup):
         yield from promised_boot.stubbed(host, brief_of(session, setup, State.STUBBED), reached.get(State.STUBBED, 0))
         return
-    if not _can_run(session):
+    if not promised_products.can_run(session):
         return
     brief = session.brief()
     facts = promised_boot.read(host, brief)
@@ -252,45 +188,6 @@ def _unfinished(setup: Setup) -> Iterator[Difference]:
     if what := setup.cut_short:
         hint = "`vfiostate advance` (or `vfiostate rollback`, where one was begun) settles it"
         yield Difference("cut-short", "journal", "every action has an outcome", f"{what} was cut short", hint)
-
-
-def _script(session: Session, setup: Setup) -> Iterator[Difference]:
-    """restore.sh, the way back in a rescue shell."""
-    path = f"{session.state_dir}/restore.sh"
-    needed = [deed for deed in setup.standing() if deed.before]
-    if not needed:
-        yield from _outlived(session, setup, path)
-        return
-    promised = f"a script that puts back {len({path for deed in needed for path in deed.before})} files without us"
-    hint = "`vfiostate advance` writes it anew from the journal"
-    stat = session.host.lstat(path)
-    if stat is None or stat.kind is not FileKind.FILE:
-        found = "it is gone" if stat is None else f"it is a {stat.kind.value} now"
-        yield Difference("restore-script", path, promised, found, hint, needed[-1].seq)
-    elif lacking := restore.lacking(session):
-        found = f"it does not put back {', '.join(lacking)} as the journal has it"
-        yield Difference("restore-script", path, promised, found, hint, needed[-1].seq)
-    elif needless := _needless(session, setup):
-        found = f"it also puts back {', '.join(needless)}, which is as before"
-        yield Difference("restore-script", path, promised, found, hint, needed[-1].seq)
-    elif stat.mode & 0o077:
-        hint = f"`chmod 600 {shlex.quote(str(session.host.local(path)))}`"
-        yield Difference("restore-script", path, "mode 0600", f"mode {stat.mode:04o}", hint, needed[-1].seq)
-
-
-def _needless(session: Session, setup: Setup) -> list[str]:
-    """What the script puts back and need not. Of a run that was cut short, and until the boot that ends a rollback, it
-    still speaks of all."""
-    waits = setup.cut_short is not None or (setup.rolled_back and setup.state is State.NEW)
-    return [] if waits else restore.needless(session)
-
-
-def _outlived(session: Session, setup: Setup, path: str) -> Iterator[Difference]:
-    """A script that puts back files in which nothing of ours is left: what others make of them would go."""
-    if session.host.lstat(path) is not None and (needless := _needless(session, setup)):
-        found = f"it is there, and puts back {', '.join(needless)}"
-        hint = f"do not run it; remove {path}, or let `vfiostate advance` do it"
-        yield Difference("restore-script", path, "no such script: nothing is changed on the host", found, hint, 0)
 
 
 def _ask(questions: Iterable[Question]) -> tuple[Difference, ...]:
