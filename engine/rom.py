@@ -102,7 +102,10 @@ def _hidden_again(host: ChangeableHost, path: str) -> Iterator[None]:
 
 
 def _wait_and_hide(host: ChangeableHost, path: str, reading: int, writing: int) -> None:
-    """The other process: out of our session, so that what ends us does not end it."""
+    """The other process: out of our session, so that what ends us does not end it.
+
+    It keeps our lock until it has ended: the next run must not find the ROM shown, and lose it while it reads.
+    """
     status = 0
     try:
         os.setsid()

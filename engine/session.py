@@ -9,11 +9,13 @@ import os
 import re
 import secrets
 import shlex
+import time
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine import heads
+from engine.at_work import at_work
 from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
 from engine.scribe import Scribe
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 STATE_DIR = "/var/lib/vfiostate"
 LOCK = "/run/lock/vfiostate.lock"
+TIDYING = 2.0
+"""Seconds for which the lock may outlive a run that was killed: one of its children hides a ROM, or has not begun."""
 
 # How the head of restore.sh says whose it is.
 SCRIPT_OF = re.compile(rb"^# .*; setup ([0-9a-f]{12})\.$", re.MULTILINE)
@@ -291,15 +295,26 @@ def _locked(host: ChangeableHost) -> Iterator[None]:
     place.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "Another process"
+        if not _taken(host, descriptor):
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "Another process"
             raise LockedError(
                 f"{holder} is at work on {host.label}.", evidence=(LOCK,), hint="Wait for it to end, then try again."
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"vfiostate, process {os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _taken(host: ChangeableHost, descriptor: int) -> bool:
+    """Take the lock. What a killed run left to tidy up after it may hold it for a moment longer: that is waited for."""
+    deadline = time.monotonic() + TIDYING
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if at_work(host, LOCK) is not None or time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)

@@ -184,3 +184,26 @@ def test_a_lock_that_somebody_else_holds_is_respected_and_free_when_its_holder_d
         fcntl.flock(stream, fcntl.LOCK_EX)
         run(loaded, "advance").is_(75, "Another process").with_hint()
     run(loaded, "advance").is_(0)
+
+
+def test_what_a_killed_run_left_to_tidy_up_is_waited_for(loaded: Path) -> None:
+    place = loaded / "run/lock/vfiostate.lock"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    reader, writer = os.pipe()
+    killed = os.fork()
+    if killed == 0:
+        with place.open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            print(f"vfiostate, process {os.getpid()}", file=stream, flush=True)
+            if os.fork() == 0:
+                time.sleep(0.7)
+                os._exit(0)
+            os.write(writer, b"!")
+            signal.pause()
+    try:
+        assert os.read(reader, 1) == b"!"
+        run(loaded, "advance").is_(75, f"process {killed}").with_hint()
+    finally:
+        os.kill(killed, signal.SIGKILL)
+        os.waitpid(killed, 0)
+    run(loaded, "advance").is_(0)
