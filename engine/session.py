@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import secrets
 import shlex
-import time
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from engine import heads
-from engine.at_work import at_work
+from engine import heads, lock
 from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
 from engine.scribe import Scribe
@@ -27,7 +24,6 @@ from journal.errors import (
     JournalEmptyError,
     JournalLostError,
     JournalMissingError,
-    LockedError,
     NotRootError,
     RefusedError,
 )
@@ -41,10 +37,6 @@ if TYPE_CHECKING:
     from steps.config import Config
 
 STATE_DIR = "/var/lib/vfiostate"
-LOCK = "/run/lock/vfiostate.lock"
-TIDYING = 2.0
-"""Seconds for which the lock may outlive a run that was killed: one of its children hides a ROM, or has not begun."""
-
 # How the head of restore.sh says whose it is.
 SCRIPT_OF = re.compile(rb"^# .*; setup ([0-9a-f]{12})\.$", re.MULTILINE)
 # The key, bare or quoted, not commented out.
@@ -177,7 +169,7 @@ def open_session(
         raise NotRootError("The journal and the host's boot files belong to root.", hint="Run it with sudo.")
     with contextlib.ExitStack() as stack:
         if write:
-            stack.enter_context(_locked(host))
+            stack.enter_context(lock.taken(host))
         journal = stack.enter_context(contextlib.closing(_open_journal(host, options, write=write, create=create)))
         setups = fold(journal.events())
         refuse_lost(host, frozenset(setup.id for setup in setups))
@@ -286,35 +278,3 @@ def journal_url(host: ChangeableHost, options: SessionOptions) -> str | None:
 def _origin(host: ChangeableHost) -> Origin:
     caller = os.environ.get("SUDO_UID", "")
     return Origin(host.boot_id, os.getuid(), int(caller) if caller.isdecimal() else None, VERSION)
-
-
-@contextlib.contextmanager
-def _locked(host: ChangeableHost) -> Iterator[None]:
-    """Hold the lock of the run. The kernel gives it back when the process ends, however it ends."""
-    place = host.local(LOCK)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        if not _taken(host, descriptor):
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "Another process"
-            raise LockedError(
-                f"{holder} is at work on {host.label}.", evidence=(LOCK,), hint="Wait for it to end, then try again."
-            )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"vfiostate, process {os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _taken(host: ChangeableHost, descriptor: int) -> bool:
-    """Take the lock. What a killed run left to tidy up after it may hold it for a moment longer: that is waited for."""
-    deadline = time.monotonic() + TIDYING
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if at_work(host, LOCK) is not None or time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)

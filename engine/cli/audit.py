@@ -95,12 +95,11 @@ def _tell_monitoring(options: SessionOptions, found: Audit, chain: Chain | None)
 
 def _wait(options: SessionOptions, seconds: float) -> None:
     """What a run is in the middle of is no drift. Raises LockedError where it goes on for longer."""
-    from engine.at_work import wait
-    from engine.session import LOCK
+    from engine.lock import LOCK, wait
     from engine.target import open_host
 
     host = open_host(options)
-    pid = wait(host, LOCK, seconds)
+    pid = wait(host, seconds)
     if pid is not None:
         raise LockedError(
             f"vfiostate, process {pid}, is at work on {host.label}: what it is in the middle of is no drift.",
