@@ -414,7 +414,7 @@ actions = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(script=actions)
 def test_a_journal_is_a_list_that_survives_being_closed(
     request: pytest.FixtureRequest,
