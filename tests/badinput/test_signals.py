@@ -125,23 +125,27 @@ def test_a_way_back_that_has_begun_is_finished_before_a_signal_is_obeyed(at: At,
 @pytest.mark.parametrize("argv", [("status",), ("plan",), ("journal", "show"), ("devices",)])
 def test_what_only_reads_ends_at_once(at: At, argv: tuple[str, ...], number: signal.Signals) -> None:
     machine = at("stubbed")
+    reader, writer = os.pipe()
 
     def slow() -> None:
         from engine.hosts.simulated import SimulatedHost
         from journal.store import Journal
 
         def sleeping(*args: Any, **kwargs: Any) -> Any:
+            os.write(writer, b"!")
             time.sleep(30)
 
         Journal.open = sleeping  # type: ignore[method-assign]  # it shall hang
         SimulatedHost.list = sleeping  # type: ignore[method-assign]  # it shall hang
 
     running = start("--simulate", str(machine), *argv, prepare=slow)
-    time.sleep(0.5)
+    os.close(writer)
+    with open(reader, "rb") as hangs:
+        assert hangs.read(1) == b"!"
     running.send(number)
     answer = running.end()
     assert answer.code == NUMBERS[number]
-    assert answer.took < 10
+    assert answer.took < 25
 
 
 def test_a_second_advance_is_told_who_is_at_work(at: At) -> None:
