@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -20,11 +21,11 @@ HOST = LinuxHost()
 
 
 def _is_gone(pid: int) -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # the latter where it ends between open(2) and read(2)
             return True
         if state == "Z":
             return True
@@ -91,36 +92,56 @@ def test_a_command_that_changes_the_host_gets_no_input() -> None:
 @pytest.mark.parametrize("way", ["query", "run"])
 def test_a_command_that_hangs_is_killed_with_its_children(way: str, tmp_path: Path) -> None:
     file = tmp_path / "pid"
+    file.touch()
     script = f"sleep 300 & echo $! > {file}; wait"
-    began = time.monotonic()
-    with pytest.raises(TimeoutError):
-        if way == "query":
-            HOST.query(["sh"], stdin=script.encode(), timeout=0.5)
-        else:
-            HOST.run(["sh", "-c", script], timeout=0.5)
-    assert time.monotonic() - began < 10
+    patience = 0.25
+    while not file.read_text():  # a busy machine may not let it come so far in so short a time
+        patience *= 2
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            if way == "query":
+                HOST.query(["sh"], stdin=script.encode(), timeout=patience)
+            else:
+                HOST.run(["sh", "-c", script], timeout=patience)
+        assert time.monotonic() - began < patience + 30
     assert _is_gone(int(file.read_text()))
 
 
 def test_a_command_that_leaves_a_daemon_behind_is_not_waited_for() -> None:
     began = time.monotonic()
-    done = HOST.run(["sh", "-c", "echo done; sleep 20 &"], timeout=15)
+    done = HOST.run(["sh", "-c", "echo done; sleep 60 &"], timeout=45)
     assert done.stdout == b"done\n"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 45
 
 
-def test_output_is_told_line_by_line_as_it_comes() -> None:
+def _until_there(path: Path) -> str:
+    """In a shell: wait for a file."""
+    return f"until [ -e {path} ]; do sleep 0.02; done"
+
+
+def test_output_is_told_line_by_line_as_it_comes(tmp_path: Path) -> None:
     told: list[str] = []
-    done = HOST.run(
-        ["sh", "-c", "echo one; sleep 0.4; printf 'two\\377\\n'; printf tail"], timeout=10, on_line=told.append
-    )
-    assert told[0] == "one" and told[-1].startswith("two")
+
+    def tell(line: str) -> None:
+        told.append(line)
+        (tmp_path / line).touch()
+
+    script = f"echo one; {_until_there(tmp_path / 'one')}; printf 'two\\377\\n'; printf tail"
+    done = HOST.run(["sh", "-c", script], timeout=60, on_line=tell)
+    # A second in which there is nothing new is told, too.
+    assert [line for line in dict.fromkeys(told) if line] == ["one", "two\ufffd"]
     assert done.stdout == b"one\ntwo\xff\ntail"
 
 
-def test_a_command_that_says_nothing_new_is_told_again_so_that_its_time_is_seen() -> None:
+def test_a_command_that_says_nothing_new_is_told_again_so_that_its_time_is_seen(tmp_path: Path) -> None:
     told: list[str] = []
-    HOST.run(["sh", "-c", "sleep 1.5; echo one; sleep 2.5"], timeout=60, on_line=told.append)
+
+    def tell(line: str) -> None:
+        told.append(line)
+        (tmp_path / f"{line}{told.count(line)}").touch()
+
+    script = f"{_until_there(tmp_path / '1')}; echo one; {_until_there(tmp_path / 'one2')}"
+    HOST.run(["sh", "-c", script], timeout=60, on_line=tell)
     assert told[0] == ""
     assert told.count("one") >= 2
 
@@ -147,7 +168,7 @@ except signals.InterruptedByUser as error:
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
-    assert process.wait(10) == 128 + number
+    assert process.wait(60) == 128 + number
     assert _is_gone(int((tmp_path / "pid").read_text()))
 
 
@@ -171,15 +192,15 @@ def test_a_write_that_hangs_is_given_up_and_holds_neither_lock_nor_pipe(tmp_path
     began = time.monotonic()
     with pytest.raises(OutcomeUnknown, match="gave no answer within"):
         LinuxHost(tmp_path).write_attribute("/hangs", "1", timeout=0.3)
-    assert time.monotonic() - began < 5
-    # The run that was given up ends: all it held is free although its child still hangs.
+    assert time.monotonic() - began < 30
+    # The run that was given up ends: all it held is free although its child still hangs, as soon as that has begun.
     lock.close()
     os.close(writer)
-    with (tmp_path / "lock").open("w") as again:
-        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.set_blocking(reader, False)
+    assert select.select([reader], [], [], 30)[0]
     assert os.read(reader, 1) == b""
     os.close(reader)
+    with (tmp_path / "lock").open("w") as again:
+        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(os.open(tmp_path / "hangs", os.O_RDONLY | os.O_NONBLOCK))  # lets the child go
 
 
