@@ -36,6 +36,8 @@ class Kernel:
         ours = os.getpid() == self._ours
         if ours and what == FITHAW and self.dies:
             os.kill(os.getpid(), signal.SIGKILL)
+        if what == FITHAW and not self.calls:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # a watcher that is faster than we are
         with self._record.open("a") as record:
             record.write(f"{'we' if ours else 'watcher'}: {NAMES[what]}\n")
         if what == FIFREEZE and self._frozen:
