@@ -14,6 +14,7 @@ import pytest
 
 from engine import config
 from engine.cli import main
+from engine.guests import launch
 from engine.hosts.simulated import SimulatedHost
 from journal.errors import Exit
 from journal.events import Kind
@@ -68,10 +69,11 @@ def vfiostate(machine: Path, *words: str) -> int:
 
 
 def kill_guest(machine: Path) -> None:
-    """End the guest behind our back."""
+    """End the guest behind our back. It ends a moment after it was sent the signal."""
     pid = SimulatedHost(machine).alive("win7")
     assert pid is not None
     os.kill(pid, 9)
+    assert launch.gone("win7", machine / "run/vfiostate", 60.0)
 
 
 def events(machine: Path) -> list[tuple[Kind, str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.guests import launch
 from engine.hosts.simulated import SimulatedHost, guests
 from journal.errors import Exit
 from journal.events import Json
@@ -147,6 +148,7 @@ def test_a_guest_that_was_killed_is_noticed_and_started_again(
     host = SimulatedHost(machine)
     (pid,) = guests.running(host.machine)
     os.kill(pid, 9)
+    assert launch.gone("win7", machine / "run/libvirt/qemu", 60.0)  # it ends a moment after it was sent the signal
     assert vfiostate(machine, "status") == Exit.DRIFT
     assert "does not run (any more)" in capsys.readouterr().out
     assert vfiostate(machine, "advance") == Exit.DONE

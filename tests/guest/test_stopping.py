@@ -23,6 +23,8 @@ def running(directory: Path, **faults: bool | str) -> SimulatedHost:
             host.start(action)
         else:
             host.run(action.argv, timeout=5.0)  # type: ignore[union-attr]  # the plan holds commands and one start
+    if "dies" not in faults:
+        host.qmp("win7", "query-status", timeout=60.0)  # that it is up is no matter of its end
     return host
 
 
