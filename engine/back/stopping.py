@@ -18,11 +18,13 @@ POLL = 0.1
 def stop_guest(host: ChangeableHost, name: str, timeout: float) -> str:
     """End a guest: by its power button, after `timeout` seconds by QEMU's quit, then by signals. Returns how it ended.
 
+    Its monitor has time of its own to answer: a busy host, or who else speaks to it, takes none from the guest.
+
     Raises TimeoutError when nothing ends it, InterruptedByUser (the guest goes on) when a signal came meanwhile.
     """
     if host.alive(name) is None:
         how = "it did not run"
-    elif (heard := _told(host, name, "system_powerdown", min(ASK, timeout))) and _gone(host, name, timeout):
+    elif (heard := _told(host, name, "system_powerdown", ASK)) and _gone(host, name, timeout):
         how = "it shut itself down"
     elif heard is not None and _told(host, name, "quit", ASK) and _gone(host, name, QUIT_WAIT):
         how = f"it did not shut down within {timeout:g} s and was switched off"

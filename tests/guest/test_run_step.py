@@ -286,13 +286,16 @@ def test_a_guest_that_is_paused_is_not_running(tmp_path: Path) -> None:
     host.kill("win7", timeout=5.0)
 
 
-def test_a_guest_that_never_speaks_is_a_refusal_after_the_time_it_is_given(tmp_path: Path) -> None:
+def test_a_guest_that_never_speaks_is_a_refusal_after_the_time_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host = bound_machine(tmp_path / "machine", qemu="7.2.22", faults={"mute": True})
     told = change(start_timeout=1.0)
     carry_out(host, planned(host, told))
     (silent,) = verified(host, told)
     assert silent.code == "guest-silent" and "no answer" in silent.evidence[0]
     assert refusals(planned(host, told)) == {"guest-silent"}
+    monkeypatch.setattr("engine.back.stopping.ASK", 0.2)
     assert "signal" in stop_guest(host, "win7", 0.2)
 
 

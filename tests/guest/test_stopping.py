@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from pathlib import Path
 
 import pytest
 
 from engine.back.stopping import stop_guest
+from engine.guests import unix
 from engine.hosts.simulated import SimulatedHost
 from steps.actions import StartProcess
 from steps.guest.qemu import shown
@@ -38,6 +41,17 @@ def test_a_guest_is_asked_before_it_is_made(faults: dict[str, bool | str], how: 
         host.kill("win7", timeout=5.0)
     assert how in stop_guest(host, "win7", 5.0)
     assert host.alive("win7") is None
+
+
+def test_a_monitor_that_speaks_to_somebody_else_first_takes_no_time_from_the_guest(tmp_path: Path) -> None:
+    host = running(tmp_path / "m")
+    with socket.socket(socket.AF_UNIX) as other, unix.address(host.local("/run/vfiostate/win7.qmp")) as address:
+        other.connect(address)
+        assert other.recv(1)
+        leaves = threading.Timer(2.5, other.shutdown, [socket.SHUT_RDWR])
+        leaves.start()
+        assert stop_guest(host, "win7", 2.0) == "it shut itself down"
+        leaves.join()
 
 
 def test_what_ended_leaves_only_its_log(tmp_path: Path) -> None:
