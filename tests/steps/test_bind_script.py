@@ -81,7 +81,9 @@ class Kernel:
         def serve() -> None:
             import select
 
-            while not stop.is_set():
+            ended = False
+            while not ended:
+                ended = stop.is_set()  # what was written before that is still answered
                 for ready in select.select(list(pipes), [], [], 0.02)[0]:
                     for line in os.read(ready, 4096).decode().splitlines():
                         self.wrote(pipes[ready], line)
@@ -100,7 +102,9 @@ class Kernel:
                 os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
 
     def _answering(self) -> list[Path]:
-        return [pipe for pipe in self._pipes() if not (pipe.name == "unbind" and pipe.parent.name in self.deaf)]
+        """In the order in which what waits in several of them is answered: a device is free before it is bound."""
+        heard = [pipe for pipe in self._pipes() if not (pipe.name == "unbind" and pipe.parent.name in self.deaf)]
+        return sorted(heard, key=lambda pipe: pipe.name in ("bind", "drivers_probe"))
 
     def _pipes(self) -> list[Path]:
         return [path for path in self.root.rglob("*") if path.is_fifo()]
