@@ -50,15 +50,30 @@ def test_the_stream_of_systemds_journal_is_known_by_its_inode(tmp_path: Path) ->
         assert not to_systemd(None, stream.fileno())
 
 
+# The program, which goes no further than to the first file that it would write until its standard input ends.
+WAITING = """
+import sys
+from engine.__main__ import main
+from engine.hosts.simulated import SimulatedHost
+write_file = SimulatedHost.write_file
+def waiting(*words):
+    sys.stdin.read()
+    write_file(*words)
+SimulatedHost.write_file = waiting
+sys.exit(main())
+"""
+
+
 def _reader_leaves(machine: Path, *argv: str, terminal: bool) -> int:
-    """Run it, and leave as soon as it says something: the exit code."""
+    """Run it, and leave when it has said something and changed nothing: the exit code."""
     ours, its = pty.openpty() if terminal else os.pipe()
-    command = [sys.executable, "-m", "engine", "--simulate", str(machine), *argv]
-    with subprocess.Popen(command, cwd=TOP, stdin=subprocess.DEVNULL, stdout=its, stderr=its) as child:
+    command = [sys.executable, "-c", WAITING, "--simulate", str(machine), *argv]
+    with subprocess.Popen(command, cwd=TOP, stdin=subprocess.PIPE, stdout=its, stderr=its) as child:
         os.close(its)
         os.read(ours, 1)
         os.close(ours)
-        return child.wait()
+        child.communicate()
+        return child.returncode
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["a pager that is left", "a terminal that hangs up"])
