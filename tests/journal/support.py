@@ -13,10 +13,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Protocol
 
 from journal.events import Draft, Json, Kind, Origin
@@ -173,7 +174,7 @@ def server() -> Iterator[Server]:
             yield Server(port, password)
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(120)
     finally:
         shutil.rmtree(directory)
 
@@ -183,14 +184,16 @@ def _run(argv: Sequence[str], user: str | None, directory: Path) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Below those that the kernel gives to whoever connects (ip_local_port_range, ip(7)): nobody gets it meanwhile."""
+    for port in Random().sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
+    for _ in range(1200):
         if process.poll() is not None:
             raise RuntimeError(f"PostgreSQL ended: {log.read_text()}")
         if b"ready to accept connections" in log.read_bytes():
