@@ -132,7 +132,7 @@ class Guest:
         return self.sockets * self.cores * self.threads
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Allow:
     """What is refused unless the user says so by name."""
 

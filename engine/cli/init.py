@@ -158,8 +158,14 @@ def _ask(host: ChangeableHost, args: argparse.Namespace, path: str) -> list[str]
     """The devices as --device would name them. Raises UsageError where there is nobody to ask."""
     from engine.cli.choose import at_terminal, choose, missing, refuse_unwritable
     from steps.config import Allow, Config
+    from steps.pci import parse_id
 
-    allow = Allow(tuple(_addresses(args.allow_boot_vga)), tuple(args.allow_identical_ids), args.allow_unsafe_interrupts)
+    allow = Allow(
+        boot_vga=_addresses(args.allow_boot_vga),
+        identical_ids=tuple(map(parse_id, args.allow_identical_ids)),
+        keyboard=_addresses(args.allow_keyboard),
+        unsafe_interrupts=args.allow_unsafe_interrupts,
+    )
     wanted = Config((), allow=allow)
     if not at_terminal():
         raise missing(host, wanted)
@@ -167,10 +173,10 @@ def _ask(host: ChangeableHost, args: argparse.Namespace, path: str) -> list[str]
     return choose(host, wanted)
 
 
-def _addresses(texts: list[str]) -> list[str]:
+def _addresses(texts: list[str]) -> tuple[str, ...]:
     from steps.pci import parse_address
 
-    return [parse_address(text) for text in texts]
+    return tuple(map(parse_address, texts))
 
 
 def _config(host: ChangeableHost, args: argparse.Namespace) -> Config:

@@ -10,6 +10,8 @@ import pytest
 
 from engine.cli import choose, main
 from tests.cli.conftest import Run
+from tests.field import support
+from tests.field.support import Description
 from tests.support.terminal import CTRL_C, CTRL_D, at_terminal
 
 PROMPT = b"Enter for none: "
@@ -139,6 +141,22 @@ def test_an_iommu_that_is_off_is_told_before_the_choice_and_again_after_the_plan
     assert said.out.index("AMD-Vi is off there") < said.out.index("in no IOMMU group yet")
     assert said.out.rstrip().endswith("next: follow the hints above, then vfiostate doctor")
     assert "AMD-Vi is off there" in said.err
+
+
+def test_the_controller_of_the_last_keyboard_has_a_number_only_where_it_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def keyboard(description: Description) -> None:
+        description["keyboards"] = [{"name": "Board", "function": "0000:00:12.0"}]
+
+    machine = support.made(tmp_path, "article", change=keyboard)
+    asked(monkeypatch, "2\n")
+    assert main(["--simulate", str(machine), "init", "--allow-unsafe-interrupts"]) == 0
+    assert "0000:00:12.0 takes the host's last keyboard along" in capfd.readouterr().out
+    assert configured(machine) == ["0000:00:14.2"]
+    asked(monkeypatch, "2\n")
+    assert main(["--simulate", str(machine), "init", "--force", "--allow-keyboard", "00:12.0"]) == 0
+    assert configured(machine) == ["0000:00:12.0", "0000:00:12.2"]
 
 
 # --- without a terminal
