@@ -104,10 +104,10 @@ def _rebooted(event: Event, _: int) -> tuple[str, Sequence[str]]:
 
 
 def _refused(event: Event, _: int) -> tuple[str, Sequence[str]]:
+    what = f"The step to `{event.step}`" if event.step else "The command"
     if waits(event):
-        return _of_findings(f"The step to `{event.step}` was put off", event.data.get("findings"))[0], ()
-    what = f"The step to `{event.step}` was refused" if event.step else "The command was refused"
-    return _of_findings(what, event.data.get("findings"))
+        return _of_findings(f"{what} was put off", event.data.get("findings"))[0], ()
+    return _of_findings(f"{what} was refused", event.data.get("findings"))
 
 
 def _stopped(event: Event, _: int) -> tuple[str, Sequence[str]]:

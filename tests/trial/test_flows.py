@@ -143,6 +143,13 @@ def test_to_wait_for_the_reboot_is_no_failure(at: At) -> None:
     assert "What stopped it" not in said
 
 
+def test_who_goes_on_before_the_boot_that_ends_a_way_back_is_told_that_the_command_was_put_off(at: At) -> None:
+    machine = at("rebooted")
+    run(machine, "rollback").is_(3)
+    run(machine, "advance").is_(3, "The rollback is finished by the next boot")
+    run(machine, "journal", "explain").is_(0, "The command was put off: The rollback is finished by the next boot")
+
+
 def test_after_a_trial_was_staged_again_the_next_thing_is_the_reboot(at: At) -> None:
     machine = at("failed")
     refused(machine, "trial-failed", "next: vfiostate advance --again")
