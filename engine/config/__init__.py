@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from engine.config.commented import write_commented
@@ -18,7 +18,7 @@ from engine.config.safety import Files, refuse_foreign
 from journal.errors import ConfigurationError
 from journal.events import Json
 from steps.base import FileKind
-from steps.config import Config
+from steps.config import Config, Guest, HugePages
 
 __all__ = [
     "DEFAULT_PATH",
@@ -116,15 +116,28 @@ def sha256(config: Config) -> str:
 
 
 def changed(one: Config, other: Config) -> tuple[str, ...]:
-    """The keys, in order, that a setup goes by and that differ."""
-    was, now = encode(one), encode(other)
-    return tuple(sorted(key for key in now.keys() - APART if was[key] != now[key]))
+    """The keys, in order, that a setup goes by and that differ; those of a table with its name: `guest.memory`."""
+    return tuple(sorted(key for key in _differing(encode(one), encode(other)) if key not in APART))
+
+
+def _differing(was: Mapping[str, Json], now: Mapping[str, Json]) -> Iterator[str]:
+    for key, value in now.items():
+        before = was[key]
+        if isinstance(before, dict) and isinstance(value, dict):
+            yield from (f"{key}.{one}" for one in _differing(before, value))
+        elif before != value:
+            yield key
 
 
 def without_start(config: Config) -> Config:
-    """The configuration without what only the guest's start goes by: the guest, and what QEMU is told of a device."""
+    """The configuration without what only the guest's start goes by: what QEMU is told of a device, and the guest but
+    for what the kernel's command line says for it (`steps.tuning.words.wanted`)."""
     bare = tuple(dataclasses.replace(device, x_vga=False, romfile=None) for device in config.devices)
-    return dataclasses.replace(config, devices=bare, guest=None)
+    guest = config.guest or Guest()
+    told = Guest(isolated_cpus=guest.isolated_cpus)
+    if guest.hugepages is HugePages.G1:
+        told = dataclasses.replace(told, hugepages=guest.hugepages, memory=guest.memory)
+    return dataclasses.replace(config, devices=bare, guest=told)
 
 
 def _not_toml(path: str, error: Exception) -> ConfigurationError:

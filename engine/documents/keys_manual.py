@@ -14,9 +14,9 @@ key explained.
 
 A file that others than root may write is refused; so are unknown keys and wrong types, each with its line and the
 nearest valid key. A configuration that changed after the state `checked` is noticed: `vfiostate rollback` first, or
-change it back. What only the guest's start goes by may change until then: [guest], and `x_vga` and `romfile` of a
-device; a guest that runs is stopped first (`vfiostate guest stop`) where its `name` or `backend` changes or [guest]
-goes."""
+change it back. What only the guest's start goes by may change until then: [guest] but for what the kernel's command
+line says for it (`isolated_cpus`; with `hugepages` of 1G that, and `memory`), and `x_vga` and `romfile` of a device; a
+guest that runs is stopped first (`vfiostate guest stop`) where its `name` or `backend` changes or [guest] goes."""
 
 _EXAMPLE = (
     'stub = "vfio-pci"',

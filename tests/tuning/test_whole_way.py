@@ -138,6 +138,18 @@ def test_the_users_own_words_that_say_the_same_stay_and_are_not_doubled(at: At, 
     assert (machine / GRUB).read_bytes() == before
 
 
+def test_what_the_guest_has_on_the_kernels_command_line_may_not_change_once_it_was_checked(at: At) -> None:
+    machine = at("bound")
+    replaced(machine / CONFIG, "memory = 4096", "memory = 2048")
+    run(machine, "plan").is_(0)
+    for old, new, key in (('"2-3,6-7"', '"2-3"', "isolated_cpus"), ('"2M"', '"1G"', "hugepages, guest.memory")):
+        replaced(machine / CONFIG, old, new)
+        run(machine, "advance").is_(5, f"The configuration changed after `checked`: guest.{key}.")
+        replaced(machine / CONFIG, new, old)
+    run(machine, "advance").is_(0)
+    assert "The configuration was changed: guest.memory." in run(machine, "journal", "explain").out
+
+
 def test_cpus_that_are_not_there_are_refused_before_anything_is_changed(at: At) -> None:
     machine = at("new")
     replaced(machine / CONFIG, '"2-3,6-7"', '"2-3,6-11"')
