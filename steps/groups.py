@@ -57,10 +57,12 @@ def _virtual(facts: DeviceFacts, address: str) -> bool:
 
 
 def siblings(config: Config, facts: DeviceFacts) -> tuple[Finding, ...]:
-    """The functions beside a configured one, in its slot, that were left out and are in no configured group."""
+    """The functions beside a configured one, in a graphics card's slot, that were left out and are in no configured
+    group. Other cards are taken by the function: a port of a network card, a controller of the chipset."""
     own = {device.address for device in config.devices}
+    graphics = {function.slot for function in facts.listed if function.is_display}
     # Virtual functions share slots with strangers: each is a card of its own.
-    slots = {function.slot for function in facts.configured(config) if function.physfn is None}
+    slots = graphics & {function.slot for function in facts.configured(config) if function.physfn is None}
     left = [
         function
         for function in facts.listed

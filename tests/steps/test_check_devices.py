@@ -163,6 +163,12 @@ def test_a_function_of_the_card_left_out_while_groups_are_unknown_is_a_warning()
     assert judged(*cards, devices=BOTH[:1])["sibling-left-out"].severity is Severity.WARNING
 
 
+def test_one_port_of_a_network_card_goes_without_the_other() -> None:
+    port, other = (Card(f"0000:05:00.{n}", "8086:10fb", "020000", "ixgbe", 13 + n) for n in (0, 1))
+    found = judged(port, other, HOST_GPU, devices=(Device(port.address, port.id),))
+    assert refusals(found) == set() and "sibling-left-out" not in found
+
+
 def test_the_card_of_the_default_route_is_refused_and_one_that_is_only_up_is_not() -> None:
     nic = Card("0000:05:00.0", "8086:10d3", "020000", "e1000e", 13)
     real = "/sys/devices/pci0000:00/0000:05:00.0/net/eth0"
