@@ -139,7 +139,10 @@ def _boot(seen: _Seen) -> Area:
     facts = detected.loader.read(seen.host, seen.brief.setup)
     seen.boot = facts
     to_come = State.STUBBED.value not in seen.brief.remembered
-    against = trial.objections(facts, "for every boot from then on") if to_come else ()
+    against = tuple(trial.objections(facts, "for every boot from then on")) if to_come else ()
+    if trial.hopeless(facts):
+        # Nothing can be mended: what `advance` waits for is the user's word, and that is for when it is asked.
+        against = tuple(replace(each, severity=Severity.WARNING) for each in against)
     acs = check.acs_override(facts, seen.iommu)
     tried = "" if trial.untold(facts) else f", {'without' if facts.trial.obstacles else 'with'} a trial boot"
     said = f"{detected.loader.name}{tried}"

@@ -70,6 +70,11 @@ def objections(facts: BootFacts, way_out: str) -> Iterator[Finding]:
         )
 
 
+def hopeless(facts: BootFacts) -> bool:
+    """Whether no trial can be staged whatever the user does: to do without it is a choice, and mends nothing."""
+    return not all(isinstance(each, Curable) for each in facts.trial.obstacles)
+
+
 def _cured(obstacles: Sequence[str]) -> str:
     """How the user can have a trial after all. Where one obstacle would stay, the others need not be taken away."""
     cures = [each.cure for each in obstacles if isinstance(each, Curable)]

@@ -367,6 +367,7 @@ def test_where_no_trial_can_be_made_the_choice_is_the_users(
 ) -> None:
     machine = made(tmp_path, "debian12-lab", *LAB, change=change)
     before = manifest(machine)
+    run(machine, "doctor").is_(0, "without a trial boot", said, "--no-trial", "next: vfiostate plan")
     run(machine, "advance", "--until", "modules_loaded").is_(0)
     run(machine, "plan").is_(5, "No trial boot can be made", said, "--no-trial")
     refused(machine, "trial-impossible", said, "`vfiostate advance --no-trial`", "restore.sh")
@@ -399,6 +400,7 @@ def test_what_cannot_be_read_is_mended_first_and_no_reason_to_do_without_a_trial
 def test_somebody_elses_choice_for_the_next_boot_is_not_replaced(at: At) -> None:
     machine = at("modules_loaded")
     command(machine, "grub-reboot", "1>1")
+    run(machine, "doctor").is_(5, "'1>1' is to be booted next")
     refused(machine, "trial-impossible", "'1>1' is to be booted next")
     reboot(machine)
     advanced(machine)
