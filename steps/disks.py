@@ -88,7 +88,8 @@ def _uses(host: Host, blocks: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for uuid in names_in(host, "/sys/fs/btrfs"):
         for name in names_in(host, f"/sys/fs/btrfs/{uuid}/devices"):
             yield name, f"belongs to the mounted btrfs {uuid}"
-    if any(mount.type == "zfs" for mount in mounted):
+    # A pool may be imported with nothing of it mounted: one of volumes, for guests.
+    if host.lstat("/sys/module/zfs") is not None or any(mount.type == "zfs" for mount in mounted):
         for name in _zfs_devices(host):
             yield name, "belongs to an imported ZFS pool"
 

@@ -172,7 +172,8 @@ def _disks(facts: DeviceFacts, function: Function) -> Iterator[Finding]:
             Severity.REFUSAL,
             f"{function.address} holds disks that the host uses: {uses[0].name} {uses[0].what}.",
             tuple(f"{use.name} {use.what}" for use in uses),
-            "Unmount them and take them out of /etc/fstab, or leave this controller with the host.",
+            "Unmount them and take them out of /etc/fstab (a ZFS pool: `zpool export`), or leave this controller with"
+            " the host.",
         )
 
 

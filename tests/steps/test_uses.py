@@ -83,11 +83,13 @@ def test_every_disk_of_a_mounted_btrfs_counts() -> None:
     assert uses(tree) == {USB: ["sdb1 on sdb belongs to the mounted btrfs 1234-abcd"]}
 
 
-def test_the_disks_of_a_zfs_pool_are_asked_of_zpool() -> None:
-    tree = SDA | {
-        "/proc/self/mountinfo": mount("0:40", "rpool/ROOT", "/", "zfs"),
-        "/dev/disk/by-id/x": Link("/dev/sda2"),
-    }
+@pytest.mark.parametrize(
+    "known",
+    [{"/proc/self/mountinfo": mount("0:40", "rpool/ROOT", "/", "zfs")}, {"/sys/module/zfs/version": b"2.2.4-pve1\n"}],
+    ids=["mounted", "of volumes only"],
+)
+def test_the_disks_of_a_zfs_pool_are_asked_of_zpool(known: dict[str, Node]) -> None:
+    tree = SDA | known | {"/dev/disk/by-id/x": Link("/dev/sda2")}
     host = MemoryHost(tree, answers={"zpool": completed(("zpool",), "rpool\t1G\n\t/dev/disk/by-id/x\t1G\n")})
     assert [use.what for use in disk_uses(host)[SATA]] == ["belongs to an imported ZFS pool"]
 
