@@ -195,7 +195,8 @@ def _server_engine(place: Place, write: bool) -> Engine:
     """An engine for any database but SQLite. On PostgreSQL, a commit that returned is on the server's disk."""
     try:
         engine = create_engine(place.url, poolclass=NullPool)
-    except (NoSuchModuleError, ModuleNotFoundError) as error:
+    except (NoSuchModuleError, ImportError) as error:
+        # psycopg without a libpq is there, and cannot be imported.
         raise _no_driver(place, error) from error
     if engine.dialect.name == "postgresql":
         settings = {
@@ -224,7 +225,7 @@ def _no_driver(place: Place, error: Exception) -> UsageError:
         )
     # root's pip, which the user would find, is another environment's.
     return UsageError(
-        "The driver for PostgreSQL is not installed.",
+        "The driver for PostgreSQL is not installed, or not whole.",
         hint="Begin the URL with postgresql+psycopg://, and install psycopg for this Python:"
         f" `{sys.executable} -m pip install 'psycopg[binary]'`.",
         evidence=evidence,

@@ -131,9 +131,17 @@ def test_another_database_is_answered_with_those_that_hold_a_journal(where: str)
     assert "SQLite" in caught.value.message and "PostgreSQL" in caught.value.message
 
 
-def test_a_driver_that_is_missing_is_installed_where_this_python_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(UsageError, match="PostgreSQL is not installed") as caught:
+@pytest.mark.parametrize("lacking", ["psycopg", "libpq"])
+def test_a_driver_that_is_missing_is_installed_where_this_python_looks(
+    lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "psycopg", raising=False)
+    if lacking == "psycopg":
+        monkeypatch.setitem(sys.modules, "psycopg", None)
+    else:
+        (tmp_path / "psycopg.py").write_text("raise ImportError('no pq wrapper available')\n")
+        monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match="PostgreSQL is not installed, or not whole") as caught:
         Journal.open("postgresql+psycopg://x/y", write=True)
     assert f"`{sys.executable} -m pip install 'psycopg[binary]'`" in caught.value.hint
 
