@@ -178,7 +178,7 @@ def open_session(
         if write:
             _refuse_damaged(journal, scribe.setup)
         if write and scribe.setup is not None:
-            _refuse_other_host(host, scribe)
+            _refuse_other_host(host, scribe, options)
         try:
             yield session
         finally:
@@ -220,7 +220,7 @@ def _refuse_damaged(journal: Journal, setup: Setup | None) -> None:
             journal.blob(digest)
 
 
-def _refuse_other_host(host: ChangeableHost, scribe: Scribe) -> None:
+def _refuse_other_host(host: ChangeableHost, scribe: Scribe, options: SessionOptions) -> None:
     assert scribe.setup is not None
     expected = scribe.setup.host
     # What is not this host's is not written to: only that it could not be told is an event of this journal.
@@ -233,7 +233,9 @@ def _refuse_other_host(host: ChangeableHost, scribe: Scribe) -> None:
                 f"expected the machine-id with the digest {expected[:12]}",
                 f"found {found[:12] or 'no machine-id'}",
             ),
-            hint=f"Was {host.local(STATE_DIR)} copied? Move it away to begin anew on this host.",
+            hint=f"Was {host.local(STATE_DIR)} copied? Move it away to begin anew on this host."
+            if journal_url(host, options) is None
+            else "Each host has a journal of its own: name another database, or another schema, in `journal_url`.",
         )
 
 

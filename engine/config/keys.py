@@ -58,8 +58,8 @@ _CONFIG = {
     "allow": Key("What is refused unless it is said here."),
     "journal_url": Key(
         "An SQLAlchemy URL for the journal, instead of the file in /var/lib/vfiostate: of PostgreSQL, or of SQLite "
-        "with an absolute path; a password is not journaled.",
-        '"postgresql+psycopg://db.example/vfiostate"',
+        "with an absolute path; each host needs a database, or a schema, of its own. A password is not journaled.",
+        '"postgresql+psycopg://db.example/vfiostate_host1"',
         checks.url,
     ),
     "metrics": Key(

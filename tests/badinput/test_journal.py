@@ -162,6 +162,19 @@ def test_the_journal_of_another_host_is_not_gone_by(at: At) -> None:
     run(machine, "rollback").is_(0)
 
 
+def test_a_database_that_is_another_hosts_already_is_not_called_a_copy(at: At) -> None:
+    machine = at("new")
+    config = machine / CONFIG
+    config.write_text('journal_url = "sqlite:////srv/fleet.db"\n' + config.read_text())
+    (machine / "srv").mkdir(exist_ok=True)
+    run(machine, "advance").is_(0)
+    place = machine / "etc/machine-id"
+    place.chmod(0o644)
+    place.write_bytes(b"0" * 32 + b"\n")
+    said = run(machine, "advance").is_(5, "another host", "name another database, or another schema, in `journal_url`")
+    assert "copied" not in said.text
+
+
 @pytest.mark.parametrize("back", [timedelta(days=4000), timedelta(hours=1)])
 def test_a_clock_that_jumps_back_changes_nothing_but_the_times(at: At, back: timedelta) -> None:
     machine = at("modules_loaded")
