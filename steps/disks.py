@@ -51,6 +51,16 @@ def disk_uses(host: Host) -> Mapping[str, tuple[Use, ...]]:
     return {address: tuple(dict.fromkeys(uses)) for address, uses in found.items()}
 
 
+def uses_of(host: Host, node: str) -> tuple[Use, ...]:
+    """What is in use on a block device, by its node in /dev: on itself, on its partitions, or on what lies on those."""
+    blocks = _blocks(host)
+    wanted = _block_name(host, node)
+    if wanted not in blocks:
+        return ()
+    found = (Use(name, what) for name, what in _uses(host, blocks) if wanted in _below(host, name, blocks))
+    return tuple(dict.fromkeys(found))
+
+
 def _blocks(host: Host) -> Mapping[str, str]:
     """Every block device's name, partitions too -> the disk it is on."""
     found: dict[str, str] = {}
@@ -118,15 +128,17 @@ def _zfs_devices(host: Host) -> Iterator[str]:
 
 
 def _below(host: Host, name: str, blocks: Mapping[str, str]) -> tuple[str, ...]:
-    """The disks a block device lies on, through device-mapper and md (`slaves`)."""
+    """A block device and all that it lies on: the disk of a partition, and what is below device-mapper and md
+    (`slaves`)."""
     seen: dict[str, None] = {}
     todo = [name]
     while todo:
-        disk = blocks.get(todo.pop())
-        if disk is None or disk in seen:
+        one = todo.pop()
+        disk = blocks.get(one)
+        if disk is None or one in seen:
             continue
-        seen[disk] = None
-        todo.extend(names_in(host, f"{BLOCK}/{disk}/slaves"))
+        seen[one] = None
+        todo.extend(names_in(host, f"{BLOCK}/{disk}/slaves") if one == disk else (disk,))
     return tuple(seen)
 
 

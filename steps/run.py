@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from steps import disks
 from steps.actions import Action, RunCommand
 from steps.base import Brief, Finding, Host, Plan, Severity, State
-from steps.config import Accel, Disk, Guest
+from steps.config import Accel, Guest
 from steps.guest import access, flash, last_words, monitor, network, opened, tuned, vfio, way_of
 from steps.guest.access import Account, FileFact
 from steps.guest.base import Given, Order, called
@@ -43,7 +44,7 @@ class Facts:
     passed: tuple[PassedFact, ...] = ()
     container_closed: bool = False
     files: tuple[FileFact, ...] = ()
-    mounted: tuple[tuple[str, str], ...] = ()
+    used: tuple[tuple[str, tuple[disks.Use, ...]], ...] = ()
     networks: tuple[NetworkFact, ...] = ()
     has_ip: bool = True
     kvm: KvmFact | None = None
@@ -120,7 +121,7 @@ def _ground(host: Host, order: Order, seen: Silence | None, log: tuple[str, ...]
     files = tuple(
         access.look(host, opener, path, why, write=write) for path, why, write in opened.by(guest, order.devices)
     )
-    places = [(disk.path, access.mounted_at(host, host.resolve(disk.path))) for disk in guest.disks if _writes(disk)]
+    written = [disk.path for disk in guest.disks if not disk.readonly]
     return Facts(
         order,
         seen,
@@ -130,17 +131,13 @@ def _ground(host: Host, order: Order, seen: Silence | None, log: tuple[str, ...]
         tuple(vfio.look(host, device) for device in order.devices),
         bool(order.devices) and vfio.container_closed(host, opener),
         files,
-        tuple((path, place) for path, place in places if place is not None),
+        tuple((path, uses) for path in written if (uses := disks.uses_of(host, path))),
         tuple(network.look(host, one) for one in guest.networks),
         host.which("ip") is not None,
         _kvm(host, opener) if guest.accel is Accel.KVM else None,
         _memory(host),
         tuned.look(host, order),
     )
-
-
-def _writes(disk: Disk) -> bool:
-    return not disk.readonly
 
 
 def _kvm(host: Host, account: Account | None) -> KvmFact:
@@ -208,9 +205,10 @@ def _findings(order: Order, facts: Facts) -> Iterator[Finding]:
         yield from vfio.findings(passed)
     for file in facts.files:
         yield from _file_findings(guest, file)
-    for path, place in facts.mounted:
-        message = f"The disk {path} is in use on this host ({place}): both would write to it."
-        yield _refusal("disk-in-use", message, "Unmount it, or give the guest another disk.", "/proc/mounts")
+    for path, uses in facts.used:
+        found = [f"{use.name} {use.what}" for use in uses]
+        message = f"The disk {path} is in use on this host ({found[0]}): both would write to it."
+        yield _refusal("disk-in-use", message, "Unmount it, or give the guest another disk.", *found)
     for fact in facts.networks:
         yield from network.findings(fact, facts.account, facts.has_ip)
     yield from _kvm_findings(guest, facts.kvm)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -122,23 +121,4 @@ def _may_after_all(host: Host, account: Account, path: str, write: bool) -> bool
     try:
         return all(host.query((*become, *test), timeout=10.0).ok for test in tests)
     except TimeoutError:
-        return False
-
-
-def mounted_at(host: Host, resolved: str) -> str | None:
-    """Where a block device is mounted or used on the host itself (`swap`), None where it is not."""
-    for line in text_of(host, "/proc/mounts").splitlines():
-        fields = line.split()
-        if len(fields) > 1 and fields[0].startswith("/dev/") and _same(host, fields[0], resolved):
-            return fields[1]
-    for line in text_of(host, "/proc/swaps").splitlines()[1:]:
-        if (fields := line.split()) and _same(host, fields[0], resolved):
-            return "swap"
-    return None
-
-
-def _same(host: Host, path: str, resolved: str) -> bool:
-    try:
-        return posixpath.normpath(host.resolve(path)) == resolved
-    except OSError:
         return False

@@ -160,6 +160,8 @@ def test_planning_is_pure(host: SimulatedHost) -> None:
         (change(firmware="/usr/share/none.bin"), "file-missing"),
         (change(disks=(Disk("/dev/sdc1"),)), "disk-in-use"),
         (change(disks=(Disk("/dev/sda1"),)), "disk-in-use"),
+        (change(disks=(Disk("/dev/sda2"),)), "disk-in-use"),
+        (change(disks=(Disk("/dev/sda"),)), "disk-in-use"),
         (change(memory=1 << 20), "memory"),
         (change(binary="qemu-system-none"), "qemu-missing"),
         (change(networks=(Network("eth0", "br0"),)), "tap"),

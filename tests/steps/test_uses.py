@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steps.devices import framebuffers
-from steps.disks import disk_uses, pci_in_path
+from steps.disks import Use, disk_uses, pci_in_path, uses_of
 from steps.nics import default_interfaces, network_uses
 from tests.support.memory_host import Link, MemoryHost, Node, completed
 
@@ -70,6 +70,18 @@ def test_a_volume_on_raid_on_two_disks_counts_for_both_controllers() -> None:
     found = uses(tree)
     assert found[SATA] == ["dm-0 on sda holds the file system mounted on /"]
     assert found[USB] == ["dm-0 on sdb holds the file system mounted on /"]
+
+
+def test_a_disk_is_in_use_by_what_lies_on_its_partitions_and_a_partition_or_volume_by_its_own() -> None:
+    tree = SDA | disk("dm-0", "virtual", number=253) | disk("dm-1", "virtual", number=254)
+    tree |= {f"/sys/devices/virtual/block/{name}/slaves/sda2": None for name in ("dm-0", "dm-1")}
+    tree |= {"/dev/mapper/vg-root": Link("../dm-0"), "/dev/disk/by-id/whole": Link("../../sda")}
+    host = MemoryHost(tree | {"/proc/self/mountinfo": mount("0:30", "/dev/mapper/vg-root", "/")})
+    used = [Use("dm-0", "holds the file system mounted on /")]
+    for node in ("/dev/sda", "/dev/disk/by-id/whole", "/dev/sda2", "/dev/dm-0", "/dev/mapper/vg-root"):
+        assert list(uses_of(host, node)) == used, node
+    for node in ("/dev/sda1", "/dev/dm-1", "/dev/sdz", "/srv/image.raw"):
+        assert uses_of(host, node) == (), node
 
 
 def test_swap_in_a_volume_counts_through_its_name_in_mapper() -> None:
