@@ -37,7 +37,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run((sys.executable, "-c", call), cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (archive,) = (source / "dist").glob("*.tar.gz")
-    done = pip("wheel", "--quiet", "--no-deps", "--wheel-dir", scratch / "wheels", archive)
+    fetched = ("--no-index", "--find-links", scratch / "tools")  # the index is asked once
+    done = pip("wheel", "--quiet", "--no-deps", *fetched, "--wheel-dir", scratch / "wheels", archive)
     assert done.returncode == 0, done.stderr
     (made,) = (scratch / "wheels").glob("*.whl")
     return made
