@@ -7,6 +7,7 @@ line without anybody's help; one that hangs, or waits at a prompt, when the mach
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from journal.errors import Exit
 from steps import cmdline
@@ -21,6 +22,7 @@ TAKEN_INSTEAD = frozenset({"recovery-entry-booted", "other-kernel-booted", "tria
 # What else is no word of a boot that was the trial. Any other refusal is: of a trial that came up, and was not good.
 _NO_TRIAL = TAKEN_INSTEAD | {
     *("not-rebooted", "trial-not-taken", "trial-entry-gone", "trial-interrupted", "trial-again", "trial-failed"),
+    "trial-unseen",
 }
 RETRY = "Try it once more: `vfiostate advance --again`, reboot, and run `vfiostate advance` in that very boot."
 BACK = "Or take it back: `vfiostate rollback --to modules_loaded`; `vfiostate advance` then tries anew."
@@ -105,7 +107,11 @@ def check(facts: BootFacts, tokens: Sequence[str]) -> Iterator[Finding]:
 
 
 def judge(brief: Brief, boot_id: str, facts: BootFacts | None, log: Sequence[str]) -> Finding:
-    """Why this boot, which came without our token, is not the trial that was staged."""
+    """Why this boot, which came without our token, is not the trial that was staged; or why that cannot be told."""
+    if facts is not None and untold(facts):
+        found = next(each for each in facts.findings if each.severity is Severity.REFUSAL)
+        evidence = (*found.evidence, "what became of the trial cannot be told before that")
+        return replace(found, code="trial-unseen", evidence=evidence)
     there = facts is not None and facts.trial.words is not None
     if facts is not None and facts.trial.pending:
         return _still_chosen(facts, again=brief.acted == boot_id)

@@ -495,7 +495,8 @@ def test_an_entry_that_is_gone_is_named() -> None:
     assert only(machine, told).code == "trial-entry-gone"
     assert only(machine, replace(told, again=True)).code == "trial-entry-gone"
     del machine.host.tree[CFG]
-    assert only(machine, told).code == "trial-entry-gone"
+    finding = only(machine, told)
+    assert finding.code == "trial-unseen" and f"{CFG} cannot be read" in finding.message
 
 
 def test_a_trial_that_had_proved_itself_and_was_cut_short_is_made_again_by_itself() -> None:

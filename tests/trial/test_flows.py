@@ -380,6 +380,17 @@ def test_where_no_trial_can_be_made_the_choice_is_the_users(
     assert manifest(machine) == before
 
 
+def test_an_entry_that_cannot_be_looked_for_is_not_called_gone(at: At) -> None:
+    machine = at("failed")
+    place = machine / "etc/default/grub"
+    good = place.read_bytes()
+    place.write_bytes(good + b'GRUB_CMDLINE_LINUX="open\n')
+    for options in ((), ("--again",)):
+        run(machine, "advance", *options).is_(5, "/etc/default/grub is a shell script that sh does not get through")
+    place.write_bytes(good)
+    refused(machine, "trial-failed")
+
+
 @pytest.mark.parametrize("broken", ["settings", "entries"])
 def test_what_cannot_be_read_is_mended_first_and_no_reason_to_do_without_a_trial(broken: str, at: At) -> None:
     machine = at("modules_loaded")
