@@ -193,9 +193,10 @@ def _told(event: Event) -> tuple[str, str]:
         case Kind.HOST_REBOOTED:
             return "host rebooted", move
         case Kind.DRIFT_FOUND:
-            return f"drift {_text(data.get('path'))}".rstrip(), _text(data.get("message")) or _findings(
-                data.get("findings")
-            )
+            findings = data.get("findings")
+            # The path is that of the first difference; of several another may be told, and each names its place.
+            path = "" if isinstance(findings, list) and len(findings) > 1 else _text(data.get("path"))
+            return f"drift {path}".rstrip(), _text(data.get("message")) or _findings(findings)
         case Kind.ROLLBACK_STARTED:
             return "rollback", move
         case Kind.ROLLBACK_FINISHED:

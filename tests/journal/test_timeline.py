@@ -54,6 +54,13 @@ def test_a_row_says_when_in_which_boot_who_which_step_what_and_how_it_ended() ->
     assert rows[1].step == "stubbed"
 
 
+def test_of_several_differences_the_one_that_is_told_is_not_put_under_the_path_of_another() -> None:
+    found: list[Json] = [{"severity": "warning", "message": "/etc/modules: edited."},
+             {"severity": "refusal", "message": "/etc/default/grub: gone."}]  # fmt: skip
+    (row,) = timeline([event(1, Kind.DRIFT_FOUND, {"path": "/etc/modules", "findings": found})])
+    assert (row.what, row.result) == ("drift", "/etc/default/grub: gone. (and 1 more)")
+
+
 def test_the_lines_are_aligned_under_a_heading_and_none_is_shown_for_nothing() -> None:
     shown = list(lines(timeline([event(1, Kind.GUEST, {"what": "start"}), event(12, Kind.GUEST, {"what": "died"})])))
     assert [line.index("boot 1") for line in shown[1:]] == [shown[0].index("boot")] * 2
