@@ -69,7 +69,11 @@ def configure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     allow.add_argument(
         "--allow-keyboard", metavar="ADDR", action="append", default=[], help="the host's last keyboard hangs on it"
     )
-    allow.add_argument("--allow-unsafe-interrupts", action="store_true", help="no interrupt remapping is needed")
+    allow.add_argument(
+        "--allow-unsafe-interrupts",
+        action="store_true",
+        help="no interrupt remapping: the guest can attack the host by forged interrupts",
+    )
 
 
 def _add_guest(parser: argparse.ArgumentParser) -> None:
