@@ -29,6 +29,7 @@ root=${{1-${{here%{state}}}}}
 root=${{root%/}}
 left=''
 missed=''
+stale=''
 
 say() {{
     echo "$*" 2>/dev/null || :
@@ -95,9 +96,24 @@ begin() {{
     done
     cp -pP "$target" "$kept" || true
 }}
+# boots FILE: whether the first kernel that a menu or an entry names is there; also where it names none by its path
+boots() {{
+    line='^[[:blank:]]*linux[16efi]*[[:blank:]]\\{{1,\\}}\\(/[^[:blank:]$]*\\).*'
+    kernel=$(sed -n "\\|$line|{{s|$line|\\1|p;q;}}" "$1" 2>/dev/null)
+    [ -n "$kernel" ] || return 0
+    # The path is that on its file system; GRUB's begins with the name of a subvolume, where it lies in one.
+    for place in "$kernel" "/boot$kernel" "/boot/efi$kernel" "/efi$kernel" "/boot/${{kernel##*/}}"; do
+        if [ -e "$root$place" ]; then return 0; fi
+    done
+    return 1
+}}
 # finish PATH MODE UID:GID: give the new file its mode and owner and put it in place, whole
 finish() {{
     if [ $? -ne 0 ] || [ -n "$failed" ]; then spoilt; fi
+    if [ -z "$aside" ] && boots "$target" && ! boots "$target.vfiostate-tmp"; then
+        aside=yes
+        stale="$stale $1"
+    fi
     if [ -n "$aside" ]; then rm -f "$target.vfiostate-tmp"; return 0; fi
     chown "$3" "$target.vfiostate-tmp" 2>/dev/null || true
     if chmod "$2" "$target.vfiostate-tmp" && mv -f "$target.vfiostate-tmp" "$target"; then
@@ -118,20 +134,22 @@ sync
 rm -f "$here/replaced/left-out"
 files="All files"
 if [ -n "$left" ]; then echo "Left out, since the directory is gone:$left" >&2; fi
+if [ -n "$stale" ]; then echo "Left as it is, since the kernel that it booted then is gone:$stale" >&2; fi
 if [ -n "$missed" ]; then echo "Not put back, for the reason above; mend that and run this again:$missed" >&2; fi
-if [ -n "$left$missed" ]; then files="All other files"; fi
+if [ -n "$left$stale$missed" ]; then files="All other files"; fi
 """
 TAIL = """\
 say "$files are as they were before vfiostate. Reboot to leave the changed kernel command line."
 """
-# What a command makes where only it can look, such as a partition that it mounts for itself, is no file of this script.
-UNSEEN = """\
-say "$files are as they were before vfiostate. What was made of them elsewhere is not. In this system (from a"
-say "rescue system: in a chroot with /dev, /proc and /sys), run:"
+# What a command makes where only it can look, such as a partition that it mounts for itself, is no file of this script;
+# nor is what was left as it is.
+ANEW = """\
+say "$files are as they were before vfiostate. What is made of them is not. In this system (from a rescue system:"
+say "in a chroot with /dev, /proc and /sys), run:"
 {commands}
 say "Then reboot to leave the changed kernel command line."
 """
-END = '[ -z "$left$missed" ]\n'
+END = '[ -z "$left$stale$missed" ]\n'
 
 
 # How a file begins in the script; a here-document holds no such pair of lines but in a copy of the script.
@@ -143,10 +161,10 @@ def script(
     state_dir: str,
     before: Mapping[str, Mapping[str, Any]],
     contents: Mapping[str, bytes],
-    unseen: Sequence[Sequence[str]] = (),
+    makers: Sequence[Regenerate] = (),
 ) -> bytes:
     """The whole script: `before` maps paths to before-images, `contents` sha256 to what does not lie in images/;
-    `unseen` are the commands that make anew what is in no file here."""
+    `makers` make anew what is in no file here, or was not put back."""
     parts = [HEAD.format(path=f"{state_dir}/restore.sh", state=state_dir, setup=setup).encode()]
     # All of them are looked at before the first one is touched.
     parts.append("".join(f"mounted {shlex.quote(path)}\n" for path in before).encode())
@@ -155,10 +173,19 @@ def script(
     for path, record in reversed(list(before.items())):
         parts.append(_restore(path, record, contents))
     parts.append(OUTCOME.encode())
-    lines = (f"say {shlex.quote(f'  {shlex.join(argv)}')}" for argv in unseen)
-    parts.append(UNSEEN.format(commands="\n".join(lines)).encode() if unseen else TAIL.encode())
+    parts.append(_last_words(makers).encode())
     parts.append(END.encode())
     return b"".join(parts)
+
+
+def _last_words(makers: Sequence[Regenerate]) -> str:
+    """What is still to be done: what is made where only its command can look is to be made anew in any case."""
+    every, always = (
+        "\n".join(f"say {shlex.quote(f'  {shlex.join(argv)}')}" for argv in dict.fromkeys(each.argv for each in some))
+        for some in (makers, [each for each in makers if each.unseen])
+    )
+    otherwise = ANEW.format(commands=always) if always else TAIL
+    return f'if [ -n "$stale" ]; then\n{ANEW.format(commands=every)}else\n{otherwise}fi\n' if every else otherwise
 
 
 def _restore(path: str, record: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:
@@ -208,10 +235,13 @@ def write(
             before[path] = record
             if content is not None:
                 contents[record["sha256"]] = content
-    stood = (decode(deed.action, session.journal.blob) for deed in session.setup.standing() if not deed.before)
-    unseen = dict.fromkeys(argv for action in (*stood, *actions) if (argv := _unseen(action)))
+    commands = (deed for deed in reversed(session.setup.standing()) if deed.action["type"] == "run_command")
+    stood = (decode(deed.action, session.journal.blob) for deed in commands)
+    makers = [
+        one.undo for one in (*stood, *actions) if isinstance(one, RunCommand) and isinstance(one.undo, Regenerate)
+    ]
     if before:
-        body = script(session.setup.id, session.state_dir, before, contents, tuple(unseen))
+        body = script(session.setup.id, session.state_dir, before, contents, makers)
         # Replaced whole: a crash here leaves the script of the step before, and nothing of this step is done yet.
         session.host.write_file(f"{session.state_dir}/restore.sh", body, Attributes(0o600, 0, 0))
 
@@ -255,10 +285,3 @@ def lacking(session: Session) -> list[str]:
         if _restore(path, record, blobs) not in content:
             found.append(path)
     return found if content.startswith(b"#!/bin/sh\n") else list(before)
-
-
-def _unseen(action: Action) -> tuple[str, ...]:
-    """The command that makes anew what an action makes elsewhere than in files that are kept."""
-    if isinstance(action, RunCommand) and isinstance(action.undo, Regenerate) and action.undo.unseen:
-        return action.undo.argv
-    return ()

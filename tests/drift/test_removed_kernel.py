@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,3 +146,29 @@ def test_the_only_kernel_of_before_replaced_by_another_leaves_nothing_of_ours(
     assert not _ours(machine)
     reboot(machine)
     assert not has_token(words(machine))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_restore_sh_puts_back_no_menu_of_a_kernel_that_is_gone(
+    tmp_path: Path, way: Callable[[Description], None]
+) -> None:
+    """What would boot nothing is left as it is, and the commands are named that make it of the files as they were."""
+    machine = made(tmp_path, "debian12-lab", *LAB, change=way)
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    reboot(machine)
+    run(machine, "advance", "--until", "bound").is_(0)
+    run(machine, "machine", "install-kernel", LATER).is_(0)
+    reboot(machine)
+    remove(machine, RELEASE)
+    done = subprocess.run(["sh", machine / "var/lib/vfiostate/restore.sh"], capture_output=True, text=True, check=False)
+    reboot(machine)
+    assert LATER in (machine / "proc/sys/kernel/osrelease").read_text()
+    if way is plain:
+        assert done.returncode == 1 and "All other files are as they were" in done.stdout
+        assert "the kernel that it booted then is gone: /boot/grub/grub.cfg\n" in done.stderr
+        host = SimulatedHost(machine)
+        named = [line.split() for line in done.stdout.splitlines() if line.startswith("  ")]
+        assert named == [["update-initramfs", "-u", "-k", "all"], ["update-grub"]]
+        assert all(host.run(argv, timeout=10.0).ok for argv in named)
+        reboot(machine)
+        assert not has_token(words(machine))
