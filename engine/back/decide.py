@@ -67,6 +67,8 @@ def _decide_edit(view: View, deed: Deed) -> Decision:
     now_sha = None if now is None else sha256(now)
     if now_sha == was_sha:
         return Decision(deed, Way.ALREADY_GONE, f"{path} is as it was")
+    if now is None and view.session.host.lstat(path.rpartition("/")[0] or "/") is None:
+        return Decision(deed, Way.ALREADY_GONE, f"{path} is gone with its directory")
     if now_sha == ours:
         view.files[path] = None if was_sha is None else view.session.journal.blob(was_sha)
         return Decision(deed, Way.RESTORE, path, seen={path: now_sha})

@@ -29,6 +29,8 @@ def products(view: View, deed: Deed, undo: Regenerate, exact: bool) -> Decision:
     came = _came_since(view.session, deed, undo)
     if not came and now == before:
         return Decision(deed, Way.ALREADY_GONE, "what it makes is as it was")
+    if not came and not any(now.values()) and view.session.host.which(undo.argv[0]) is None:
+        return Decision(deed, Way.ALREADY_GONE, f"{undo.argv[0]} was removed since, and all that it made")
     # Found out before anything is changed: a way back must not stop halfway at a before-image that is damaged.
     lost = {path for path, record in deed.before.items() if not images.sound(view.session.images, record)}
     # A way back that was cut short has put some of them back already.

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -240,3 +241,18 @@ def test_what_audit_advises_makes_it_anew(at: At) -> None:
     run(machine, "advance").is_(0)
     run(machine, "audit").is_(0)
     assert b"vfio" in (machine / "etc/modules").read_bytes()
+
+
+def test_a_boot_loader_that_was_removed_with_all_its_files_bars_no_way_back(at: At) -> None:
+    """As who moves from GRUB to another one and purges its packages: nothing is left that could be made anew."""
+    machine = at("bound")
+    for pattern in ("usr/sbin/*grub*", "usr/bin/*grub*", "etc/default/grub", "etc/grub.d", "boot/grub"):
+        for path in machine.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    told = run(machine, "rollback").is_(3).out
+    assert "differs:   /boot/grub/grub.cfg: is gone" in told
+    assert state(machine) == "new"
+    assert b"vfiostate" not in (machine / "etc/modules").read_bytes()
+    (machine / "proc/cmdline").write_text("root=/dev/sda1 ro\n")  # as the other boot loader starts the kernel
+    run(machine, "rollback").is_(0)
+    assert not (machine / "etc/grub.d").exists()
