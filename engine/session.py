@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 STATE_DIR = "/var/lib/vfiostate"
 # How the head of restore.sh says whose it is.
 SCRIPT_OF = re.compile(rb"^# .*; setup ([0-9a-f]{12})\.$", re.MULTILINE)
+# A kernel command line that says for which setup it was written.
+BOOTED_FOR = re.compile(rb"(?<!\S)vfiostate\.setup=([0-9a-f]{12})(?!\S)")
 # The key, bare or quoted, not commented out.
 URL_KEY = re.compile(rb"""^[ \t]*["']?journal_url["']?[ \t]*=""", re.MULTILINE)
 
@@ -186,29 +188,46 @@ def open_session(
 
 
 def refuse_lost(host: ChangeableHost, known: Set[str]) -> None:
-    """See that the journal knows the setup whose restore.sh lies beside it: what was changed for it stands, and a new
-    setup would take it for the user's own and put its own script in the place of that one. Raises JournalLostError, and
-    OSError where it cannot be read and the journal knows no setup."""
+    """See that the journal knows the setup whose restore.sh lies beside it, and that for which the kernel was booted:
+    what was changed for it stands, and a new setup would take it for the user's own and put its own script in the place
+    of that one. Raises JournalLostError, and OSError where restore.sh cannot be read and the journal knows no setup."""
     path = f"{STATE_DIR}/restore.sh"
+    if (setup := _unknown(host, path, SCRIPT_OF, known)) is not None:
+        place = host.local(path)
+        raise JournalLostError(
+            f"The journal of setup {setup} is not there, and its restore.sh is: what it changed still stands.",
+            evidence=(str(place), _known(known)),
+            hint="Put that journal back, or name the right `journal_url`. Where it is lost, "
+            f"`sh {shlex.quote(str(place))}` puts every file back as it was; then move that script away, reboot "
+            "and begin anew.",
+        )
+    if host.booted and (setup := _unknown(host, "/proc/cmdline", BOOTED_FOR, known)) is not None:
+        raise JournalLostError(
+            f"The running kernel was booted for setup {setup}, and the journal of that is not there: what it changed "
+            "still stands.",
+            evidence=(f"/proc/cmdline: vfiostate.setup={setup}", _known(known)),
+            hint=f"Mount what {STATE_DIR} lies on, put that journal back, or name the right `journal_url`. Where it is "
+            "lost, take `vfiostate.setup` and the words after it out of the boot loader's configuration, have that "
+            "generated anew, reboot and begin anew.",
+        )
+
+
+def _unknown(host: ChangeableHost, path: str, names: re.Pattern[bytes], known: Set[str]) -> str | None:
+    """The setup that a file names, where the journal does not know it."""
     try:
-        found = SCRIPT_OF.search(host.read(path))
+        found = names.search(host.read(path))
     except NOT_THERE:
-        return
+        return None
     except OSError:
         # `audit` names it; nobody is kept from going back what the journal knows.
         if known:
-            return
+            return None
         raise
-    if found is None or found[1].decode() in known:
-        return
-    place = host.local(path)
-    raise JournalLostError(
-        f"The journal of setup {found[1].decode()} is not there, and its restore.sh is: what it changed still stands.",
-        evidence=(str(place), f"setups that the journal here knows: {', '.join(sorted(known)) or 'none'}"),
-        hint="Put that journal back, or name the right `journal_url`. Where it is lost, "
-        f"`sh {shlex.quote(str(place))}` puts every file back as it was; then move that script away, reboot "
-        "and begin anew.",
-    )
+    return None if found is None or found[1].decode() in known else found[1].decode()
+
+
+def _known(known: Set[str]) -> str:
+    return f"setups that the journal here knows: {', '.join(sorted(known)) or 'none'}"
 
 
 def _refuse_damaged(journal: Journal, setup: Setup | None) -> None:

@@ -179,6 +179,17 @@ def about_words(brief: Brief, facts: BootFacts) -> Iterator[Finding]:
             (cmdline.shown(facts.in_force),),
             f"Take that setup back with its own journal, or take its words out of {facts.where}, then try again.",
         )
+    own = (*facts.in_force, *(facts.trial.words or ()))
+    known = facts.declared is not None or not brief.written.keys().isdisjoint((facts.where, facts.trial.place))
+    if brief.setup in cmdline.setups(own) and not known:
+        yield _refusal(
+            "own-setup-token",
+            f"{facts.where} or the trial's entry carries {cmdline.SETUP}={brief.setup}, and the journal does not know "
+            "of it.",
+            (cmdline.shown(own),),
+            "Was an older copy of the journal put back? `vfiostate journal verify` tells; put the newer one back. Where"
+            " it is lost, take those words out, and begin anew.",
+        )
     if facts.default is not None and (facts.default.recovery or not facts.default.ours):
         yield _refusal(
             "default-entry-not-generated",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -141,6 +142,39 @@ def test_of_a_journal_that_is_empty_it_is_said_at_once_that_it_is_lost(at: At) -
     for argv in COMMANDS:
         run(machine, *argv).is_(6, "it is empty")
     assert (machine / JOURNAL).read_bytes() == b""
+
+
+def test_in_a_boot_of_ours_no_journal_is_taken_for_lost_and_none_is_begun(at: At) -> None:
+    """As where /var is a file system of its own that was not mounted: restore.sh lies there too."""
+    machine = at("rebooted")
+    folder = (machine / JOURNAL).parent
+    folder.rename(machine / "away")
+    with unchanged(machine):
+        for argv in COMMANDS:
+            run(machine, *argv).is_(6, "was booted for setup", f"Mount what /{folder.relative_to(machine)}").with_hint()
+    assert not folder.exists()
+    (machine / "away").rename(folder)
+    roll_back(machine)
+    (machine / JOURNAL).rename(machine / "away")
+    assert run(machine, "status").is_(0).out.startswith("state  new")
+
+
+@pytest.mark.parametrize("state", ["stubbed", "bound"])
+def test_what_a_newer_copy_of_the_journal_knows_of_is_not_taken_for_the_user_s_own(at: At, state: str) -> None:
+    machine = at("modules_loaded")
+    folder = (machine / JOURNAL).parent
+    shutil.copytree(folder, machine / "old")
+    run(machine, "advance").is_(0)
+    if state == "bound":
+        run(machine, "machine", "reboot").is_(0)
+        run(machine, "advance", "--until", "bound").is_(0)
+    folder.rename(machine / "new")
+    (machine / "old").rename(folder)
+    with unchanged(machine):
+        run(machine, "advance").is_(5, "the journal does not know of it", "journal verify").with_hint()
+    shutil.rmtree(folder)
+    (machine / "new").rename(folder)
+    roll_back(machine)
 
 
 def test_the_journal_of_another_host_is_not_gone_by(at: At) -> None:
