@@ -50,6 +50,9 @@ def read(
 def script(setup: str, template: Sequence[str], tokens: Sequence[str]) -> bytes:
     """The script that prints the trial's entry: the default one's lines with our words at the end of its `linux`.
 
+    Without `savedefault`, which GRUB_SAVEDEFAULT puts there (util/grub-mkconfig_lib.in): taken from the menu by hand, a
+    trial that hangs would be the default of every boot after it.
+
     Raises ValueError for an entry that boots no Linux, and for a token that needs quoting.
     """
     unsafe = [token for token in tokens if not cmdline.is_safe(token)]
@@ -57,7 +60,8 @@ def script(setup: str, template: Sequence[str], tokens: Sequence[str]) -> bytes:
         raise ValueError(f"no entry for a trial boot can be made with {unsafe or template}")
     words = " ".join((*tokens, PANIC))
     head = f"menuentry 'vfiostate: trial boot of setup {setup}' {_options(template[0])}--id {ID} {{"
-    body = [f"{line.rstrip()} {words}" if _is_linux(line) else line for line in template[1:]]
+    lines = (line for line in template[1:] if line.strip() != "savedefault")
+    body = [f"{line.rstrip()} {words}" if _is_linux(line) else line for line in lines]
     text = "\n".join((head, *body, "")).encode("utf-8", "surrogateescape")
     return _HEADER % setup.encode() + text
 

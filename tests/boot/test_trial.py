@@ -359,6 +359,12 @@ def test_the_script_is_the_default_entry_with_our_words_and_a_name_of_its_own(sh
     assert entry.ids == ("vfiostate-trial",)
 
 
+def test_a_trial_that_is_taken_from_the_menu_by_hand_is_not_saved_as_the_default() -> None:
+    head, *body = SHAPES["simple"][0]
+    template = (head, "\tsavedefault", *body)
+    assert grub_trial.script(SETUP, template, TOKENS) == grub_trial.script(SETUP, SHAPES["simple"][0], TOKENS)
+
+
 def test_the_script_prints_its_entry_and_nothing_else(tmp_path: Path) -> None:
     script = tmp_path / "42_vfiostate"
     script.write_bytes(grub_trial.script(SETUP, SHAPES["Ubuntu"][0], TOKENS))
