@@ -22,6 +22,7 @@ from steps.base import FileKind, Stat
 
 # The kernel's own limit of symlinks in one path (path_resolution(7)).
 MAX_LINKS = 40
+ACCESS_LIST = "system.posix_acl_access"
 
 
 class FileTree:
@@ -226,9 +227,12 @@ class FileTree:
         uid, gid = self.ids_outside(attributes.uid, attributes.gid)
         if (found.st_uid, found.st_gid) != (uid, gid):
             os.fchown(descriptor, uid, gid)
+        present = _xattrs(descriptor)
+        # A file that is made inherits the access list that its directory has for new ones (acl(5)).
+        if ACCESS_LIST in present.keys() - attributes.xattrs.keys():
+            os.removexattr(descriptor, ACCESS_LIST)
         # After the owner: chown(2) clears the set-user-id bits.
         os.fchmod(descriptor, attributes.mode)
-        present = _xattrs(descriptor)
         for name, value in attributes.xattrs.items():
             if present.get(name) != value:
                 os.setxattr(descriptor, name, value)

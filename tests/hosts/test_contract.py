@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.hosts.base import Attributes, ChangeableHost
-from engine.hosts.files import temporary_name
+from engine.hosts.files import ACCESS_LIST, temporary_name
 from engine.hosts.linux import LinuxHost
 from engine.hosts.simulated import SimulatedHost
 from steps.base import FileKind
@@ -212,3 +213,19 @@ def test_the_mode_of_a_new_file_does_not_depend_on_the_umask(host: ChangeableHos
     finally:
         os.umask(before)
     assert stat.S_IMODE(host.local("/c/file").stat().st_mode) == 0o644
+
+
+def test_a_file_that_is_replaced_inherits_no_access_list_from_its_directory(host: ChangeableHost) -> None:
+    host.write_file("/c/file", b"", _mine(host, 0o640))
+    before = host.attributes("/c/file")
+    # acl(5), fs/posix_acl.c: a version, then tag, permissions and id of each entry; here user 1000 may do all.
+    entries = ((1, 7, -1), (2, 7, 1000), (4, 5, -1), (0x10, 7, -1), (0x20, 0, -1))
+    inherited = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(host.local("/c"), "system.posix_acl_default", inherited)
+    except OSError:
+        pytest.skip("this file system has no access lists")
+    host.write_file("/c/file", b"new", before)
+    assert host.attributes("/c/file") == before
+    host.write_file("/c/file", b"listed", Attributes(0o770, before.uid, before.gid, {ACCESS_LIST: inherited}))
+    assert host.attributes("/c/file").xattrs[ACCESS_LIST] == inherited
