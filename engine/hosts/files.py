@@ -214,7 +214,7 @@ class FileTree:
                 self._apply(stream.fileno(), attributes)
                 # Content and attributes are durable before the name is: a crash after the rename never shows less.
                 os.fsync(stream.fileno())
-            os.rename(temporary, place)
+            _rename(temporary, place)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -254,6 +254,16 @@ def temporary_name(name: str) -> str:
     It begins with a dot, which no glob of the shell matches (grub.d, conf.d), and ends in neither .cfg nor .conf.
     """
     return f".vfiostate-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.tmp"
+
+
+def _rename(temporary: Path, place: Path) -> None:
+    """Put a file in its place. Raises OSError with the name that means something to the user."""
+    try:
+        os.rename(temporary, place)
+    except OSError as error:
+        # What root may not do either: chattr(1), +i and +a.
+        hint = "; `lsattr` shows whether it is immutable" if error.errno == errno.EPERM else ""
+        raise OSError(error.errno, f"{error.strerror}{hint}", str(place)) from error
 
 
 def _refuse_special(place: Path) -> None:

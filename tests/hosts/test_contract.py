@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,17 @@ def test_a_file_that_is_replaced_inherits_no_access_list_from_its_directory(host
     assert host.attributes("/c/file") == before
     host.write_file("/c/file", b"listed", Attributes(0o770, before.uid, before.gid, {ACCESS_LIST: inherited}))
     assert host.attributes("/c/file").xattrs[ACCESS_LIST] == inherited
+
+
+def test_a_file_that_is_immutable_is_named_itself(host: ChangeableHost) -> None:
+    host.write_file("/c/file", b"old", _mine(host))
+    place = host.local("/c/file")
+    if subprocess.run(["chattr", "+i", place], capture_output=True, check=False).returncode:
+        pytest.skip("not root, or a file system without that attribute")
+    try:
+        with pytest.raises(PermissionError, match="immutable") as caught:
+            host.write_file("/c/file", b"new", _mine(host))
+    finally:
+        subprocess.run(["chattr", "-i", place], check=True)
+    assert caught.value.filename == str(place)
+    assert host.list("/c") == ("file",)
