@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.codec import decode
 from engine.hosts.base import Attributes
+from journal.before import Where
 from steps.actions import Action, Regenerate, RunCommand
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ root=${{root%/}}
 left=''
 missed=''
 stale=''
+ours=''
 
 say() {{
     echo "$*" 2>/dev/null || :
@@ -107,13 +109,19 @@ boots() {{
     done
     return 1
 }}
+# anew FILE: whether it is none of those that vfiostate knows of it, by their sha256; also where that cannot be told: no
+anew() {{
+    [ -n "$ours" ] && [ -e "$1" ] && now=$(sha256sum <"$1" 2>/dev/null) || return 1
+    case " $ours " in *" ${{now%% *}} "*) return 1 ;; esac
+}}
 # finish PATH MODE UID:GID: give the new file its mode and owner and put it in place, whole
 finish() {{
     if [ $? -ne 0 ] || [ -n "$failed" ]; then spoilt; fi
-    if [ -z "$aside" ] && boots "$target" && ! boots "$target.vfiostate-tmp"; then
+    if [ -z "$aside" ] && {{ anew "$target" || {{ boots "$target" && ! boots "$target.vfiostate-tmp"; }}; }}; then
         aside=yes
         stale="$stale $1"
     fi
+    ours=''
     if [ -n "$aside" ]; then rm -f "$target.vfiostate-tmp"; return 0; fi
     chown "$3" "$target.vfiostate-tmp" 2>/dev/null || true
     if chmod "$2" "$target.vfiostate-tmp" && mv -f "$target.vfiostate-tmp" "$target"; then
@@ -134,7 +142,7 @@ sync
 rm -f "$here/replaced/left-out"
 files="All files"
 if [ -n "$left" ]; then echo "Left out, since the directory is gone:$left" >&2; fi
-if [ -n "$stale" ]; then echo "Left as it is, since the kernel that it booted then is gone:$stale" >&2; fi
+if [ -n "$stale" ]; then echo "Left, since it was made anew, and what was there before may boot nothing:$stale" >&2; fi
 if [ -n "$missed" ]; then echo "Not put back, for the reason above; mend that and run this again:$missed" >&2; fi
 if [ -n "$left$stale$missed" ]; then files="All other files"; fi
 """
@@ -162,15 +170,18 @@ def script(
     before: Mapping[str, Mapping[str, Any]],
     contents: Mapping[str, bytes],
     makers: Sequence[Regenerate] = (),
+    known: Mapping[str, Iterable[str]] | None = None,
 ) -> bytes:
     """The whole script: `before` maps paths to before-images, `contents` sha256 to what does not lie in images/;
-    `makers` make anew what is in no file here, or was not put back."""
+    `makers` make anew what is in no file here, or was not put back; a path of `known` is put back only where what lies
+    there is one of these, by their sha256."""
     parts = [HEAD.format(path=f"{state_dir}/restore.sh", state=state_dir, setup=setup).encode()]
     # All of them are looked at before the first one is touched.
     parts.append("".join(f"mounted {shlex.quote(path)}\n" for path in before).encode())
     parts.append(b'mkdir -p "$here/replaced"\numask 077\nset +e\n')
     # The newest first, as on any way back: what was changed first is the youngest file again.
     for path, record in reversed(list(before.items())):
+        parts.append(f"\nours='{' '.join(known[path])}'".encode() if known and path in known else b"")
         parts.append(_restore(path, record, contents))
     parts.append(OUTCOME.encode())
     parts.append(_last_words(makers).encode())
@@ -218,7 +229,7 @@ def _write(content: bytes) -> bytes:
 
 def write(
     session: Session,
-    planned: Iterable[tuple[str, Mapping[str, Any], bytes | None]],
+    planned: Collection[tuple[str, Mapping[str, Any], bytes | None]],
     actions: Iterable[Action] = (),
 ) -> None:
     """Write restore.sh for all that stands and all that this step is about to change; durable when it returns."""
@@ -241,9 +252,26 @@ def write(
         one.undo for one in (*stood, *actions) if isinstance(one, RunCommand) and isinstance(one.undo, Regenerate)
     ]
     if before:
-        body = script(session.setup.id, session.state_dir, before, contents, makers)
+        changing = {path for path, _, _ in planned}
+        known = {path: shas for path, shas in _made(session, before).items() if path not in changing}
+        body = script(session.setup.id, session.state_dir, before, contents, makers, known)
         # Replaced whole: a crash here leaves the script of the step before, and nothing of this step is done yet.
         session.host.write_file(f"{session.state_dir}/restore.sh", body, Attributes(0o600, 0, 0))
+
+
+def _made(session: Session, before: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What commands of ours have made of each large file, such as an initramfs: path -> the sha256 of what was before
+    and of what is known to have come of them. Others make it anew when its kernel is upgraded, and one name may serve
+    all kernels (mkinitcpio): what was before would load modules that are gone by then."""
+    found: dict[str, list[str]] = {}
+    unknown: set[str] = set()
+    for deed in session.setup.standing():
+        for path in deed.before:
+            if before[path].get("where") == Where.IMAGE.value and not deed.planned:
+                sha = deed.after.get(path)
+                found.setdefault(path, [before[path]["sha256"]]).extend([sha] if sha else [])
+                unknown |= set() if sha else {path}
+    return {path: shas for path, shas in found.items() if path not in unknown}
 
 
 def renew(session: Session) -> None:

@@ -165,10 +165,32 @@ def test_restore_sh_puts_back_no_menu_of_a_kernel_that_is_gone(
     assert LATER in (machine / "proc/sys/kernel/osrelease").read_text()
     if way is plain:
         assert done.returncode == 1 and "All other files are as they were" in done.stdout
-        assert "the kernel that it booted then is gone: /boot/grub/grub.cfg\n" in done.stderr
+        assert "what was there before may boot nothing: /boot/grub/grub.cfg\n" in done.stderr
         host = SimulatedHost(machine)
         named = [line.split() for line in done.stdout.splitlines() if line.startswith("  ")]
         assert named == [["update-initramfs", "-u", "-k", "all"], ["update-grub"]]
         assert all(host.run(argv, timeout=10.0).ok for argv in named)
         reboot(machine)
         assert not has_token(words(machine))
+
+
+@pytest.mark.parametrize("upgraded", [False, True])
+def test_restore_sh_leaves_an_image_that_was_made_for_another_kernel_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upgraded: bool
+) -> None:
+    """As on Arch, where an upgrade makes /boot/initramfs-linux.img anew, and takes away what the old one would load."""
+    monkeypatch.setattr("engine.images.BLOB_LIMIT", 1024)  # an image is larger, an environment block is not
+    machine = made(tmp_path, "debian12-lab", *LAB, change=by_mkinitcpio)
+    image = machine / f"boot/initramfs-{RELEASE}.img"
+    before = image.read_bytes()
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    reboot(machine)
+    run(machine, "advance", "--until", "bound").is_(0)
+    assert image.read_bytes() != before
+    if upgraded:
+        image.write_bytes(b"of another kernel")
+    done = subprocess.run(["sh", machine / "var/lib/vfiostate/restore.sh"], capture_output=True, text=True, check=False)
+    assert done.returncode == upgraded
+    assert image.read_bytes() == (b"of another kernel" if upgraded else before)
+    assert ("\n  mkinitcpio -P\n" in done.stdout) is upgraded
+    assert (f"may boot nothing: /boot/{image.name}\n" in done.stderr) is upgraded

@@ -261,3 +261,49 @@ def test_a_directory_that_went_with_a_kernel_keeps_nothing_else_from_coming_back
             [],
             ["_efi_debian_link", "_etc_last", "_etc_modules"],
         )
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_what_others_made_anew_is_left_and_what_we_made_of_it_is_not(shell: list[str], tmp_path: Path) -> None:
+    record = _file(b"before\n") | {"where": "image"}
+    (tmp_path / "boot").mkdir()
+    place = _prepare(tmp_path, {}, {})
+    known = {"/boot/image": [record["sha256"], hashlib.sha256(b"ours").hexdigest()]}
+    place.write_bytes(script("abc", STATE, {"/boot/image": record, "/boot/other": record}, {}, (), known))
+    (place.parent / "images").mkdir()
+    (place.parent / "images" / record["sha256"]).write_bytes(b"before\n")
+    for there, after in (
+        (b"ours", b"before\n"),
+        (b"theirs", b"theirs"),
+        (b"before\n", b"before\n"),
+        (None, b"before\n"),
+    ):
+        (tmp_path / "boot/image").unlink(missing_ok=True)
+        (tmp_path / "boot/other").write_bytes(b"theirs")
+        if there is not None:
+            (tmp_path / "boot/image").write_bytes(there)
+        done = _run(shell, place)
+        assert (tmp_path / "boot/image").read_bytes() == after
+        assert (tmp_path / "boot/other").read_bytes() == b"before\n"
+        assert done.returncode == (there == b"theirs")
+        assert (b"made anew" in done.stderr) == (there == b"theirs")
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize(
+    "line", ["linux\t/boot/vmlinuz-6.1 ro", "\tlinux /@/boot/vmlinuz-6.1 ro", "linuxefi /vmlinuz-6.1"]
+)
+def test_a_menu_is_left_where_the_kernel_that_it_boots_is_gone(shell: list[str], line: str, tmp_path: Path) -> None:
+    content = f"menuentry 'Linux' {{\n{line}\n}}\n".encode()
+    record = _file(content)
+    place = _prepare(tmp_path, {"/boot/grub.cfg": record}, {record["sha256"]: content})
+    menu, kernel = tmp_path / "boot/grub.cfg", tmp_path / "boot/vmlinuz-6.1"
+    menu.parent.mkdir()
+    for booted, left in ((b"linux /vmlinuz-6.2\n", False), (b"linux /vmlinuz-6.3\n", True), (b"", True)):
+        (tmp_path / "boot/vmlinuz-6.3").touch()
+        menu.write_bytes(booted)
+        assert _run(shell, place).returncode == left
+        assert menu.read_bytes() == (booted if left else content)
+    kernel.touch()
+    assert _run(shell, place).returncode == 0
+    assert menu.read_bytes() == content
