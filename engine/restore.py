@@ -12,9 +12,11 @@ from engine.codec import decode
 from engine.hosts.base import Attributes
 from journal.before import Where
 from steps.actions import Action, Regenerate, RunCommand
+from steps.base import State
 
 if TYPE_CHECKING:
     from engine.session import Session
+    from engine.setup import Setup
 
 HEAD = """\
 #!/bin/sh
@@ -31,7 +33,9 @@ root=${{root%/}}
 left=''
 missed=''
 stale=''
+marked=''
 ours=''
+words={words}
 
 say() {{
     echo "$*" 2>/dev/null || :
@@ -135,16 +139,33 @@ gone() {{
     [ -e "$target" ] || [ -L "$target" ] || return 0
     if rm -f "$target"; then say "removed $1"; else spoilt; fi
 }}
+# entries: take our words out of the entries of kernels that came since; what else has them is named
+entries() {{
+    for entry in "$root"/boot/loader/entries/*.conf "$root"/boot/efi/loader/entries/*.conf \\
+        "$root"/efi/loader/entries/*.conf; do
+        if [ -z "$words" ] || ! grep -q "$words" "$entry" 2>/dev/null; then continue; fi
+        begin "${{entry#"$root"}}"
+        cp -p "$entry" "$entry.vfiostate-tmp" && sed "s| *$words||" "$entry" >"$entry.vfiostate-tmp" &&
+            mv -f "$entry.vfiostate-tmp" "$entry" && say "took our words out of $path" || spoilt
+    done
+    for entry in "$root"/boot/loader/entries/*.conf "$root"/boot/efi/loader/entries/*.conf \\
+        "$root"/efi/loader/entries/*.conf "$root"/boot/EFI/Linux/*.efi "$root"/boot/efi/EFI/Linux/*.efi \\
+        "$root"/efi/EFI/Linux/*.efi "$root"/boot/grub/grub.cfg "$root"/boot/grub2/grub.cfg; do
+        if grep -q "vfiostate\\.setup={setup}" "$entry" 2>/dev/null; then marked="$marked ${{entry#"$root"}}"; fi
+    done
+}}
 """
 OUTCOME = """
 [ $? -eq 0 ] || spoilt
+entries
 sync
 rm -f "$here/replaced/left-out"
 files="All files"
 if [ -n "$left" ]; then echo "Left out, since the directory is gone:$left" >&2; fi
 if [ -n "$stale" ]; then echo "Left, since it was made anew, and what was there before may boot nothing:$stale" >&2; fi
 if [ -n "$missed" ]; then echo "Not put back, for the reason above; mend that and run this again:$missed" >&2; fi
-if [ -n "$left$stale$missed" ]; then files="All other files"; fi
+if [ -n "$marked" ]; then echo "The words of vfiostate are still on the command line of:$marked" >&2; fi
+if [ -n "$left$stale$marked$missed" ]; then files="All other files"; fi
 """
 TAIL = """\
 say "$files are as they were before vfiostate. Reboot to leave the changed kernel command line."
@@ -157,7 +178,7 @@ say "in a chroot with /dev, /proc and /sys), run:"
 {commands}
 say "Then reboot to leave the changed kernel command line."
 """
-END = '[ -z "$left$stale$missed" ]\n'
+END = '[ -z "$left$stale$marked$missed" ]\n'
 
 
 # How a file begins in the script; a here-document holds no such pair of lines but in a copy of the script.
@@ -171,11 +192,14 @@ def script(
     contents: Mapping[str, bytes],
     makers: Sequence[Regenerate] = (),
     known: Mapping[str, Iterable[str]] | None = None,
+    words: str = "",
 ) -> bytes:
     """The whole script: `before` maps paths to before-images, `contents` sha256 to what does not lie in images/;
     `makers` make anew what is in no file here, or was not put back; a path of `known` is put back only where what lies
-    there is one of these, by their sha256."""
-    parts = [HEAD.format(path=f"{state_dir}/restore.sh", state=state_dir, setup=setup).encode()]
+    there is one of these, by their sha256. `words` are ours on the command line, as far as they are known."""
+    pattern = shlex.quote(words.replace(".", "\\."))
+    head = HEAD.format(path=f"{state_dir}/restore.sh", state=state_dir, setup=setup, words=pattern)
+    parts = [head.encode()]
     # All of them are looked at before the first one is touched.
     parts.append("".join(f"mounted {shlex.quote(path)}\n" for path in before).encode())
     parts.append(b'mkdir -p "$here/replaced"\numask 077\nset +e\n')
@@ -196,7 +220,9 @@ def _last_words(makers: Sequence[Regenerate]) -> str:
         for some in (makers, [each for each in makers if each.unseen])
     )
     otherwise = ANEW.format(commands=always) if always else TAIL
-    return f'if [ -n "$stale" ]; then\n{ANEW.format(commands=every)}else\n{otherwise}fi\n' if every else otherwise
+    return (
+        f'if [ -n "$stale$marked" ]; then\n{ANEW.format(commands=every)}else\n{otherwise}fi\n' if every else otherwise
+    )
 
 
 def _restore(path: str, record: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:
@@ -254,9 +280,17 @@ def write(
     if before:
         changing = {path for path, _, _ in planned}
         known = {path: shas for path, shas in _made(session, before).items() if path not in changing}
-        body = script(session.setup.id, session.state_dir, before, contents, makers, known)
+        words = _words(session.setup)
+        body = script(session.setup.id, session.state_dir, before, contents, makers, known, words)
         # Replaced whole: a crash here leaves the script of the step before, and nothing of this step is done yet.
         session.host.write_file(f"{session.state_dir}/restore.sh", body, Attributes(0o600, 0, 0))
+
+
+def _words(setup: Setup) -> str:
+    """Our words on the command line, where it was we who wrote them: the entries of kernels that come later have them
+    too (kernel-install's of /etc/kernel/cmdline), and no before-image."""
+    wrote = any(deed.target in (State.STUBBED, State.REBOOTED) for deed in setup.standing())
+    return setup.remembered.get(State.STUBBED.value, {}).get("tokens", "") if wrote else ""
 
 
 def _made(session: Session, before: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:

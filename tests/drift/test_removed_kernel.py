@@ -13,7 +13,7 @@ from engine.hosts.simulated.host import SimulatedHost
 from tests.badinput.support import roll_back, run
 from tests.field.support import LAB, Description, has_token, made, reboot, words
 from tests.initramfs.systems import booster, mkinitcpio
-from tests.loaders.systems import systemd_boot
+from tests.loaders.systems import bls, systemd_boot
 from tests.loaders.test_systemd_boot_machine import by_dracut, without_hook
 
 OLD, RELEASE, LATER = "6.0.0-1-amd64", "6.1.0-56-amd64", "6.1.0-99-amd64"
@@ -194,3 +194,20 @@ def test_restore_sh_leaves_an_image_that_was_made_for_another_kernel_of_the_same
     assert image.read_bytes() == (b"of another kernel" if upgraded else before)
     assert ("\n  mkinitcpio -P\n" in done.stdout) is upgraded
     assert (f"may boot nothing: /boot/{image.name}\n" in done.stderr) is upgraded
+
+
+@pytest.mark.parametrize("way", [*WAYS, bls.fedora])
+def test_restore_sh_leaves_our_words_to_no_kernel_that_came_since_or_says_where(
+    tmp_path: Path, way: Callable[[Description], None]
+) -> None:
+    """Its entry was made with the command line that was ours then, and there is no before-image of it."""
+    machine = made(tmp_path, "debian12-lab", *LAB, change=way)
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    reboot(machine)
+    run(machine, "advance", "--until", "bound").is_(0)
+    run(machine, "machine", "install-kernel", LATER).is_(0)
+    done = subprocess.run(["sh", machine / "var/lib/vfiostate/restore.sh"], capture_output=True, text=True, check=False)
+    reboot(machine)
+    told = "still on the command line of: /boot/efi/EFI/Linux/" in done.stderr
+    assert told == has_token(words(machine)) == bool(done.returncode) == (way is unified)
+    assert not list((machine / "boot").rglob("*.vfiostate-tmp"))
