@@ -103,7 +103,11 @@ def check(facts: BootFacts, tokens: Sequence[str]) -> Iterator[Finding]:
         message = f"The default entry of {facts.generated} has the new words already."
         yield _refusal("default-entry-changed", message, (cmdline.shown(facts.default.words),), _look(facts))
     if not facts.trial.pending:
-        yield _refusal("trial-not-chosen", "The next boot does not take the trial's entry.", (), _look(facts))
+        hint = (
+            "Did a boot in between take it, as the end of a hibernation does, or has something else been chosen? "
+            "`vfiostate rollback --to modules_loaded`, then `vfiostate advance`, choose it anew."
+        )
+        yield _refusal("trial-not-chosen", "The next boot does not take the trial's entry.", (), hint)
 
 
 def judge(brief: Brief, boot_id: str, facts: BootFacts | None, log: Sequence[str]) -> Finding:
