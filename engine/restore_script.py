@@ -103,15 +103,19 @@ boots() {{
     done
     return 1
 }}
-# anew FILE: whether it is none of those that vfiostate knows of it, by their sha256; also where that cannot be told: no
+# anew PATH: whether others have made it since, perhaps for another kernel than that of before: it is none of what
+# vfiostate knows of it, by sha256, and its name is that of no kernel which is there; also where that cannot be told: no
 anew() {{
-    [ -n "$ours" ] && [ -e "$1" ] && now=$(sha256sum <"$1" 2>/dev/null) || return 1
+    [ -n "$ours" ] && [ -e "$target" ] && now=$(sha256sum <"$target" 2>/dev/null) || return 1
     case " $ours " in *" ${{now%% *}} "*) return 1 ;; esac
+    for each in "$root"/lib/modules/* "$root"/usr/lib/modules/*; do
+        case "$1" in *"${{each##*/}}" | *"${{each##*/}}".* | *"${{each##*/}}"/*) return 1 ;; esac
+    done
 }}
 # finish PATH MODE UID:GID: give the new file its mode and owner and put it in place, whole
 finish() {{
     if [ $? -ne 0 ] || [ -n "$failed" ]; then spoilt; fi
-    if [ -z "$aside" ] && {{ anew "$target" || {{ boots "$target" && ! boots "$target.vfiostate-tmp"; }}; }}; then
+    if [ -z "$aside" ] && {{ anew "$1" || {{ boots "$target" && ! boots "$target.vfiostate-tmp"; }}; }}; then
         aside=yes
         stale="$stale $1"
     fi
@@ -182,7 +186,7 @@ def script(
 ) -> bytes:
     """The whole script: `before` maps paths to before-images, `contents` sha256 to what does not lie in images/;
     `makers` make anew what is in no file here, or was not put back; a path of `known` is put back only where what lies
-    there is one of these, by their sha256. `words` are ours on the command line, as far as they are known."""
+    there is one of these, by their sha256, or its name is that of a kernel which is there. `words` are ours on the command line, as far as they are known."""
     pattern = shlex.quote(words.replace(".", "\\."))
     head = HEAD.format(path=f"{state_dir}/restore.sh", state=state_dir, setup=setup, words=pattern)
     parts = [head.encode()]
