@@ -186,7 +186,8 @@ def script(
 ) -> bytes:
     """The whole script: `before` maps paths to before-images, `contents` sha256 to what does not lie in images/;
     `makers` make anew what is in no file here, or was not put back; a path of `known` is put back only where what lies
-    there is one of these, by their sha256, or its name is that of a kernel which is there. `words` are ours on the command line, as far as they are known."""
+    there is one of these, by their sha256, or where its name is that of a kernel which is there. `words` are ours on
+    the command line, as far as they are known."""
     pattern = shlex.quote(words.replace(".", "\\."))
     head = HEAD.format(path=f"{state_dir}/restore.sh", state=state_dir, setup=setup, words=pattern)
     parts = [head.encode()]
