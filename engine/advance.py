@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from engine import config as configuration
-from engine import signals
+from engine import packages, signals
 from engine.attempt import Outcome, complete, fire, take_back, take_step
 from engine.back.ending import finish_rollback, refuse_unfinished
 from engine.codec import finding_data
@@ -157,6 +157,7 @@ def settle(session: Session) -> list[str]:
     if attempt is not None:
         standing = [deed for deed in session.setup.standing() if deed.attempt == attempt.number]
         if standing and not complete(session.setup):
+            packages.waited_for_undoing(session, standing)
             with signals.held():
                 take_back(session, attempt.number)
             said.append(f"the unfinished step to `{attempt.target.value}` was taken back")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine import effects, heads, images, restore, signals
+from engine import effects, heads, images, packages, restore, signals
 from engine.back import undo
 from engine.back.decide import decide
 from engine.codec import describe, finding_data
@@ -63,13 +63,12 @@ def take_step(session: Session, move: Move, *, reboot: bool) -> Outcome:
     """One step, whole or not at all."""
     step = step_to(move.target)
     session.reporter.step(move.target.value)
-    plan = step.plan(session.brief(), _probe(session, step))
+    plan = _planned(session, step)
     if (attempt := _carried_out(session.setup, move.target)) is not None:
         done = Plan(notes=plan.notes, remember=attempt.remember)
         with _whole(session, move.target, attempt.number):
             return _conclude(session, step, move, done, verify=True)
-    refusals = [finding for finding in plan.findings if finding.severity is Severity.REFUSAL]
-    if refusals:
+    if refusals := _refusals(plan):
         return _refused(session, move, plan, refusals, reboot)
     for note in plan.notes:
         session.reporter.say(f"- {note}")
@@ -78,6 +77,18 @@ def take_step(session: Session, move: Move, *, reboot: bool) -> Outcome:
         begin(session, move, plan, number)
         perform(session, move.target, number, plan.actions)
         return _conclude(session, step, move, plan, verify=bool(plan.actions))
+
+
+def _planned(session: Session, step: Step[Any]) -> Plan:
+    """What a step does on the host as it is, while no package manager makes the same files."""
+    while True:
+        plan = step.plan(session.brief(), _probe(session, step))
+        if _refusals(plan) or not packages.waited_for(session, plan.actions):
+            return plan
+
+
+def _refusals(plan: Plan) -> list[Finding]:
+    return [finding for finding in plan.findings if finding.severity is Severity.REFUSAL]
 
 
 @contextlib.contextmanager

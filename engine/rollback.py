@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from engine import restore, signals
+from engine import packages, restore, signals
 from engine.attempt import fire
 from engine.back import undo
 from engine.back.decide import decide
@@ -58,6 +58,7 @@ def _rollback(session: Session, to: State) -> RollbackResult:
     deeds = [deed for deed in setup.standing() if deed.target.rank > to.rank]
     if not deeds and setup.state is to is not State.NEW and setup.cut_short is None and setup.resume is None:
         return _compared(session, to, [_already(to)])
+    packages.waited_for_undoing(session, deeds)
     decisions = decide(session, deeds)
     before_rollback(session, decisions)
     undo.refuse_conflicts(session, decisions)

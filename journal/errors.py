@@ -72,7 +72,7 @@ class NotRootError(VfiostateError):
 
 
 class LockedError(VfiostateError):
-    """Another vfiostate holds the lock."""
+    """Another vfiostate holds the lock, or a package manager makes the files that we do."""
 
     code = "locked"
     exit = Exit.LOCKED

@@ -29,7 +29,7 @@ EXITS: Mapping[Exit, str] = {
     Exit.REFUSED: "refused: the host cannot or must not be set up so; nothing was changed",
     Exit.DAMAGED: "the journal is damaged or cannot be used; nothing was written to it",
     Exit.USAGE: "wrong usage, or a mistake in the configuration",
-    Exit.LOCKED: "another vfiostate is at work on this host",
+    Exit.LOCKED: "another vfiostate, or a package manager, is at work on this host",
     Exit.NOT_ROOT: "needs root",
 }
 # 128 and the signal's number, as a shell tells it.
