@@ -83,7 +83,7 @@ def _at_work(session: Session) -> tuple[str, str] | None:
                 return _name(pid), path
     if host.booted and host.lstat(THERE) is not None:
         raise LockedError(
-            f"pacman is at work on {host.label}, and may make the same files; nothing was done.",
+            f"The package manager pacman is at work on {host.label}, and may make the same files; nothing was done.",
             evidence=(THERE,),
             hint=f"Wait for it to end, then try again. Where none runs, one was killed: remove {THERE}.",
         )

@@ -12,7 +12,7 @@ from engine.back.ending import refuse_unfinished
 from engine.durations import Durations, learn
 from engine.hosts.base import ChangeableHost
 from engine.progress import Reporter
-from engine.session import Session, host_identity, open_session
+from engine.session import Session, another_host, host_identity, open_session, other_host
 from engine.setup import fold_into
 from engine.states import Move, forward
 from engine.target import SessionOptions, open_host
@@ -86,6 +86,8 @@ def _now(options: SessionOptions, reporter: Reporter) -> tuple[ChangeableHost, S
             setup = session.scribe.setup
             durations = learn(session.journal.events(), host_identity(session.host))
             if setup is not None and not setup.finished:
+                if (other := other_host(session.host, setup)) is not None:
+                    raise another_host(session.host, options, other)
                 refuse_unfinished(session)
                 config, _ = session.config_now()
                 _foresee(session, config)

@@ -180,7 +180,11 @@ def open_session(
         if write:
             _refuse_damaged(journal, scribe.setup)
         if write and scribe.setup is not None:
-            _refuse_other_host(host, scribe, options)
+            # What is not this host's is not written to: only that it could not be told is an event of this journal.
+            with scribe.witness():
+                other = other_host(host, scribe.setup)
+            if other is not None:
+                raise another_host(host, options, other)
         try:
             yield session
         finally:
@@ -239,23 +243,26 @@ def _refuse_damaged(journal: Journal, setup: Setup | None) -> None:
             journal.blob(digest)
 
 
-def _refuse_other_host(host: ChangeableHost, scribe: Scribe, options: SessionOptions) -> None:
-    assert scribe.setup is not None
-    expected = scribe.setup.host
-    # What is not this host's is not written to: only that it could not be told is an event of this journal.
-    with scribe.witness():
-        found = host_identity(host) if expected else ""
-    if expected != found:
-        raise RefusedError(
-            "This journal is that of another host.",
-            evidence=(
-                f"expected the machine-id with the digest {expected[:12]}",
-                f"found {found[:12] or 'no machine-id'}",
-            ),
-            hint=f"Was {host.local(STATE_DIR)} copied? Move it away to begin anew on this host."
-            if journal_url(host, options) is None
-            else "Each host has a journal of its own: name another database, or another schema, in `journal_url`.",
-        )
+def another_host(host: ChangeableHost, options: SessionOptions, other: tuple[str, str]) -> RefusedError:
+    """The refusal of a journal that is another host's."""
+    expected, found = other
+    if journal_url(host, options) is None:
+        hint = f"Was {host.local(STATE_DIR)} copied? Move it away to begin anew on this host."
+    else:
+        hint = "Each host has a journal of its own: name another database, or another schema, in `journal_url`."
+    evidence = (f"expected {expected}", f"found {found}")
+    return RefusedError("This journal is that of another host.", evidence=evidence, hint=hint)
+
+
+def other_host(host: ChangeableHost, setup: Setup) -> tuple[str, str] | None:
+    """Where the setup is another host's: which one was expected, and which was found. Raises OSError where the
+    machine-id cannot be read."""
+    expected = setup.host
+    found = host_identity(host) if expected else ""
+    if expected == found:
+        return None
+    here = f"a machine-id with the digest {found[:12]}" if found else "no machine-id"
+    return f"the machine-id with the digest {expected[:12]}", here
 
 
 def _open_journal(host: ChangeableHost, options: SessionOptions, *, write: bool, create: bool) -> Journal:

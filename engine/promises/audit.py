@@ -14,7 +14,7 @@ from functools import partial
 
 from engine.codec import finding_data
 from engine.hosts.mounts import not_mounted
-from engine.promises import drift, promised_boot, promised_kernel, promised_products, promised_script
+from engine.promises import drift, promised_boot, promised_kernel, promised_products, promised_script, whose
 from engine.promises.difference import Difference, drifts
 from engine.session import Session
 from engine.setup import Setup
@@ -56,6 +56,8 @@ def audit(session: Session) -> Audit:
     setup = session.scribe.setup
     if setup is None or setup.finished:
         return Audit(setup)
+    if strange := _ask([lambda: whose.another(session, setup)]):
+        return Audit(setup, strange, 1)
     reached = reached_at(session.journal.events(), setup)
     questions = [*_cheap(session, setup, reached), *_thorough(session, setup, reached)]
     return Audit(setup, _in_order(_ask(questions)), len(questions) + len(drift.last_deeds(setup)))
@@ -73,7 +75,7 @@ def _in_order(found: Sequence[Difference]) -> tuple[Difference, ...]:
 
 def glance(session: Session, setup: Setup) -> tuple[Difference, ...]:
     """What is found without running much: for `status`, `advance` and `rollback`. Raises nothing."""
-    return _ask(_cheap(session, setup, {}))
+    return _ask([lambda: whose.another(session, setup)]) or _ask(_cheap(session, setup, {}))
 
 
 def before_reboot(session: Session, setup: Setup) -> tuple[Difference, ...]:

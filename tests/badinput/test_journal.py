@@ -188,8 +188,10 @@ def test_the_journal_of_another_host_is_not_gone_by(at: At) -> None:
             place.write_bytes(other)
         content = (machine / JOURNAL).read_bytes()
         with unchanged(machine):
-            for argv in (("advance",), ("rollback",)):
+            for argv in (("advance",), ("rollback",), ("plan",)):
                 run(machine, *argv).is_(5, "another host").with_hint()
+            run(machine, "audit").is_(4, "other-host", "the machine-id with the digest", "a journal of its own")
+            run(machine, "status").is_(4, "the journal: that of another host")
         assert (machine / JOURNAL).read_bytes() == content
         place.write_bytes(original)
     place.chmod(0o444)
