@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from steps import keyboards, sriov
 from steps.base import Host
 from steps.config import Config
-from steps.disks import Use, disk_uses
+from steps.disks import Use, disk_uses, disk_volumes
 from steps.keyboards import Keyboard
 from steps.nics import NetworkUse, network_uses
 from steps.pci import DEVICES, Function, Listed, group_members, list_functions, read_function, slot_of, sort_key
@@ -27,7 +27,8 @@ _RESOURCE = re.compile(r"^( *)[0-9a-f]+-[0-9a-f]+ : (.*)$")
 class DeviceFacts:
     """All functions as listed; in full those that matter (configured, in their groups, in their slots, displays);
     the members of the groups that matter; what hangs on functions; which framebuffer holds memory of which one; the
-    host's keyboards; its physical functions of SR-IOV; and whether this kernel shows the links of PCI Express."""
+    host's keyboards; its physical functions of SR-IOV; whether the kernel shows the links of PCI Express; which volumes
+    are active on the disks behind functions."""
 
     listed: tuple[Listed, ...]
     functions: Mapping[str, Function]
@@ -38,6 +39,7 @@ class DeviceFacts:
     keyboards: tuple[Keyboard, ...] = ()
     sriov: SriovFacts = field(default_factory=SriovFacts)
     shows_links: bool = False
+    volumes: Mapping[str, tuple[Use, ...]] = field(default_factory=dict)
 
     def configured(self, config: Config) -> tuple[Function, ...]:
         """The configured functions that are there, each once."""
@@ -70,6 +72,7 @@ def read_devices(host: Host, config: Config) -> DeviceFacts:
         keyboards.read(host),
         sriov.read(host, listed),
         any(host.lstat(f"{DEVICES}/{function.address}/max_link_speed") is not None for function in listed),
+        disk_volumes(host),
     )
 
 

@@ -6,7 +6,7 @@ Sources: Documentation/ABI/testing/sysfs-block, Documentation/filesystems/proc.r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from steps.base import Host
@@ -41,10 +41,22 @@ def pci_in_path(path: str) -> tuple[str, ...]:
 
 def disk_uses(host: Host) -> Mapping[str, tuple[Use, ...]]:
     """PCI address -> what is in use on the disks behind it (bridges above included)."""
-    owners = {disk: _parents(host, disk) for disk in names_in(host, BLOCK)}
     blocks = _blocks(host)
+    return _by_function(host, blocks, _uses(host, blocks))
+
+
+def disk_volumes(host: Host) -> Mapping[str, tuple[Use, ...]]:
+    """PCI address -> the volumes and arrays that are active on the disks behind it, mounted or not: whether anybody
+    writes to one, sysfs does not say."""
+    blocks = _blocks(host)
+    made = ((name, "is active") for name, disk in blocks.items() if names_in(host, f"{BLOCK}/{disk}/slaves"))
+    return _by_function(host, blocks, made)
+
+
+def _by_function(host: Host, blocks: Mapping[str, str], uses: Iterable[tuple[str, str]]) -> dict[str, tuple[Use, ...]]:
+    owners = {disk: _parents(host, disk) for disk in names_in(host, BLOCK)}
     found: dict[str, list[Use]] = {}
-    for name, what in _uses(host, blocks):
+    for name, what in uses:
         for disk in _below(host, name, blocks):
             for address in owners.get(disk, ()):
                 found.setdefault(address, []).append(Use(disk if disk == name else f"{name} on {disk}", what))

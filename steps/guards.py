@@ -175,6 +175,16 @@ def _disks(facts: DeviceFacts, function: Function) -> Iterator[Finding]:
             "Unmount them and take them out of /etc/fstab (a ZFS pool: `zpool export`), or leave this controller with"
             " the host.",
         )
+    elif volumes := facts.volumes.get(function.address, ()):
+        # Nothing of it is mounted: a guest may write to it, or nobody.
+        yield Finding(
+            "volumes-active",
+            Severity.WARNING,
+            f"{function.address} holds disks of which the host has made volumes or arrays: {volumes[0].name}.",
+            tuple(f"{one.name} {one.what}" for one in volumes),
+            "See that no guest has them, and that the host lets go of them (`vgchange -an`, `mdadm --stop`,"
+            " `cryptsetup close`), or leave this controller with the host.",
+        )
 
 
 def _networks(facts: DeviceFacts, function: Function) -> Iterator[Finding]:

@@ -140,6 +140,21 @@ def test_a_group_with_the_root_disk_is_not_offered_whole() -> None:
     assert refusals(judged(GPU, AUDIO, HOST_GPU, sata, devices=mine, tree=tree)) == {"disk-in-use"}
 
 
+def test_a_controller_with_volumes_that_nothing_has_mounted_is_a_warning() -> None:
+    sata = Card("0000:00:11.0", "1002:4391", "010601", "ahci", 11)
+    block = "/sys/devices/pci0000:00/0000:00:11.0/ata1/block/sda"
+    tree: dict[str, Node] = {
+        "/sys/block/sda": Link("../devices/pci0000:00/0000:00:11.0/ata1/block/sda"),
+        f"{block}/dev": b"8:0\n",
+        "/sys/block/dm-0/dev": b"253:0\n",
+        "/sys/block/dm-0/slaves/sda": b"",
+    }
+    found = judged(sata, HOST_GPU, devices=(Device(sata.address, sata.id),), tree=tree)
+    assert found["volumes-active"].severity is Severity.WARNING
+    assert found["volumes-active"].evidence == ("dm-0 on sda is active",)
+    assert "disk-in-use" not in found
+
+
 @pytest.mark.parametrize("driver", [None, "pci-stub", "vfio-pci"])
 def test_a_member_without_the_hosts_driver_is_only_a_warning(driver: str | None) -> None:
     idle = Card(AUDIO.address, AUDIO.id, "040300", driver, 11)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steps.devices import framebuffers
-from steps.disks import Use, disk_uses, pci_in_path, uses_of
+from steps.disks import Use, disk_uses, disk_volumes, pci_in_path, uses_of
 from steps.nics import default_interfaces, network_uses
 from tests.support.memory_host import Link, MemoryHost, Node, completed
 
@@ -70,6 +70,15 @@ def test_a_volume_on_raid_on_two_disks_counts_for_both_controllers() -> None:
     found = uses(tree)
     assert found[SATA] == ["dm-0 on sda holds the file system mounted on /"]
     assert found[USB] == ["dm-0 on sdb holds the file system mounted on /"]
+
+
+def test_a_volume_that_is_active_and_not_mounted_is_told_apart_from_what_is_in_use() -> None:
+    tree = SDA | SDB | disk("dm-0", "virtual", number=253) | {"/sys/devices/virtual/block/dm-0/slaves/sdb1": None}
+    assert uses(tree) == {}
+    found = disk_volumes(MemoryHost(tree))
+    assert {address: [f"{use.name} {use.what}" for use in seen] for address, seen in found.items()} == {
+        USB: ["dm-0 on sdb is active"]
+    }
 
 
 def test_a_disk_is_in_use_by_what_lies_on_its_partitions_and_a_partition_or_volume_by_its_own() -> None:
