@@ -136,15 +136,16 @@ gone() {{
 # entries: take our words out of the entries of kernels that came since; what else has them is named
 entries() {{
     for entry in "$root"/boot/loader/entries/*.conf "$root"/boot/efi/loader/entries/*.conf \\
-        "$root"/efi/loader/entries/*.conf; do
-        if [ -z "$words" ] || ! grep -q "$words" "$entry" 2>/dev/null; then continue; fi
-        begin "${{entry#"$root"}}"
-        cp -p "$entry" "$entry.vfiostate-tmp" && sed "s| *$words||" "$entry" >"$entry.vfiostate-tmp" &&
-            mv -f "$entry.vfiostate-tmp" "$entry" && say "took our words out of $path" || spoilt
-    done
-    for entry in "$root"/boot/loader/entries/*.conf "$root"/boot/efi/loader/entries/*.conf \\
         "$root"/efi/loader/entries/*.conf "$root"/boot/EFI/Linux/*.efi "$root"/boot/efi/EFI/Linux/*.efi \\
         "$root"/efi/EFI/Linux/*.efi "$root"/boot/grub/grub.cfg "$root"/boot/grub2/grub.cfg; do
+        case "$entry" in *.conf)
+            if [ -n "$words" ] && grep -q "$words" "$entry" 2>/dev/null; then
+                begin "${{entry#"$root"}}"
+                cp -p "$entry" "$entry.vfiostate-tmp" && sed "s| *$words||" "$entry" >"$entry.vfiostate-tmp" &&
+                    mv -f "$entry.vfiostate-tmp" "$entry" && say "took our words out of $path" || spoilt
+            fi
+            ;;
+        esac
         if grep -q "vfiostate\\.setup={setup}" "$entry" 2>/dev/null; then marked="$marked ${{entry#"$root"}}"; fi
     done
 }}

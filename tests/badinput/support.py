@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import fcntl
 import itertools
 import json
 import os
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from engine.cli import main
 from engine.hosts.files import FileTree
@@ -232,3 +233,30 @@ def without_rights() -> None:
     for word in range(2):  # effective and permitted of the first 32 capabilities
         data[word] &= ~(1 << dac_override | 1 << dac_read_search)
     assert libc.capset(header, data) == 0
+
+
+@contextmanager
+def elsewhere(place: Path, do: Callable[[TextIO], object]) -> Iterator[int]:
+    """Another process that has this file open and has done this with it, until it is killed or ends; its number."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with place.open("w") as stream:
+            do(stream)
+            os.write(writer, b"!")
+            signal.pause()
+    try:
+        assert os.read(reader, 1) == b"!"
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reader)
+        os.close(writer)
+
+
+def lock_of_ours(stream: TextIO) -> None:
+    """Hold the lock of a run as one does: locked, with its number in it."""
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    print(f"vfiostate, process {os.getpid()}", file=stream, flush=True)

@@ -9,12 +9,25 @@ import signal
 import time
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
 from journal.events import Kind
-from tests.badinput.support import Answer, At, copy, events, last, manifest, run, start, state, state_of
+from tests.badinput.support import (
+    Answer,
+    At,
+    copy,
+    elsewhere,
+    events,
+    last,
+    lock_of_ours,
+    manifest,
+    run,
+    start,
+    state,
+    state_of,
+)
 from tests.kill.crash import EFFECTS
 
 STEPS = {
@@ -191,23 +204,15 @@ def test_a_lock_that_somebody_else_holds_is_respected_and_free_when_its_holder_d
 
 
 def test_what_a_killed_run_left_to_tidy_up_is_waited_for(loaded: Path) -> None:
-    place = loaded / "run/lock/vfiostate.lock"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    reader, writer = os.pipe()
-    killed = os.fork()
-    if killed == 0:
-        with place.open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            print(f"vfiostate, process {os.getpid()}", file=stream, flush=True)
-            if os.fork() == 0:
-                time.sleep(0.7)
-                os._exit(0)
-            os.write(writer, b"!")
-            signal.pause()
-    try:
-        assert os.read(reader, 1) == b"!"
+    def with_a_child(stream: TextIO) -> None:
+        lock_of_ours(stream)
+        run_itself = os.getpid()
+        if os.fork() == 0:
+            while os.getppid() == run_itself:
+                time.sleep(0.01)
+            time.sleep(0.5)
+            os._exit(0)
+
+    with elsewhere(loaded / "run/lock/vfiostate.lock", with_a_child) as killed:
         run(loaded, "advance").is_(75, f"process {killed}").with_hint()
-    finally:
-        os.kill(killed, signal.SIGKILL)
-        os.waitpid(killed, 0)
     run(loaded, "advance").is_(0)

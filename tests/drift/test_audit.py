@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import signal
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from journal.events import Kind
-from tests.badinput.support import GRUB, JOURNAL, At, broken_command, events, last, run, state, unchanged
+from tests.badinput.support import (
+    GRUB,
+    JOURNAL,
+    At,
+    broken_command,
+    elsewhere,
+    events,
+    last,
+    lock_of_ours,
+    run,
+    state,
+    unchanged,
+)
 from tests.drift.drifts import edited, started
 from tests.drift.test_drifts import audited
 from tests.field.support import LAB, Description, attribute, made, modules, reboot
@@ -52,24 +61,8 @@ def test_what_is_recorded_is_recorded_once_and_its_end_too(at: At) -> None:
 
 def test_what_a_run_is_in_the_middle_of_is_no_drift(at: At) -> None:
     machine = at("rebooted")
-    place = machine / LOCK
-    reader, writer = os.pipe()
-    holder = os.fork()
-    if holder == 0:
-        with place.open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            stream.write(f"vfiostate, process {os.getpid()}\n")
-            stream.flush()
-            os.write(writer, b"!")
-            os.close(writer)
-            signal.pause()
-        os._exit(0)
-    try:
-        assert os.read(reader, 1) == b"!"
+    with elsewhere(machine / LOCK, lock_of_ours) as holder:
         run(machine, "audit", "--wait", "0.3").is_(75, f"process {holder}, is at work", "--wait").with_hint()
-    finally:
-        os.kill(holder, 9)
-        os.waitpid(holder, 0)
     run(machine, "audit", "--wait", "0").is_(0)
 
 

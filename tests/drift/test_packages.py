@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import time
-from collections.abc import Iterator
+import signal
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from engine import packages
 from journal.events import Kind
-from tests.badinput.support import At, events, last, manifest, run, state
+from tests.badinput.support import At, elsewhere, events, last, manifest, run, state
 
 DPKG = packages.LOCKED[0]
 
 
-@contextlib.contextmanager
-def _at_work(machine: Path, path: str, seconds: float) -> Iterator[int]:
-    """A process that holds a lock as a package manager does, for so long; its number."""
-    place = machine / path.lstrip("/")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with place.open("w") as lock:
-            fcntl.lockf(lock, fcntl.LOCK_EX)
-            os.write(writer, b"!")
-            time.sleep(seconds)
-            os._exit(0)
-    try:
-        assert os.read(reader, 1) == b"!"
-        yield child
-    finally:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        os.close(reader)
-        os.close(writer)
+def _at_work(machine: Path, path: str, seconds: float = 0) -> AbstractContextManager[int]:
+    """A process that holds a lock as a package manager does, for so long or to the end; its number."""
+
+    def hold(lock: TextIO) -> None:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    return elsewhere(machine / path.lstrip("/"), hold)
 
 
 def _soon() -> None:
@@ -57,7 +44,7 @@ def test_it_is_waited_for_and_what_it_made_is_seen(at: At, lock: str) -> None:
 def test_one_that_does_not_end_is_a_refusal_that_changes_nothing(at: At, there: str, word: str) -> None:
     machine = at(there)
     before = manifest(machine)
-    with _at_work(machine, DPKG, 60) as who:
+    with _at_work(machine, DPKG) as who:
         run(machine, word, prepare=_soon).is_(75, f"(process {who}) is at work", DPKG).with_hint()
         os.unlink(machine / DPKG.lstrip("/"))
     os.removedirs((machine / DPKG.lstrip("/")).parent)
@@ -68,7 +55,7 @@ def test_one_that_does_not_end_is_a_refusal_that_changes_nothing(at: At, there: 
 
 def test_a_step_that_makes_nothing_of_the_kind_goes_on_beside_it(at: At) -> None:
     machine = at("rebooted")
-    with _at_work(machine, DPKG, 60):
+    with _at_work(machine, DPKG):
         run(machine, "advance", prepare=_soon).is_(0)
         run(machine, "rollback", "--to", "rebooted", prepare=_soon).is_(0)
 
@@ -83,7 +70,7 @@ def test_a_step_that_was_cut_short_is_taken_back_when_it_has_ended(at: At) -> No
 
     run(machine, "advance", prepare=dies).is_(9)
     before = manifest(machine)
-    with _at_work(machine, DPKG, 60):
+    with _at_work(machine, DPKG):
         run(machine, "advance", prepare=_soon).is_(75, "is at work")
         os.unlink(machine / DPKG.lstrip("/"))
     os.removedirs((machine / DPKG.lstrip("/")).parent)

@@ -73,6 +73,24 @@ def _ours(machine: Path) -> list[str]:
     return [path.name for path in found if b"vfiostate.setup" in path.read_bytes()]
 
 
+def _bound(machine: Path) -> None:
+    run(machine, "advance", "--until", "stubbed").is_(0)
+    reboot(machine)
+    run(machine, "advance", "--until", "bound").is_(0)
+
+
+def _replaced(machine: Path) -> None:
+    """The kernel of before is gone, and a later one runs."""
+    run(machine, "machine", "install-kernel", LATER).is_(0)
+    reboot(machine)
+    remove(machine, RELEASE)
+
+
+def _restored(machine: Path) -> subprocess.CompletedProcess[str]:
+    script = machine / "var/lib/vfiostate/restore.sh"
+    return subprocess.run(["sh", script], capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_one_that_came_after_the_edit_and_went_again_does_not_bar_the_way_back(
     tmp_path: Path, way: Callable[[Description], None]
@@ -136,12 +154,8 @@ def test_the_only_kernel_of_before_replaced_by_another_leaves_nothing_of_ours(
     tmp_path: Path, way: Callable[[Description], None]
 ) -> None:
     machine = made(tmp_path, "debian12-lab", *LAB, change=way)
-    run(machine, "advance", "--until", "stubbed").is_(0)
-    reboot(machine)
-    run(machine, "advance", "--until", "bound").is_(0)
-    run(machine, "machine", "install-kernel", LATER).is_(0)
-    reboot(machine)
-    remove(machine, RELEASE)
+    _bound(machine)
+    _replaced(machine)
     roll_back(machine)
     assert not _ours(machine)
     reboot(machine)
@@ -154,13 +168,9 @@ def test_restore_sh_puts_back_no_menu_of_a_kernel_that_is_gone(
 ) -> None:
     """What would boot nothing is left as it is, and the commands are named that make it of the files as they were."""
     machine = made(tmp_path, "debian12-lab", *LAB, change=way)
-    run(machine, "advance", "--until", "stubbed").is_(0)
-    reboot(machine)
-    run(machine, "advance", "--until", "bound").is_(0)
-    run(machine, "machine", "install-kernel", LATER).is_(0)
-    reboot(machine)
-    remove(machine, RELEASE)
-    done = subprocess.run(["sh", machine / "var/lib/vfiostate/restore.sh"], capture_output=True, text=True, check=False)
+    _bound(machine)
+    _replaced(machine)
+    done = _restored(machine)
     reboot(machine)
     assert LATER in (machine / "proc/sys/kernel/osrelease").read_text()
     if way is plain:
@@ -187,15 +197,13 @@ def test_restore_sh_leaves_an_image_that_was_made_for_another_kernel_of_the_same
     machine = made(tmp_path, "debian12-lab", *LAB, change=by_mkinitcpio)
     image = machine / f"boot/initramfs-{RELEASE}.img"
     before = image.read_bytes()
-    run(machine, "advance", "--until", "stubbed").is_(0)
-    reboot(machine)
-    run(machine, "advance", "--until", "bound").is_(0)
+    _bound(machine)
     assert image.read_bytes() != before
     if since != "nothing":
         image.write_bytes(b"made anew")
     if upgraded:
         shutil.rmtree(machine / "lib/modules" / RELEASE)
-    done = subprocess.run(["sh", machine / "var/lib/vfiostate/restore.sh"], capture_output=True, text=True, check=False)
+    done = _restored(machine)
     assert done.returncode == upgraded
     assert image.read_bytes() == (b"made anew" if upgraded else before)
     assert ("\n  mkinitcpio -P\n" in done.stdout) is upgraded
@@ -208,11 +216,9 @@ def test_restore_sh_leaves_our_words_to_no_kernel_that_came_since_or_says_where(
 ) -> None:
     """Its entry was made with the command line that was ours then, and there is no before-image of it."""
     machine = made(tmp_path, "debian12-lab", *LAB, change=way)
-    run(machine, "advance", "--until", "stubbed").is_(0)
-    reboot(machine)
-    run(machine, "advance", "--until", "bound").is_(0)
+    _bound(machine)
     run(machine, "machine", "install-kernel", LATER).is_(0)
-    done = subprocess.run(["sh", machine / "var/lib/vfiostate/restore.sh"], capture_output=True, text=True, check=False)
+    done = _restored(machine)
     reboot(machine)
     told = "still on the command line of: /boot/efi/EFI/Linux/" in done.stderr
     assert told == has_token(words(machine)) == bool(done.returncode) == (way is unified)

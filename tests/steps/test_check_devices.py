@@ -125,31 +125,32 @@ def test_a_group_with_a_part_of_the_chipset_needs_another_slot() -> None:
     assert "another slot" in found["group-not-viable"].hint and "chipset" in found["group-not-viable"].hint
 
 
+SATA = Card("0000:00:11.0", "1002:4391", "010601", "ahci", 11)
+DISK: dict[str, Node] = {
+    "/sys/block/sda": Link("../devices/pci0000:00/0000:00:11.0/ata1/block/sda"),
+    "/sys/devices/pci0000:00/0000:00:11.0/ata1/block/sda/dev": b"8:0\n",
+}
+
+
 def test_a_group_with_the_root_disk_is_not_offered_whole() -> None:
-    sata = Card("0000:00:11.0", "1002:4391", "010601", "ahci", 11)
-    block = "/sys/devices/pci0000:00/0000:00:11.0/ata1/block/sda"
     tree: dict[str, Node] = {
-        "/sys/block/sda": Link("../devices/pci0000:00/0000:00:11.0/ata1/block/sda"),
-        f"{block}/dev": b"8:0\n",
+        **DISK,
         "/proc/self/mountinfo": b"1 1 8:0 / / rw - ext4 /dev/sda rw\n",
     }
-    found = judged(GPU, AUDIO, HOST_GPU, sata, tree=tree)
+    found = judged(GPU, AUDIO, HOST_GPU, SATA, tree=tree)
     assert "The host needs 0000:00:11.0" in found["group-not-viable"].hint
     assert "mounted on /" in found["group-not-viable"].evidence[0]
-    mine = (*BOTH, Device(sata.address, sata.id))
-    assert refusals(judged(GPU, AUDIO, HOST_GPU, sata, devices=mine, tree=tree)) == {"disk-in-use"}
+    mine = (*BOTH, Device(SATA.address, SATA.id))
+    assert refusals(judged(GPU, AUDIO, HOST_GPU, SATA, devices=mine, tree=tree)) == {"disk-in-use"}
 
 
 def test_a_controller_with_volumes_that_nothing_has_mounted_is_a_warning() -> None:
-    sata = Card("0000:00:11.0", "1002:4391", "010601", "ahci", 11)
-    block = "/sys/devices/pci0000:00/0000:00:11.0/ata1/block/sda"
     tree: dict[str, Node] = {
-        "/sys/block/sda": Link("../devices/pci0000:00/0000:00:11.0/ata1/block/sda"),
-        f"{block}/dev": b"8:0\n",
+        **DISK,
         "/sys/block/dm-0/dev": b"253:0\n",
         "/sys/block/dm-0/slaves/sda": b"",
     }
-    found = judged(sata, HOST_GPU, devices=(Device(sata.address, sata.id),), tree=tree)
+    found = judged(SATA, HOST_GPU, devices=(Device(SATA.address, SATA.id),), tree=tree)
     assert found["volumes-active"].severity is Severity.WARNING
     assert found["volumes-active"].evidence == ("dm-0 on sda is active",)
     assert "disk-in-use" not in found
